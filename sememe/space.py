@@ -1,0 +1,128 @@
+"""A space: everything that makes two vectors comparable, and the check that they are.
+
+The id of a space is a digest of its fields, so two collections made on two machines with the same model agree.
+How a document was cut and the precision it was computed in are not part of it: they are kept per document.
+The `Embedder` seam lives here and not in `types`, because an embedder is what carries a space.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Protocol
+
+import numpy as np
+
+from sememe.errors import SpaceMismatch
+from sememe.types import Embedded, Progress, Role, TokenCounter, Vectors
+
+CANARY_TEXTS = (
+    "The quick brown fox jumps over the lazy dog.",
+    "How do I reset a password that I have forgotten?",
+    "def add(a: int, b: int) -> int: return a + b",
+)
+"""Embedded once when a collection is made; embedded again to tell whether another file is the same model."""
+
+CANARY_COSINE = 0.999
+"""Below this a canary counts as changed: bf16 against f32 gives at least 0.9999."""
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What makes vectors comparable. `prompts` maps a role ("query", "document") to its prefix."""
+
+    model: str
+    digest: str
+    dim: int
+    pooling: str
+    normalised: bool
+    metric: str
+    max_tokens: int
+    prompts: tuple[tuple[str, str], ...] = ()
+    modalities: tuple[str, ...] = ("text",)
+
+    @property
+    def id(self) -> str:
+        """Sixteen hex digits over every field."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no blanks."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Space:
+        """The inverse of `to_json`."""
+        raw: Mapping[str, Any] = json.loads(text)
+        prompts = tuple((str(role), str(prompt)) for role, prompt in raw["prompts"])
+        return cls(**{**raw, "prompts": prompts, "modalities": tuple(raw["modalities"])})
+
+
+class Embedder(Protocol):
+    """Inputs in, vectors of one space out."""
+
+    @property
+    def space(self) -> Space:
+        """The space of every vector that `embed` returns."""
+
+    @property
+    def counter(self) -> TokenCounter:
+        """The model's own tokenizer, for cutting."""
+
+    @property
+    def reserved(self) -> int:
+        """Tokens that every document input carries besides its text: special tokens and the prompt."""
+
+    @property
+    def precision(self) -> str:
+        """What the arithmetic runs in, "f32" or "bf16": provenance, not part of the space."""
+
+    def embed(self, texts: Sequence[str], *, role: Role, progress: Progress | None = None) -> Embedded:
+        """Vectors in the order of `texts`, with the counts that a ledger needs."""
+
+
+def differences(stored: Space, offered: Space) -> list[str]:
+    """The fields in which two spaces differ, each as "name: stored, here: offered"."""
+    result = []
+    for field in fields(Space):
+        a, b = getattr(stored, field.name), getattr(offered, field.name)
+        if a != b:
+            result.append(f"{field.name} {_short(a)} against {_short(b)}")
+    return result
+
+
+def check(stored: Space, canaries: Vectors, embedder: Embedder, *, where: str) -> None:
+    """Raise SpaceMismatch unless the embedder's vectors may meet the stored ones.
+
+    They may when the ids are equal, or when only the name or the file of the model differs and the canary texts
+    give the stored vectors: another export of the same model.
+    """
+    offered = embedder.space
+    if stored.id == offered.id:
+        return
+    differing = {f.name for f in fields(Space) if getattr(stored, f.name) != getattr(offered, f.name)}
+    if differing <= {"model", "digest"} and canaries_agree(canaries, embedder):
+        return
+    raise SpaceMismatch(
+        f"{where} holds vectors of space {stored.id} ({stored.model}), but the model at hand makes space "
+        f"{offered.id} ({offered.model}): {'; '.join(differences(stored, offered))}. Open it with "
+        f"model={stored.model!r} (--model {stored.model}), or make a new collection for {offered.model}"
+    )
+
+
+def canaries_agree(canaries: Vectors, embedder: Embedder) -> bool:
+    """Whether the embedder gives the stored vectors for the canary texts."""
+    fresh = embedder.embed(CANARY_TEXTS, role="document").vectors
+    if fresh.shape != canaries.shape:
+        return False
+    cosines = np.einsum("nd,nd->n", fresh, canaries) / (
+        np.linalg.norm(fresh, axis=1) * np.linalg.norm(canaries, axis=1)
+    )
+    return bool(np.all(cosines >= CANARY_COSINE))
+
+
+def _short(value: object) -> str:
+    text = repr(value) if not isinstance(value, str) else value or "(none)"
+    return f"{text[:12]}…" if len(text) == 64 else text

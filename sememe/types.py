@@ -1,0 +1,185 @@
+"""The values that travel through the house, and the seams between its rooms.
+
+This file knows nothing of models, databases or indexes. Arrays have one shape everywhere: `ids (n,) int64`,
+`vectors (n, dim) float32 C-contiguous`, `scores (q, k) float32`, higher is better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Vectors: TypeAlias = npt.NDArray[np.float32]
+Ids: TypeAlias = npt.NDArray[np.int64]
+Scores: TypeAlias = npt.NDArray[np.float32]
+Metadata: TypeAlias = Mapping[str, Any]
+
+Role = Literal["document", "query"]
+Origin = Literal["file", "given"]
+Status = Literal["embedded", "truncated", "skipped", "failed"]
+STATUSES: tuple[Status, ...] = ("embedded", "truncated", "skipped", "failed")
+
+Progress: TypeAlias = Callable[[int, int | None], None]
+"""Called with what is done and, where it is known, what there is to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A run of a document's text. The texts of all blocks, joined, are the document's text.
+
+    `level` 1 to 6 makes the block a heading (its `title` is what a reader sees, without marks); 0 is body text.
+    A heading governs everything up to the next heading of its own or a smaller level.
+    """
+
+    text: str
+    level: int = 0
+    title: str = ""
+
+
+@dataclass(slots=True)
+class Document:
+    """A source that was opened for reading. `blocks` can be iterated once and is bounded in memory.
+
+    `remarks` may grow while `blocks` is read: what was replaced or left out, in plain words.
+    """
+
+    key: str
+    blocks: Iterable[Block]
+    reader: str
+    title: str = ""
+    media_type: str = "text/plain"
+    metadata: Metadata = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A slice `[start, end)` of a document's text, counted in characters.
+
+    `headings` are the titles above the slice that are not inside it; `position` counts the chunks of the document
+    from 0, so the neighbours are `position - 1` and `position + 1`. `tokens` counts what the model reads: the
+    slice, its headings, the prompt and the special tokens.
+    """
+
+    position: int
+    start: int
+    end: int
+    text: str
+    headings: tuple[str, ...]
+    tokens: int
+
+    @property
+    def input(self) -> str:
+        """The exact string that is embedded, but for the prompt, which belongs to the model."""
+        return embedded_input(self.headings, self.text)
+
+
+def embedded_input(headings: Sequence[str], text: str) -> str:
+    """The heading path on a line of its own, then the slice. Without headings, the slice alone."""
+    return f"{' > '.join(headings)}\n{text}" if headings else text
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a document was read and cut. Stored with it, and compared to decide whether to cut it again."""
+
+    reader: str
+    chunker: str
+    max_tokens: int
+    overlap: int
+
+
+class TokenCounter(Protocol):
+    """What cutting needs to know of a tokenizer. Special tokens are never counted here."""
+
+    @property
+    def additive(self) -> bool:
+        """Whether cutting at white space never changes the tokens on either side."""
+
+    def offsets(self, text: str) -> npt.NDArray[np.int64]:
+        """The character spans of the tokens of `text`: (n, 2), ascending."""
+
+    def count(self, text: str) -> int:
+        """The number of tokens of `text`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """What a model made of n texts.
+
+    `vectors (n, dim) float32`; `tokens (n,) int64` each input's length with special tokens and prompt; `kept (n,)`
+    how many of them the model read; `replaced (n,)` how many lone surrogates became U+FFFD.
+    """
+
+    vectors: Vectors
+    tokens: Ids
+    kept: Ids
+    replaced: Ids
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk that answers a query. `score` is named by `kind` (here: the cosine of query and chunk)."""
+
+    id: str
+    score: float
+    kind: str
+    text: str
+    document: str
+    title: str
+    headings: tuple[str, ...]
+    span: tuple[int, int]
+    position: int
+    metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """How one input ended. `truncated` holds (chunk position, tokens, tokens kept) of every cut input."""
+
+    key: str
+    status: Status
+    reason: str = ""
+    retryable: bool = False
+    chunks: int = 0
+    tokens: int = 0
+    truncated: tuple[tuple[int, int, int], ...] = ()
+    remarks: tuple[str, ...] = ()
+    origin: Origin = "file"
+
+
+class VectorIndex(Protocol):
+    """Nearest neighbours over ids and vectors that somebody else owns."""
+
+    def search(self, queries: Vectors, k: int) -> tuple[Ids, Scores]:
+        """The k best ids of each query and their scores, (q, min(k, n)) each; equal scores by ascending id."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRecord:
+    """What the truth knows of a derived index: which files are current, and what they have seen.
+
+    `rows` of the files are valid, whatever their length; `dead (rows,) bool` marks the deleted ones.
+    """
+
+    generation: str
+    seq: int
+    rows: int
+    dead: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The net effect of what was written after some `seq`, up to and including `seq`.
+
+    `added (n,)` are the ids of live chunks that came, with `vectors (n, dim)`; `deleted (m,)` those that went.
+    """
+
+    seq: int
+    added: Ids
+    vectors: Vectors
+    deleted: Ids

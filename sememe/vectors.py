@@ -1,0 +1,88 @@
+"""The arithmetic of vectors, in NumPy: the oracle of every index and every test.
+
+Shapes: `vectors (n, dim) float32`, `queries (q, dim) float32`, results `(q, k)`. This file knows no model, no
+store and no file.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from sememe.types import Ids, Scores, Vectors
+
+SCAN_ROWS = 16_384
+"""Rows of one block of a scan: 25 MB at 384 dimensions, which stays near the last cache level."""
+
+ROUNDING = np.float32(1e-4)
+"""More than float32 products of unit vectors can differ between two ways of summing them."""
+
+
+def normalise(vectors: Vectors) -> Vectors:
+    """Rows scaled to unit length; a row of zeros stays zeros. (n, dim) or (dim,)."""
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    unit: Vectors = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+    return unit
+
+
+def similarity(a: Vectors, b: Vectors) -> Scores:
+    """Cosine of every row of a with every row of b: (n, m) float32."""
+    product: Scores = normalise(np.atleast_2d(a)) @ normalise(np.atleast_2d(b)).T
+    return product
+
+
+def truncate(vectors: Vectors, dim: int) -> Vectors:
+    """The first `dim` columns, scaled to unit length again (Kusupati et al. 2022, arXiv:2205.13147)."""
+    if not 1 <= dim <= vectors.shape[-1]:
+        raise ValueError(f"cannot keep {dim} of {vectors.shape[-1]} dimensions; choose 1 to {vectors.shape[-1]}")
+    return normalise(np.ascontiguousarray(vectors[..., :dim]))
+
+
+def best(
+    queries: Vectors, vectors: Vectors, ids: Ids, k: int, *, dead: npt.NDArray[np.bool_] | None = None
+) -> tuple[Ids, Scores]:
+    """The k rows with the largest inner product for each query: ids and scores, (q, min(k, n)), best first.
+
+    Rows that are `dead (n,)` are passed over and not counted in n. Equal scores are ordered by ascending id. Scores
+    are summed in float64 row by row, so that they depend neither on the block a row is in nor on how many rows are
+    asked for: a larger k extends a smaller one.
+    """
+    alive = len(vectors) - (0 if dead is None else int(np.count_nonzero(dead)))
+    shape = (len(queries), min(k, alive))
+    found_ids, found_scores = np.empty(shape, np.int64), np.empty(shape, np.float32)
+    if 0 in shape:
+        return found_ids, found_scores
+    for i, rows in enumerate(_candidates(queries, vectors, shape[1], dead)):
+        exact = np.einsum("nd,d->n", vectors[rows], queries[i], dtype=np.float64).astype(np.float32)
+        order = np.lexsort((ids[rows], -exact))[: shape[1]]
+        found_ids[i], found_scores[i] = ids[rows][order], exact[order]
+    return found_ids, found_scores
+
+
+def _candidates(queries: Vectors, vectors: Vectors, k: int, dead: npt.NDArray[np.bool_] | None) -> list[Ids]:
+    """For each query the live rows that may be among its k best: a superset by the rounding of a block product."""
+    kept: list[list[tuple[Ids, Scores]]] = [[] for _ in queries]
+    for start in range(0, len(vectors), SCAN_ROWS):
+        stop = start + SCAN_ROWS
+        block = queries @ vectors[start:stop].T
+        if dead is not None:
+            block[:, dead[start:stop]] = -np.inf
+        for i, scores in enumerate(block):
+            rows = _near_best(scores, k)
+            kept[i].append((rows + start, scores[rows]))
+    result = []
+    for parts in kept:
+        rows = np.concatenate([part[0] for part in parts])
+        result.append(rows[_near_best(np.concatenate([part[1] for part in parts]), k)])
+    return result
+
+
+def _near_best(scores: Scores, k: int) -> Ids:
+    """Positions of all finite scores that are not clearly below the kth best."""
+    if k >= len(scores):
+        return np.flatnonzero(scores > -np.inf).astype(np.int64)
+    threshold = np.partition(scores, len(scores) - k)[len(scores) - k]
+    if threshold == -np.inf:
+        return np.flatnonzero(scores > -np.inf).astype(np.int64)
+    slack = ROUNDING * max(np.float32(1.0), np.abs(threshold))
+    return np.flatnonzero(scores >= threshold - slack).astype(np.int64)
