@@ -1,0 +1,178 @@
+"""A compiled encoder: lists of token ids in, vectors out, as fast as the CPU goes.
+
+The graph is built from the weights once and kept beside OpenVINO's own cache of the compiled form under
+`home/compiled`, named by everything that it depends on; a damaged or foreign entry is built again.
+This file knows OpenVINO and batches; it knows nothing of texts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sememe.errors import ModelError
+from sememe.models import graph
+from sememe.models.cards import Card
+from sememe.settings import Settings
+from sememe.types import Ids, Vectors
+
+GRAPH_VERSION = 1
+"""Raised when `graph.py` changes what it builds, so that old entries of the cache are left alone."""
+
+
+class CompiledEncoder:
+    """One compiled model and its queue of requests. One batch job at a time; threads wait for each other."""
+
+    def __init__(self, model: Any, *, dim: int, precision: str) -> None:
+        self._model = model
+        self._dim = dim
+        self.precision = precision
+        self._requests = model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + 1
+        self._lock = threading.Lock()
+        self._single = model.create_infer_request()
+        self._queue: Any = None
+
+    def run(self, ids: Sequence[list[int]], batch_tokens: int) -> Iterator[tuple[Ids, Vectors]]:
+        """Pairs of (positions in `ids`, their vectors (b, dim)), in any order, every position once."""
+        with self._lock:
+            if len(ids) == 1:
+                yield np.zeros(1, np.int64), self._infer_one(ids[0])
+                return
+            yield from self._run_queue(ids, batch_tokens)
+
+    def _infer_one(self, ids: list[int]) -> Vectors:
+        row = np.array([ids], dtype=np.int32)
+        self._single.infer({"input_ids": row, "lengths": np.array([len(ids)], np.int32)})
+        vectors: Vectors = self._single.get_output_tensor(0).data.copy()
+        return vectors
+
+    def _run_queue(self, ids: Sequence[list[int]], batch_tokens: int) -> Iterator[tuple[Ids, Vectors]]:
+        from openvino import AsyncInferQueue
+
+        if self._queue is None:
+            self._queue = AsyncInferQueue(self._model, self._requests)
+        done: list[tuple[Ids, Vectors]] = []
+        self._queue.set_callback(lambda request, rows: done.append((rows, request.get_output_tensor(0).data.copy())))
+        try:
+            for rows in batches([len(i) for i in ids], batch_tokens):
+                self._queue.start_async(_padded(ids, rows), rows)
+        finally:
+            self._queue.wait_all()
+        yield from done
+
+
+def batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[Ids]:
+    """Positions grouped so that rows x longest <= batch_tokens, longest first; at least one row each."""
+    order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
+    start = 0
+    while start < len(order):
+        rows = max(1, batch_tokens // max(1, lengths[order[start]]))
+        yield order[start : start + rows]
+        start += rows
+
+
+def _padded(ids: Sequence[list[int]], rows: Ids) -> dict[str, Any]:
+    lengths = np.array([len(ids[row]) for row in rows], dtype=np.int32)
+    table = np.zeros((len(rows), int(lengths.max())), dtype=np.int32)
+    for i, row in enumerate(rows):
+        table[i, : lengths[i]] = ids[row]
+    return {"input_ids": table, "lengths": lengths}
+
+
+def load(card: Card, files: Mapping[str, Path], *, settings: Settings) -> CompiledEncoder:
+    """Compile the card's model for this CPU, from the cache when it is there.
+
+    Raises ModelError when the precision is not to be had here or the weights do not fit the card.
+    """
+    import openvino as ov
+
+    core = ov.Core()
+    precision = _precision(core, settings)
+    config: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "PERFORMANCE_HINT": "THROUGHPUT",
+        "NUM_STREAMS": _threads(settings),
+        "INFERENCE_NUM_THREADS": _threads(settings),
+    }
+    folder = settings.home / "compiled" / _key(card, ov.__version__)
+    try:
+        model = _from_cache(core, card, files, folder, config)
+    except OSError:
+        # A home that cannot be written costs the cache, not the model.
+        model = core.compile_model(_build(card, files), "CPU", config)
+    return CompiledEncoder(model, dim=card.dim, precision=precision)
+
+
+def _from_cache(core: Any, card: Card, files: Mapping[str, Path], folder: Path, config: dict[str, Any]) -> Any:
+    description = folder / "encoder.xml"
+    if not description.exists():
+        _write_graph(card, files, folder)
+    with_cache = {**config, "CACHE_DIR": str(folder)}
+    try:
+        return core.compile_model(str(description), "CPU", with_cache)
+    except RuntimeError:
+        # OpenVINO says no more than that; a damaged entry is built again, and a second failure is the model's.
+        shutil.rmtree(folder, ignore_errors=True)
+        _write_graph(card, files, folder)
+    try:
+        return core.compile_model(str(description), "CPU", with_cache)
+    except RuntimeError as error:
+        raise ModelError(f"{card.name} cannot be compiled for this CPU: {error}") from error
+
+
+def _write_graph(card: Card, files: Mapping[str, Path], folder: Path) -> None:
+    """Save the graph beside its weights under a temporary name, then switch: a reader sees all of it or nothing."""
+    import openvino as ov
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+    try:
+        ov.save_model(_build(card, files), str(staging / "encoder.xml"), compress_to_fp16=False)
+        os.rename(staging, folder)  # noqa: PTH104 - Path.rename would replace on some systems
+    except OSError:
+        shutil.rmtree(staging, ignore_errors=True)
+        if not (folder / "encoder.xml").exists():
+            raise
+
+
+def _build(card: Card, files: Mapping[str, Path]) -> Any:
+    return graph.build(files["model.safetensors"], card.architecture, pooling=card.pooling, normalised=card.normalize)
+
+
+def _key(card: Card, version: str) -> str:
+    """Everything that the saved graph depends on, as a name."""
+    depends = {
+        "digest": card.digest,
+        "architecture": asdict(card.architecture),
+        "pooling": card.pooling,
+        "normalised": card.normalize,
+        "graph": GRAPH_VERSION,
+        "openvino": version,
+    }
+    digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
+    return f"{card.name.replace('/', '--')}-{digest[:16]}"
+
+
+def _precision(core: Any, settings: Settings) -> str:
+    native = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if settings.precision == "bf16" and not native:
+        raise ModelError("precision bf16 was asked for, but this CPU does not multiply bf16; use f32 or auto")
+    return "bf16" if native and settings.precision != "f32" else "f32"
+
+
+def _threads(settings: Settings) -> int:
+    if settings.threads:
+        return settings.threads
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,232 @@
+"""The local text encoder: texts in, vectors of one space out, on OpenVINO.
+
+The way of a call: clean the texts, tokenise a window of them, sort the window by length, cut it into batches of a
+bounded number of padded tokens, run the batches through an asynchronous queue (longest first), and put every vector
+at the place of its text. Memory is bounded by the window, whatever the number of texts.
+This file knows a card and its files; it does not know where they came from, nor what the vectors are for.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sememe.errors import InputError, ModelError
+from sememe.models import compiled
+from sememe.models.cards import TOKENIZER, Card
+from sememe.models.tokens import TokenizersCounter
+from sememe.settings import Settings
+from sememe.space import Space
+from sememe.types import Embedded, Progress, Role, Vectors
+from sememe.vectors import similarity, truncate
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
+
+SURROGATES = re.compile("[\ud800-\udfff]")
+WINDOW_CHARACTERS = 4_000_000
+
+
+def space_of(card: Card) -> Space:
+    """The space of every vector that a card's model makes; needs no file of the model."""
+    return Space(
+        model=card.name,
+        digest=card.digest,
+        dim=card.dim,
+        pooling=card.pooling,
+        normalised=card.normalize,
+        metric="cosine",
+        max_tokens=card.max_tokens,
+        prompts=tuple(sorted(card.prompts.items())),
+    )
+
+
+def load_tokenizer(file: Path, *, max_tokens: int | None = None) -> Tokenizer:
+    """The tokenizer of a file with padding off, and truncation at `max_tokens` or off.
+
+    What the file says of both is dropped: that of all-MiniLM-L6-v2 cuts and pads at 128, the model reads 256.
+    Raises ModelError when the file is no tokenizer.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:
+        raise ModelError(f"{file} is not a tokenizer that can be read: {error}") from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    if max_tokens is not None:
+        tokenizer.enable_truncation(max_tokens)
+    return tokenizer
+
+
+class TextEncoder:
+    """A transformer that turns texts into vectors. Safe to call from several threads of one process.
+
+    `encode*` return arrays for people; `embed` returns the counts as well, for a ledger.
+    """
+
+    def __init__(self, card: Card, files: Mapping[str, Path], *, settings: Settings) -> None:
+        self._card = card
+        self._settings = settings
+        self._process = os.getpid()
+        tokenizer = load_tokenizer(files[TOKENIZER])
+        self._tokenizer = tokenizer
+        self._truncating = load_tokenizer(files[TOKENIZER], max_tokens=card.max_tokens)
+        self._counter = TokenizersCounter(tokenizer)
+        self._files = files
+        self._lock = threading.Lock()
+        self._loaded: compiled.CompiledEncoder | None = None
+        self._reserved = tokenizer.num_special_tokens_to_add(is_pair=False) + self._counter.count(
+            self.prompt("document")
+        )
+
+    @property
+    def space(self) -> Space:
+        """What makes this model's vectors comparable with others."""
+        return space_of(self._card)
+
+    @property
+    def dim(self) -> int:
+        """The length of a vector."""
+        return self._card.dim
+
+    @property
+    def max_tokens(self) -> int:
+        """What the model reads of one input, special tokens included."""
+        return self._card.max_tokens
+
+    @property
+    def counter(self) -> TokenizersCounter:
+        """The model's tokenizer, for cutting."""
+        return self._counter
+
+    @property
+    def reserved(self) -> int:
+        """Special tokens and document prompt of every input."""
+        return self._reserved
+
+    @property
+    def precision(self) -> str:
+        """What the arithmetic runs in: "f32" or "bf16"."""
+        return self._compiled().precision
+
+    def _compiled(self) -> compiled.CompiledEncoder:
+        """The network, compiled when the first vector is wanted: counting and cutting do without it."""
+        with self._lock:
+            if self._loaded is None:
+                self._loaded = compiled.load(self._card, self._files, settings=self._settings)
+            return self._loaded
+
+    def prompt(self, role: str) -> str:
+        """The prefix of a role, empty when the model has none."""
+        return self._card.prompts.get(role, "")
+
+    def encode(
+        self,
+        texts: str | Sequence[str],
+        *,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        truncate_dim: int | None = None,
+        progress: Progress | None = None,
+    ) -> Vectors:
+        """Vectors of the texts: (n, dim) float32, or (dim,) for a single string.
+
+        `prompt` is put before every text; `prompt_name` takes one of the model's own. `truncate_dim` keeps the
+        first dimensions and scales to unit length again. Raises InputError when a text is no string, both prompts
+        are given, or the prompt or dimension does not exist.
+        """
+        if prompt is not None and prompt_name is not None:
+            raise InputError("give either prompt or prompt_name, not both")
+        if prompt_name is not None and prompt_name not in self._card.prompts:
+            known = ", ".join(self._card.prompts) or "none"
+            raise InputError(f"{self._card.name} has no prompt named {prompt_name!r}; it has: {known}")
+        prefix = prompt if prompt is not None else self.prompt(prompt_name or "")
+        if truncate_dim is not None and not 1 <= truncate_dim <= self.dim:
+            raise InputError(f"truncate_dim is {truncate_dim}, {self._card.name} has {self.dim} dimensions")
+        single = isinstance(texts, str)
+        vectors = self._embed([texts] if isinstance(texts, str) else texts, prefix, progress).vectors
+        if truncate_dim is not None:
+            vectors = truncate(vectors, truncate_dim)
+        return vectors[0] if single else vectors
+
+    def encode_query(self, texts: str | Sequence[str], *, truncate_dim: int | None = None) -> Vectors:
+        """As `encode`, with the model's query prompt."""
+        return self.encode(texts, prompt=self.prompt("query"), truncate_dim=truncate_dim)
+
+    def encode_document(self, texts: str | Sequence[str], *, truncate_dim: int | None = None) -> Vectors:
+        """As `encode`, with the model's document prompt."""
+        return self.encode(texts, prompt=self.prompt("document"), truncate_dim=truncate_dim)
+
+    def similarity(self, a: Vectors, b: Vectors) -> Vectors:
+        """Cosine of every row of a with every row of b: (n, m) float32."""
+        return similarity(a, b)
+
+    def embed(self, texts: Sequence[str], *, role: Role = "document", progress: Progress | None = None) -> Embedded:
+        """Vectors in the order of `texts`, with what was truncated and replaced."""
+        return self._embed(texts, self.prompt(role), progress)
+
+    def _embed(self, texts: Sequence[str], prefix: str, progress: Progress | None) -> Embedded:
+        if os.getpid() != self._process:
+            raise ModelError(
+                f"{self._card.name} was loaded in process {self._process} and cannot be used in its fork "
+                f"{os.getpid()}; load it there, or start processes with the spawn method"
+            )
+        n = len(texts)
+        vectors = np.zeros((n, self.dim), dtype=np.float32)
+        tokens, kept, replaced = (np.zeros(n, dtype=np.int64) for _ in range(3))
+        for start, stop in _windows(texts, self._settings.window):
+            clean, replaced[start:stop] = self._clean(texts, start, stop, prefix)
+            encodings = self._tokenizer.encode_batch_fast(clean)
+            tokens[start:stop] = [len(encoding) for encoding in encodings]
+            self._shorten(clean, encodings)
+            kept[start:stop] = np.minimum(tokens[start:stop], self.max_tokens)
+            offset = start
+            for rows, found in self._compiled().run([e.ids for e in encodings], self._settings.batch_tokens):
+                vectors[rows + offset] = found
+            if progress is not None:
+                progress(stop, n)
+        return Embedded(vectors=vectors, tokens=tokens, kept=kept, replaced=replaced)
+
+    def _clean(self, texts: Sequence[str], start: int, stop: int, prefix: str) -> tuple[list[str], list[int]]:
+        """Prefixed texts that can be written as UTF-8, and how many lone surrogates each had."""
+        clean, replaced = [], []
+        for i in range(start, stop):
+            text, count = prefix + texts[i], 0
+            if not text.isascii():
+                text, count = SURROGATES.subn("\ufffd", text)
+            clean.append(text.lower() if self._card.lower_case else text)
+            replaced.append(count)
+        return clean, replaced
+
+    def _shorten(self, clean: list[str], encodings: list[Encoding]) -> None:
+        """Replace the encodings over the limit by what the tokenizer itself makes of them at the limit."""
+        long = [i for i, encoding in enumerate(encodings) if len(encoding) > self.max_tokens]
+        for i, encoding in zip(long, self._cut([clean[i] for i in long]), strict=True):
+            encodings[i] = encoding
+
+    def _cut(self, texts: list[str]) -> list[Encoding]:
+        tokenizer: Tokenizer = self._truncating
+        result: list[Any] = tokenizer.encode_batch_fast(texts)
+        return result
+
+
+def _windows(texts: Sequence[str], size: int) -> Iterator[tuple[int, int]]:
+    """Ranges of at most `size` texts and about WINDOW_CHARACTERS characters, at least one text each."""
+    start, characters = 0, 0
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"text {i} is a {type(text).__name__}, not a string")
+        if i > start and (i - start == size or characters + len(text) > WINDOW_CHARACTERS):
+            yield start, i
+            start, characters = i, 0
+        characters += len(text)
+    if len(texts) > start:
+        yield start, len(texts)
