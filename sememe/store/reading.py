@@ -1,0 +1,254 @@
+"""What may be asked of the truth at one moment.
+
+A `Snapshot` sees one state of the database from its first question to its end, whatever others write meanwhile.
+Texts and vectors carry checksums, compared whenever they are read.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import apsw
+import numpy as np
+
+from sememe.errors import StoreDamaged
+from sememe.space import Space
+from sememe.store.records import CachedVector, KnownDocument, SourceStamp, StoredChunk, StoredDocument, Totals
+from sememe.store.writing import cached
+from sememe.types import STATUSES, Changes, Ids, IndexRecord, LedgerRow, Origin, Recipe, Status, Vectors
+
+CHUNK_COLUMNS = "c.id, c.document, c.position, c.start, c.end, c.headings, v.tokens, v.kept"
+DOCUMENT_COLUMNS = (
+    "id, key, title, media_type, metadata, recipe, precision, origin, digest, size, mtime_ns, characters, added"
+)
+
+
+class Snapshot:
+    """The reads of one moment, on a connection that is inside a read transaction."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def _rows(self, sql: str, bindings: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        """All rows at once: a cursor that is left half read would pin the log."""
+        return self._connection.execute(sql, bindings).fetchall()
+
+    def space(self) -> tuple[Space, Vectors] | None:
+        """The collection's space and its canary vectors (3, dim), None before the first write."""
+        row = self._connection.execute(
+            "SELECT body, canaries FROM spaces JOIN meta ON meta.name = 'space' AND meta.value = spaces.id"
+        ).fetchone()
+        if row is None:
+            return None
+        space = Space.from_json(row[0])
+        return space, np.frombuffer(row[1], dtype="<f4").reshape(-1, space.dim)
+
+    def seq(self) -> int:
+        """The number of the last change ever made."""
+        found = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'changes'").get
+        return int(found or 0)
+
+    def index_record(self, name: str) -> IndexRecord | None:
+        """Which files of a derived index are current, None when there are none."""
+        row = self._connection.execute(
+            "SELECT generation, seq, rows, dead FROM indexes WHERE name = ?", (name,)
+        ).fetchone()
+        if row is None:
+            return None
+        generation, seq, rows, dead = row
+        bits = np.unpackbits(np.frombuffer(dead, dtype=np.uint8), count=rows).astype(bool)
+        return IndexRecord(generation=generation, seq=seq, rows=rows, dead=bits)
+
+    def changes(self, after: int, dim: int) -> Changes:
+        """The net effect of everything written after `after`; vectors of what came are loaded and checked."""
+        last: dict[int, int] = {}
+        for chunk, added in self._connection.execute(
+            "SELECT chunk, added FROM changes WHERE seq > ? ORDER BY seq", (after,)
+        ):
+            last[chunk] = added
+        deleted = np.array([chunk for chunk, added in last.items() if not added], dtype=np.int64)
+        added_ids, vectors = self.vectors([chunk for chunk, added in last.items() if added], dim)
+        return Changes(seq=self.seq(), added=added_ids, vectors=vectors, deleted=deleted)
+
+    def live_chunks(self) -> list[int]:
+        """The ids of all chunks that can be found, in the order they came."""
+        return [row[0] for row in self._connection.execute(
+            "SELECT c.id FROM chunks c JOIN documents d ON d.id = c.document WHERE d.live = 1 ORDER BY c.id"
+        )]  # fmt: skip
+
+    def vectors(self, chunks: Sequence[int], dim: int) -> tuple[Ids, Vectors]:
+        """Vectors of chunks, in their order; ids that are not there are left out."""
+        table = np.empty((len(chunks), dim), dtype=np.float32)
+        ids = np.empty(len(chunks), dtype=np.int64)
+        filled = 0
+        for part in _parts(chunks, 1000):
+            found = {row[0]: row for row in self._rows(
+                "SELECT c.id, v.vector, v.crc FROM chunks c JOIN vectors v ON v.id = c.vector WHERE c.id IN"
+                " (SELECT value FROM json_each(?))", (json.dumps(part),)
+            )}  # fmt: skip
+            for chunk in part:
+                if chunk in found:
+                    _, blob, crc = found[chunk]
+                    ids[filled] = chunk
+                    table[filled] = self._checked_vector(chunk, blob, crc, dim)
+                    filled += 1
+        return ids[:filled], table[:filled]
+
+    def _checked_vector(self, chunk: int, blob: bytes, crc: int, dim: int) -> Vectors:
+        if len(blob) != 4 * dim or zlib.crc32(blob) != crc:
+            raise StoreDamaged(
+                f"the vector of chunk c{chunk} in {self._file} is not what was written; keep a copy, delete its "
+                f"document and add it again, or restore a backup"
+            )
+        return np.frombuffer(blob, dtype="<f4")
+
+    def cached(self, space: str, inputs: Sequence[bytes]) -> dict[bytes, CachedVector]:
+        """Those of the inputs that have a vector in the space."""
+        return cached(self._connection, space, inputs)
+
+    def chunks(self, ids: Sequence[int]) -> dict[int, StoredChunk]:
+        """Live chunks by id, with their text; what is not there is left out."""
+        rows = self._rows(
+            f"SELECT {CHUNK_COLUMNS} FROM chunks c JOIN vectors v ON v.id = c.vector JOIN documents d ON"
+            " d.id = c.document WHERE d.live = 1 AND c.id IN (SELECT value FROM json_each(?))",
+            (json.dumps([int(i) for i in ids]),),
+        )
+        return {row[0]: self._chunk(row) for row in rows}
+
+    def chunks_of(self, document: int) -> Iterator[StoredChunk]:
+        """The chunks of a document in reading order."""
+        rows = self._rows(
+            f"SELECT {CHUNK_COLUMNS} FROM chunks c JOIN vectors v ON v.id = c.vector WHERE c.document = ?"
+            " ORDER BY c.position",
+            (document,),
+        )
+        for row in rows:
+            yield self._chunk(row)
+
+    def _chunk(self, row: tuple[Any, ...]) -> StoredChunk:
+        chunk, document, position, start, end, headings, tokens, kept = row
+        return StoredChunk(
+            id=chunk, document=document, position=position, start=start, end=end,
+            headings=tuple(json.loads(headings)), text=self.text(document, start, end), tokens=tokens, kept=kept,
+        )  # fmt: skip
+
+    def text(self, document: int, start: int = 0, end: int | None = None) -> str:
+        """The characters `[start, end)` of a document's text."""
+        first = self._connection.execute(
+            "SELECT max(start) FROM texts WHERE document = ? AND start <= ?", (document, start)
+        ).get
+        pieces = []
+        origin = first or 0
+        for offset, text, crc in self._connection.execute(
+            "SELECT start, text, crc FROM texts WHERE document = ? AND start >= ? AND start < ? ORDER BY start",
+            (document, origin, end if end is not None else 1 << 62),
+        ):
+            if zlib.crc32(text.encode()) != crc:
+                raise StoreDamaged(
+                    f"the text of document {document} from character {offset} in {self._file} is not what was "
+                    f"written; keep a copy, delete the document and add it again, or restore a backup"
+                )
+            pieces.append(text)
+        return "".join(pieces)[start - origin : None if end is None else end - origin]
+
+    @property
+    def _file(self) -> str:
+        return str(self._connection.filename)
+
+    def document(self, key: str) -> StoredDocument | None:
+        """The live document of a key."""
+        row = self._connection.execute(
+            f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE live = 1 AND key = ?", (key,)
+        ).fetchone()
+        return None if row is None else self._document(row)
+
+    def documents(self, ids: Iterable[int]) -> dict[int, StoredDocument]:
+        """Live documents by id."""
+        rows = self._rows(
+            f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE live = 1 AND id IN (SELECT value FROM json_each(?))",
+            (json.dumps(sorted(set(ids))),),
+        )
+        return {row[0]: self._document(row) for row in rows}
+
+    def _document(self, row: tuple[Any, ...]) -> StoredDocument:
+        number, key, title, media_type, metadata, recipe, precision, *stamp, characters, added = row
+        count = self._connection.execute("SELECT count(*) FROM chunks WHERE document = ?", (number,)).get
+        return StoredDocument(
+            id=number, key=key, title=title, media_type=media_type, metadata=json.loads(metadata),
+            recipe=Recipe(**json.loads(recipe)), precision=precision, stamp=_stamp(*stamp),
+            characters=characters, chunks=count, added=added,
+        )  # fmt: skip
+
+    def known(self, *, under: str = "") -> dict[str, KnownDocument]:
+        """Every live document that came from a file and whose key starts with `under`."""
+        result = {}
+        for number, key, recipe, added, *stamp in self._connection.execute(
+            "SELECT id, key, recipe, added, origin, digest, size, mtime_ns FROM documents"
+            " WHERE live = 1 AND origin = 'file' AND substr(key, 1, ?) = ?", (len(under), under)
+        ):  # fmt: skip
+            result[key] = KnownDocument(
+                id=number, key=key, stamp=_stamp(*stamp), recipe=Recipe(**json.loads(recipe)), added=added
+            )
+        return result
+
+    def known_document(self, key: str) -> KnownDocument | None:
+        """The live document of a key, for telling whether it changed."""
+        document = self.document(key)
+        if document is None:
+            return None
+        return KnownDocument(
+            id=document.id, key=key, stamp=document.stamp, recipe=document.recipe, added=document.added,
+        )  # fmt: skip
+
+    def in_ledger(self, key: str) -> bool:
+        """Whether an input of that key was ever offered."""
+        return self._connection.execute("SELECT 1 FROM ledger WHERE key = ?", (key,)).get is not None
+
+    def unfinished_runs(self) -> list[int]:
+        """Runs that neither ended nor were cleared."""
+        return [row[0] for row in self._connection.execute("SELECT id FROM runs WHERE finished IS NULL")]
+
+    def ledger(self, *, statuses: Sequence[Status] = STATUSES, under: str = "") -> Iterator[LedgerRow]:
+        """How inputs ended, by key."""
+        for row in self._rows(
+            "SELECT key, status, reason, retryable, chunks, tokens, truncated, remarks, origin FROM ledger"
+            " WHERE status IN (SELECT value FROM json_each(?)) AND substr(key, 1, ?) = ? ORDER BY key",
+            (json.dumps(list(statuses)), len(under), under),
+        ):
+            key, status, reason, retryable, chunks, tokens, truncated, remarks, origin = row
+            yield LedgerRow(
+                key=key, status=status, reason=reason, retryable=bool(retryable), chunks=chunks, tokens=tokens,
+                truncated=tuple(tuple(t) for t in json.loads(truncated)), remarks=tuple(json.loads(remarks)),
+                origin=origin,
+            )  # fmt: skip
+
+    def totals(self) -> Totals:
+        """What the collection holds."""
+        ((documents, characters),) = self._rows(
+            "SELECT count(*), coalesce(sum(characters), 0) FROM documents WHERE live = 1"
+        )
+        ((chunks, tokens),) = self._rows(
+            "SELECT count(*), coalesce(sum(v.tokens), 0) FROM chunks c JOIN documents d ON d.id = c.document"
+            " JOIN vectors v ON v.id = c.vector WHERE d.live = 1"
+        )
+        found = dict(self._rows("SELECT status, count(*) FROM ledger GROUP BY status"))
+        runs = self._rows("SELECT command, started, finished, summary FROM runs ORDER BY id DESC LIMIT 1")
+        last: dict[str, object] = {}
+        for command, started, finished, summary in runs:
+            last = {"command": command, "started": started, "finished": finished, **json.loads(summary)}
+        return Totals(
+            documents=documents, chunks=chunks, tokens=tokens, characters=characters,
+            statuses={status: found.get(status, 0) for status in STATUSES}, last_run=last,
+        )  # fmt: skip
+
+
+def _stamp(origin: Origin, digest: bytes, size: int | None, mtime_ns: int | None) -> SourceStamp:
+    return SourceStamp(origin=origin, digest=digest, size=size, mtime_ns=mtime_ns)
+
+
+def _parts(items: Sequence[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(items), size):
+        yield [int(i) for i in items[start : start + size]]

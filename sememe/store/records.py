@@ -1,0 +1,105 @@
+"""The values that go into and come out of the truth. They know no SQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sememe.types import Metadata, Origin, Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStamp:
+    """What tells whether a source has changed: `digest` of its bytes; size and time for files only."""
+
+    origin: Origin
+    digest: bytes
+    size: int | None = None
+    mtime_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewDocument:
+    """A document about to be written."""
+
+    key: str
+    stamp: SourceStamp
+    recipe: Recipe
+    precision: str
+    title: str = ""
+    media_type: str = "text/plain"
+    metadata: Metadata = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownDocument:
+    """What a sync needs to know of a document that is there."""
+
+    id: int
+    key: str
+    stamp: SourceStamp
+    recipe: Recipe
+    added: float
+
+
+@dataclass(frozen=True, slots=True)
+class NewChunk:
+    """A chunk about to be written; `vector` is the id of a row that exists."""
+
+    position: int
+    start: int
+    end: int
+    headings: tuple[str, ...]
+    vector: int
+
+
+@dataclass(frozen=True, slots=True)
+class CachedVector:
+    """An input that was embedded before."""
+
+    id: int
+    tokens: int
+    kept: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChunk:
+    """A chunk with its text, as it is read back."""
+
+    id: int
+    document: int
+    position: int
+    start: int
+    end: int
+    headings: tuple[str, ...]
+    text: str
+    tokens: int
+    kept: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A document without its text, as it is read back."""
+
+    id: int
+    key: str
+    title: str
+    media_type: str
+    metadata: Metadata
+    recipe: Recipe
+    precision: str
+    stamp: SourceStamp
+    characters: int
+    chunks: int
+    added: float
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a collection holds, and how its inputs ended."""
+
+    documents: int
+    chunks: int
+    tokens: int
+    characters: int
+    statuses: dict[str, int]
+    last_run: dict[str, object]

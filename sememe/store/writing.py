@@ -1,0 +1,195 @@
+"""What may happen inside one write transaction.
+
+Nothing here opens or commits: `SQLiteStore.transaction` does. Every method leaves the tables consistent, so that a
+transaction may hold any number of them. This file knows the tables and no model, index or file.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+
+import apsw
+import numpy as np
+
+from sememe.space import Space
+from sememe.store.records import CachedVector, NewChunk, NewDocument
+from sememe.types import Embedded, IndexRecord, LedgerRow, Vectors
+
+
+class Transaction:
+    """The writes of one transaction, on a connection that holds the write lock."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def set_space(self, space: Space, canaries: Vectors) -> None:
+        """Make `space` the collection's own. It is written once; later calls change nothing."""
+        self._connection.execute(
+            "INSERT OR IGNORE INTO spaces (id, body, canaries, created) VALUES (?, ?, ?, ?)",
+            (space.id, space.to_json(), canaries.astype("<f4").tobytes(), time.time()),
+        )
+        self._connection.execute("INSERT OR IGNORE INTO meta (name, value) VALUES ('space', ?)", (space.id,))
+
+    def start_run(self, command: str) -> int:
+        """A new run, to which staged documents and ledger rows belong."""
+        self._connection.execute("INSERT INTO runs (command, started) VALUES (?, ?)", (command, time.time()))
+        return self._connection.last_insert_rowid()
+
+    def finish_run(self, run: int, summary: dict[str, object]) -> None:
+        """Mark a run as ended and keep its summary."""
+        self._connection.execute(
+            "UPDATE runs SET finished = ?, summary = ? WHERE id = ?", (time.time(), json.dumps(summary), run)
+        )
+
+    def abandon_run(self, run: int) -> None:
+        """Clear what a killed run left: its staged documents. Its vectors stay until `drop_orphans`."""
+        self._connection.execute("DELETE FROM documents WHERE live = 0 AND run = ?", (run,))
+        self.finish_run(run, {"interrupted": True})
+
+    def drop_orphans(self) -> int:
+        """Delete vectors that no chunk refers to; returns how many went."""
+        self._connection.execute(
+            "DELETE FROM vectors WHERE NOT EXISTS (SELECT 1 FROM chunks WHERE chunks.vector = vectors.id)"
+        )
+        return self._connection.changes()
+
+    def stage(self, document: NewDocument, run: int) -> int:
+        """Write a document that nobody sees yet; returns its id."""
+        stamp = document.stamp
+        self._connection.execute(
+            "INSERT INTO documents (key, live, run, origin, digest, size, mtime_ns, title, media_type, metadata,"
+            " recipe, precision, added) VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                document.key, run, stamp.origin, stamp.digest, stamp.size, stamp.mtime_ns, document.title,
+                document.media_type, json.dumps(dict(document.metadata), ensure_ascii=False),
+                json.dumps(asdict(document.recipe)), document.precision, time.time(),
+            ),
+        )  # fmt: skip
+        return self._connection.last_insert_rowid()
+
+    def add_texts(self, document: int, parts: Iterable[tuple[int, str]]) -> None:
+        """Append pieces of a document's text, each with the character it starts at."""
+        self._connection.executemany(
+            "INSERT INTO texts (document, start, text, crc) VALUES (?, ?, ?, ?)",
+            [(document, start, text, zlib.crc32(text.encode())) for start, text in parts],
+        )
+
+    def add_vectors(self, space: str, inputs: Sequence[bytes], embedded: Embedded) -> None:
+        """Write the vectors of inputs. One that another process has written meanwhile is kept as it is."""
+        rows = []
+        for i, key in enumerate(inputs):
+            blob = embedded.vectors[i].astype("<f4").tobytes()
+            rows.append((space, key, int(embedded.tokens[i]), int(embedded.kept[i]), zlib.crc32(blob), blob))
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO vectors (space, input, tokens, kept, crc, vector) VALUES (?, ?, ?, ?, ?, ?)", rows
+        )
+
+    def add_chunks(self, document: int, chunks: Iterable[NewChunk]) -> None:
+        """Append chunks of a staged document."""
+        self._connection.executemany(
+            "INSERT INTO chunks (document, position, start, end, headings, vector) VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (document, c.position, c.start, c.end, json.dumps(c.headings, ensure_ascii=False), c.vector)
+                for c in chunks
+            ],
+        )
+
+    def publish(self, document: int, *, characters: int, title: str | None = None) -> None:
+        """Make a staged document the live one of its key; the one before it goes in the same breath."""
+        key: str = self._connection.execute("SELECT key FROM documents WHERE id = ?", (document,)).get
+        old = self.live_id(key)
+        if old is not None:
+            self.remove(old)
+        self._connection.execute(
+            "UPDATE documents SET live = 1, characters = ?, title = coalesce(?, title), added = ? WHERE id = ?",
+            (characters, title, time.time(), document),
+        )
+        self._connection.execute(
+            "INSERT INTO changes (chunk, added) SELECT id, 1 FROM chunks WHERE document = ? ORDER BY position",
+            (document,),
+        )
+
+    def discard(self, document: int) -> None:
+        """Drop a staged document; the live one of its key, if any, stays as it was."""
+        self._connection.execute("DELETE FROM documents WHERE id = ? AND live = 0", (document,))
+
+    def cached(self, space: str, inputs: Sequence[bytes]) -> dict[bytes, CachedVector]:
+        """Those of the inputs that have a vector in the space."""
+        return cached(self._connection, space, inputs)
+
+    def live_id(self, key: str) -> int | None:
+        """The id of the live document of a key."""
+        found: int | None = self._connection.execute("SELECT id FROM documents WHERE key = ? AND live = 1", (key,)).get
+        return found
+
+    def remove(self, document: int) -> None:
+        """Take a live document out: its chunks, its text and the vectors that nothing else uses."""
+        execute = self._connection.execute
+        execute(
+            "INSERT INTO changes (chunk, added) SELECT id, 0 FROM chunks WHERE document = ? ORDER BY position",
+            (document,),
+        )
+        execute(
+            "DELETE FROM vectors WHERE id IN (SELECT vector FROM chunks WHERE document = ?1) AND NOT EXISTS"
+            " (SELECT 1 FROM chunks WHERE chunks.vector = vectors.id AND chunks.document <> ?1)",
+            (document,),
+        )
+        execute("DELETE FROM documents WHERE id = ?", (document,))
+
+    def restamp(self, document: int, *, size: int | None, mtime_ns: int | None) -> None:
+        """Note that a file was touched without being changed."""
+        self._connection.execute(
+            "UPDATE documents SET size = ?, mtime_ns = ?, added = ? WHERE id = ?",
+            (size, mtime_ns, time.time(), document),
+        )
+
+    def record(self, rows: Iterable[LedgerRow], run: int) -> None:
+        """Write how inputs ended; the last word on a key stands."""
+        now = time.time()
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    row.key, row.status, row.reason, int(row.retryable), row.chunks, row.tokens,
+                    json.dumps(row.truncated), json.dumps(row.remarks, ensure_ascii=False), row.origin, run, now,
+                )
+                for row in rows
+            ],
+        )  # fmt: skip
+
+    def strike(self, keys: Sequence[str]) -> int:
+        """Take inputs that are gone for good out of the ledger; returns how many were in it."""
+        self._connection.execute(
+            "DELETE FROM ledger WHERE key IN (SELECT value FROM json_each(?))", (json.dumps(list(keys)),)
+        )
+        return self._connection.changes()
+
+    def set_index(self, name: str, record: IndexRecord) -> None:
+        """Switch a derived index to other files, or to more rows of the same; prune what every index has seen."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO indexes (name, generation, seq, rows, dead) VALUES (?, ?, ?, ?, ?)",
+            (name, record.generation, record.seq, record.rows, np.packbits(record.dead).tobytes()),
+        )
+        self._connection.execute("DELETE FROM changes WHERE seq <= (SELECT min(seq) FROM indexes)")
+
+    def drop_index(self, name: str) -> None:
+        """Forget a derived index; it is built again from every live chunk."""
+        self._connection.execute("DELETE FROM indexes WHERE name = ?", (name,))
+
+
+def cached(connection: apsw.Connection, space: str, inputs: Sequence[bytes]) -> dict[bytes, CachedVector]:
+    """Those of the inputs that have a vector in the space."""
+    found: dict[bytes, CachedVector] = {}
+    for start in range(0, len(inputs), 500):
+        part = list(dict.fromkeys(inputs[start : start + 500]))
+        marks = ",".join("?" * len(part))
+        rows = connection.execute(
+            f"SELECT input, id, tokens, kept FROM vectors WHERE space = ? AND input IN ({marks})", (space, *part)
+        )
+        for key, row, tokens, kept in rows:
+            found[key] = CachedVector(id=row, tokens=tokens, kept=kept)
+    return found
