@@ -1,0 +1,1 @@
+"""Derived neighbours: files that can be deleted at any time and are built again from the truth."""

@@ -1,0 +1,114 @@
+"""The slab: vectors in a flat file, mapped into memory, with the chunk id of every row beside them.
+
+`vectors-<generation>.slab` is a page of header and then rows of dim little-endian float32;
+`vectors-<generation>.ids` is one int64 a row. Files only grow, rows are never rewritten once the truth counts them,
+and a replaced generation gets a new name, so a mapped file never changes under a reader. How many rows are valid,
+and which are dead, is written in the truth and nowhere here. A header that belongs to another generation or
+dimension, or a file that is too short, makes the slab unusable, never wrong: it is then built again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sememe import failpoints
+from sememe.types import Ids, Vectors
+
+HEADER_BYTES = 4096
+MAGIC = b"sememe slab 1\n\0\0"
+HEADER = struct.Struct("<16s16sI")
+
+
+@dataclass(frozen=True, slots=True)
+class Slab:
+    """The two files of one generation."""
+
+    folder: Path
+    generation: str
+    dim: int
+
+    @property
+    def vectors_file(self) -> Path:
+        """Header, then rows."""
+        return self.folder / f"vectors-{self.generation}.slab"
+
+    @property
+    def ids_file(self) -> Path:
+        """The chunk id of every row."""
+        return self.folder / f"vectors-{self.generation}.ids"
+
+    def map(self, rows: int) -> tuple[Ids, Vectors] | None:
+        """The first `rows` rows, mapped: ids (rows,) and vectors (rows, dim). None when the files do not hold them."""
+        if rows == 0:
+            return np.empty(0, np.int64), np.empty((0, self.dim), np.float32)
+        try:
+            with self.vectors_file.open("rb") as file:
+                if file.read(HEADER.size) != self._header():
+                    return None
+            ids = np.memmap(self.ids_file, dtype="<i8", mode="r", shape=(rows,))
+            vectors = np.memmap(self.vectors_file, dtype="<f4", mode="r", offset=HEADER_BYTES, shape=(rows, self.dim))
+        except (OSError, ValueError):
+            # Missing, or shorter than the truth says: memmap raises ValueError for that.
+            return None
+        return np.asarray(ids), np.asarray(vectors)
+
+    def append(self, rows: int, batches: Iterator[tuple[Ids, Vectors]]) -> Ids:
+        """Write batches after the first `rows` rows and sync both files; returns the ids that were written.
+
+        What lies beyond `rows` was left by a killed writer and is overwritten: no reader has mapped it.
+        """
+        written: list[Ids] = []
+        with _open_to_write(self.vectors_file) as vectors_out, _open_to_write(self.ids_file) as ids_out:
+            if rows == 0:
+                vectors_out.write(self._header().ljust(HEADER_BYTES, b"\0"))
+            vectors_out.seek(HEADER_BYTES + rows * self.dim * 4)
+            ids_out.seek(rows * 8)
+            for ids, vectors in batches:
+                vectors_out.write(np.ascontiguousarray(vectors, dtype="<f4").tobytes())
+                ids_out.write(np.ascontiguousarray(ids, dtype="<i8").tobytes())
+                written.append(ids)
+                failpoints.reach("slab rows written")
+            for out in (vectors_out, ids_out):
+                out.flush()
+                os.fsync(out.fileno())
+        failpoints.reach("slab synced")
+        sync_folder(self.folder)
+        return np.concatenate(written) if written else np.empty(0, np.int64)
+
+    def _header(self) -> bytes:
+        return HEADER.pack(MAGIC, self.generation.encode(), self.dim)
+
+
+def new_slab(folder: Path, dim: int) -> Slab:
+    """A slab of a generation that was never used before. Nothing is written yet."""
+    return Slab(folder=folder, generation=secrets.token_hex(8), dim=dim)
+
+
+def remove_others(folder: Path, keep: str) -> None:
+    """Delete the files of every generation but `keep`. One that is still mapped elsewhere may refuse; it is left."""
+    for path in folder.glob("vectors-*.*"):
+        if path.suffix in (".slab", ".ids") and path.stem != f"vectors-{keep}":
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make new names in a folder survive a power cut, where the system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _open_to_write(path: Path):  # type: ignore[no-untyped-def]
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644), "r+b")

@@ -1,0 +1,1 @@
+"""The way out: a question becomes a plan, the plan becomes hits."""
