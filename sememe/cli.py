@@ -1,0 +1,413 @@
+"""The command line: one function a command, which parses, calls the library once and prints.
+
+Results go to stdout (`--json`: one JSON document a line), progress and messages to stderr. Exit status: 0 done,
+1 refused or failed with one sentence on stderr, 2 wrong usage, 3 `--strict` and an input was not embedded whole,
+130 interrupted. Libraries for the terminal are imported where they are used, so that a search starts fast.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sememe import collection as collections
+from sememe.collection import Collection
+from sememe.errors import SememeError
+from sememe.ingest.pipeline import IngestProgress, OnProgress, Summary
+from sememe.types import Hit, LedgerRow, embedded_input
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+app = typer.Typer(
+    name="sememe", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
+    help="Search your documents by meaning.", rich_markup_mode=None,
+)  # fmt: skip
+
+STRICT_FAILED = 3
+INTERRUPTED = 130
+SHOWN_TROUBLES = 5
+
+CollectionOption = Annotated[
+    Path,
+    typer.Option(
+        "--collection", "-c", envvar="SEMEME_COLLECTION", help="The folder of the collection.", show_default=True
+    ),
+]
+ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="A model's name, or the folder of its files.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one document a line.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Count files, chunks and tokens; write nothing.")]
+HiddenOption = Annotated[bool, typer.Option("--hidden", help="Take hidden files and folders too.")]
+ChecksumOption = Annotated[bool, typer.Option("--checksum", help="Read every file, whatever its time says.")]
+WholeOption = Annotated[bool, typer.Option("--whole", help="Do not cut: one chunk a document, truncated if long.")]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="End with status 3 if any input was truncated, skipped or failed.")
+]
+ShowInputOption = Annotated[bool, typer.Option("--show-input", help="Print the exact strings that are embedded.")]
+DEFAULT = Path(collections.DEFAULT_FOLDER)
+
+
+@app.command()
+def add(
+    paths: Annotated[list[Path], typer.Argument(help="Files, and folders to go through.")],
+    collection: CollectionOption = DEFAULT,
+    model: ModelOption = None,
+    dry_run: DryRunOption = False,
+    show_input: ShowInputOption = False,
+    whole: WholeOption = False,
+    hidden: HiddenOption = False,
+    checksum: ChecksumOption = False,
+    strict: StrictOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Add files and folders. What is there already and has not changed costs nothing."""
+    if dry_run or show_input:
+        _preview(list(paths), collection, model, False, hidden, show_input, as_json)
+        return
+    with _progress() as shown, _opened(collection, model, create=True, progress=shown) as opened:
+        summary = opened.add_files(
+            list(paths), chunk=not whole, hidden=hidden, checksum=checksum, progress=shown.ingest
+        )
+        shown.stop()
+        _print_summary(summary, opened, as_json, strict)
+
+
+@app.command()
+def sync(
+    folder: Annotated[Path, typer.Argument(help="The folder to agree with.")],
+    collection: CollectionOption = DEFAULT,
+    model: ModelOption = None,
+    dry_run: DryRunOption = False,
+    whole: WholeOption = False,
+    hidden: HiddenOption = False,
+    checksum: ChecksumOption = False,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="Go on even if nothing of the folder would be left.")
+    ] = False,
+    strict: StrictOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the collection agree with a folder: add what is new or changed, delete what is gone."""
+    if dry_run:
+        _preview([folder], collection, model, True, hidden, False, as_json)
+        return
+    with _progress() as shown, _opened(collection, model, create=True, progress=shown) as opened:
+        summary = opened.sync(
+            folder, chunk=not whole, hidden=hidden, checksum=checksum, allow_empty=allow_empty,
+            progress=shown.ingest,
+        )  # fmt: skip
+        shown.stop()
+        _print_summary(summary, opened, as_json, strict)
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="What you are looking for, in your own words.")],
+    k: Annotated[int, typer.Option("--k", "-k", help="How many hits at most.")] = 10,
+    collection: CollectionOption = DEFAULT,
+    model: ModelOption = None,
+    show_input: ShowInputOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the chunks that are nearest in meaning to a text."""
+    with _progress() as shown, _opened(collection, model, create=False, progress=shown) as opened:
+        hits = opened.search(query, k=k)
+        shown.stop()
+        prompt = dict(opened.space.prompts).get("query", "") if opened.space else ""
+        if show_input and not as_json:
+            typer.echo(f"query  {prompt + query}\n")
+        for rank, hit in enumerate(hits, start=1):
+            typer.echo(_hit_json(hit, show_input) if as_json else _hit_text(rank, hit, show_input))
+        if not hits:
+            typer.echo("Nothing was found: the collection is empty. Add to it with: sememe add PATH", err=True)
+
+
+@app.command()
+def get(
+    name: Annotated[str, typer.Argument(metavar="ID", help="A document's key, or a chunk's id such as c12.")],
+    collection: CollectionOption = DEFAULT,
+    as_json: JsonOption = False,
+) -> None:
+    """Print a document's text, or a chunk's."""
+    with _opened(collection, None, create=False) as opened:
+        record = opened.get(name)
+    if not as_json:
+        typer.echo(record.text, nl=not record.text.endswith("\n"))
+        return
+    document = record.document
+    chunks = [
+        {"id": f"c{c.id}", "position": c.position, "span": [c.start, c.end], "headings": c.headings,
+         "tokens": c.tokens, "kept": c.kept, "text": c.text}
+        for c in record.chunks
+    ]  # fmt: skip
+    _print_json(
+        {"id": document.key, "title": document.title, "media_type": document.media_type,
+         "metadata": document.metadata, "recipe": asdict(document.recipe), "precision": document.precision,
+         "characters": document.characters, "text": record.text, "chunks": chunks}
+    )  # fmt: skip
+
+
+@app.command()
+def delete(
+    keys: Annotated[list[str], typer.Argument(metavar="ID...", help="Keys of documents.")],
+    collection: CollectionOption = DEFAULT,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete documents, all of those named or none."""
+    with _opened(collection, None, create=False) as opened:
+        deleted = opened.delete(keys)
+    if as_json:
+        _print_json({"deleted": deleted})
+    else:
+        typer.echo(f"{deleted} deleted")
+
+
+@app.command()
+def report(
+    collection: CollectionOption = DEFAULT,
+    strict: StrictOption = False,
+    every: Annotated[bool, typer.Option("--all", help="List every input, not only those with trouble.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is stored, and how every input ended that was not simply embedded."""
+    with _opened(collection, None, create=False) as opened:
+        found = opened.report()
+        rows = list(opened.ledger()) if every else list(found.troubles)
+    totals = found.totals
+    if as_json:
+        _print_json({**asdict(totals)})
+        for row in rows:
+            _print_json(asdict(row))
+    else:
+        names = ("documents", "chunks", "tokens", "characters")
+        _print_pairs([*((name, getattr(totals, name)) for name in names), *totals.statuses.items()])
+        for row in rows:
+            typer.echo(_trouble_text(row))
+    if strict and _troubled(totals.statuses):
+        raise typer.Exit(STRICT_FAILED)
+
+
+@app.command()
+def space(collection: CollectionOption = DEFAULT, as_json: JsonOption = False) -> None:
+    """Show what makes the stored vectors comparable: the model, its digest, prompts, pooling and dimensions."""
+    with _opened(collection, None, create=False) as opened:
+        found = opened.space
+    if found is None:
+        raise SememeError(f"{collection} has no space yet: it is empty; add to it with: sememe add PATH")
+    if as_json:
+        _print_json({"id": found.id, **asdict(found), "prompts": dict(found.prompts)})
+        return
+    fields = {"id": found.id, **asdict(found)}
+    fields["prompts"] = ", ".join(f"{role}={prompt!r}" for role, prompt in found.prompts) or "none"
+    fields["modalities"] = ", ".join(found.modalities)
+    _print_pairs(list(fields.items()))
+
+
+@app.command()
+def optimize(collection: CollectionOption = DEFAULT) -> None:
+    """Write the derived files anew from the truth."""
+    with _opened(collection, None, create=False) as opened:
+        opened.optimize()
+    typer.echo(f"The vector files of {collection} are new.", err=True)
+
+
+def main() -> None:
+    """Run the command line; end the process with a status that means something."""
+    try:
+        app(standalone_mode=False)
+        status = 0
+    except typer.Exit as end:
+        status = end.exit_code
+    except KeyboardInterrupt:
+        typer.echo("Interrupted. What was stored stays; run the same command again to go on.", err=True)
+        status = INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone (`sememe search … | head`): nothing to say, and no second error at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except SememeError as error:
+        typer.echo(f"sememe: {error}", err=True)
+        status = 1
+    except Exception as error:
+        status = _unexpected(error)
+    sys.exit(status)
+
+
+def _unexpected(error: Exception) -> int:
+    import click
+
+    if isinstance(error, click.exceptions.Abort):
+        return INTERRUPTED
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    if os.environ.get("SEMEME_DEBUG"):
+        raise error
+    name = type(error).__name__
+    typer.echo(
+        f"sememe: something went wrong that should not have ({name}: {error}). Nothing that was stored is lost; "
+        f"run it again with SEMEME_DEBUG=1 to see where, and please report it",
+        err=True,
+    )
+    return 1
+
+
+class _Shown:
+    """Progress on stderr: bars on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, bars: Progress | None) -> None:
+        self._bars = bars
+        self._tasks: dict[str, Any] = {}
+
+    def ingest(self, at: IngestProgress) -> None:
+        """How far adding is: in bytes where they are known, else in inputs."""
+        done, total = (at.bytes_done, at.bytes_total) if at.bytes_total else (at.inputs, None)
+        self._show(f"{at.chunks:,} chunks of {at.inputs:,} inputs", "ingest", done, total)
+
+    def fetch(self, label: str, done: int, total: int | None) -> None:
+        """How far a download is, in bytes."""
+        self._show(label, label, done, total)
+
+    def _show(self, text: str, name: str, done: int, total: int | None) -> None:
+        if self._bars is None:
+            return
+        if name not in self._tasks:
+            self._bars.start()
+            self._tasks[name] = self._bars.add_task(text, total=total)
+        self._bars.update(self._tasks[name], completed=done, total=total, description=text)
+
+    def stop(self) -> None:
+        """Leave the terminal as it was found."""
+        if self._bars is not None:
+            self._bars.stop()
+
+
+@contextmanager
+def _progress() -> Iterator[_Shown]:
+    bars = None
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import TimeRemainingColumn as Remaining
+
+        bars = Progress(
+            BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), Remaining(),
+            console=Console(stderr=True), transient=True,
+        )  # fmt: skip
+    shown = _Shown(bars)
+    try:
+        yield shown
+    finally:
+        shown.stop()
+
+
+@contextmanager
+def _opened(path: Path, model: str | None, *, create: bool, progress: _Shown | None = None) -> Iterator[Collection]:
+    opened = collections.open(path, model=model, create=create, fetch_progress=progress.fetch if progress else None)
+    with opened:
+        yield opened
+
+
+def _preview(
+    paths: list[Path], path: Path, model: str | None, deleting: bool, hidden: bool, show_input: bool, as_json: bool
+) -> None:
+    def show(key: str, text: str) -> None:
+        typer.echo(json.dumps({"document": key, "input": text}) if as_json else f"--- {key}\n{text}")
+
+    with _progress() as shown:
+        report_to: OnProgress | None = None if show_input else shown.ingest
+        summary = collections.preview(
+            list(paths), path=path, model=model, deleting=deleting, hidden=hidden,
+            inputs=show if show_input else None, progress=report_to,
+        )  # fmt: skip
+    if as_json:
+        _print_json(summary.as_dict())
+        return
+    names = ("documents", "chunks", "tokens", "unchanged", "skipped", "failed", *(("deleted",) if deleting else ()))
+    _print_pairs([("files" if n == "documents" else n, getattr(summary, n)) for n in names])
+    typer.echo("Nothing was written (dry run).", err=True)
+
+
+def _print_summary(summary: Summary, opened: Collection, as_json: bool, strict: bool) -> None:
+    if as_json:
+        _print_json(summary.as_dict())
+    else:
+        fields = summary.as_dict()
+        optional = ("unchanged", "renamed", "deleted")
+        names = ("documents", "chunks", "tokens", "embedded", "truncated", "skipped", "failed")
+        _print_pairs([(n, fields[n]) for n in (*names, *(n for n in optional if fields[n]))])
+        _print_pairs([("seconds", f"{summary.seconds:.1f}")])
+        _print_troubles(summary, opened)
+    if summary.warning:
+        typer.echo(f"sememe: {summary.warning}", err=True)
+    if strict and (summary.truncated or summary.skipped or summary.failed):
+        raise typer.Exit(STRICT_FAILED)
+
+
+def _print_troubles(summary: Summary, opened: Collection) -> None:
+    if not (summary.truncated or summary.skipped or summary.failed):
+        return
+    rows = [row for row in opened.report().troubles if row.status != "embedded"]
+    for row in rows[:SHOWN_TROUBLES]:
+        typer.echo(_trouble_text(row), err=True)
+    if len(rows) > SHOWN_TROUBLES:
+        typer.echo(f"and {len(rows) - SHOWN_TROUBLES} more: sememe report", err=True)
+
+
+def _troubled(statuses: dict[str, int]) -> bool:
+    return any(count for status, count in statuses.items() if status != "embedded")
+
+
+def _trouble_text(row: LedgerRow) -> str:
+    reasons = "; ".join(part for part in (row.reason, *row.remarks) if part)
+    return f"{row.status:<9}  {_printable(row.key)}{':' if reasons else ''} {reasons}".rstrip()
+
+
+def _hit_text(rank: int, hit: Hit, show_input: bool) -> str:
+    where = " > ".join([_printable(hit.document), *hit.headings])
+    text = embedded_input(hit.headings, hit.text) if show_input else _snippet(hit.text)
+    indented = "\n".join(f"    {line}" for line in text.splitlines())
+    return f"{rank:>2}  {hit.score:.3f}  {where}  ({hit.id})\n{indented}\n"
+
+
+def _snippet(text: str, width: int = 280) -> str:
+    """The beginning of a chunk on a few short lines."""
+    import textwrap
+
+    folded = " ".join(text.split())
+    short = folded if len(folded) <= width else f"{folded[:width].rsplit(' ', 1)[0]} …"
+    return "\n".join(textwrap.wrap(short, 96)) or short
+
+
+def _hit_json(hit: Hit, show_input: bool) -> str:
+    fields = asdict(hit)
+    if show_input:
+        fields["input"] = embedded_input(hit.headings, hit.text)
+    return json.dumps(fields, ensure_ascii=False)
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False))
+
+
+def _print_pairs(pairs: list[tuple[str, object]]) -> None:
+    for name, value in pairs:
+        shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+        typer.echo(f"{name:<12} {shown}")
+
+
+def _printable(key: str) -> str:
+    """A key on one line, whatever is in a file's name."""
+    return key if key.isprintable() else key.encode("unicode_escape").decode()
+
+
+if __name__ == "__main__":
+    main()

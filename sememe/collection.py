@@ -1,0 +1,333 @@
+"""The one facade: a folder with everything that sememe keeps about a set of documents.
+
+It opens the store, checks the space, loads the model when it is first needed, and hands every call to the room
+that does the work. It holds no arithmetic and no SQL.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from sememe.errors import InputError, NotFound, SpaceMismatch
+from sememe.ingest import derived, sync
+from sememe.ingest.cutting import CutOptions
+from sememe.ingest.items import file_key, given_items
+from sememe.ingest.pipeline import OnProgress, Summary
+from sememe.models import load_model
+from sememe.models.cards import DEFAULT_MODEL
+from sememe.models.fetch import FetchProgress
+from sememe.search import plan as planning
+from sememe.search.view import View
+from sememe.settings import Settings, from_environment
+from sememe.space import CANARY_TEXTS, Embedder, Space, check
+from sememe.store import SQLiteStore
+from sememe.store.records import StoredChunk, StoredDocument, Totals
+from sememe.types import Hit, Ids, LedgerRow, Vectors
+
+DEFAULT_FOLDER = ".sememe"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A stored document with its text and its chunks."""
+
+    document: StoredDocument
+    text: str
+    chunks: tuple[StoredChunk, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a collection holds, and every input that did not end as it should."""
+
+    totals: Totals
+    troubles: tuple[LedgerRow, ...]
+
+
+def open(
+    path: str | Path = DEFAULT_FOLDER,
+    *,
+    model: str | Path | Embedder | None = None,
+    settings: Settings | None = None,
+    create: bool = True,
+    fetch_progress: FetchProgress | None = None,
+) -> Collection:
+    """Open the collection in the folder `path`, or make it.
+
+    `model` is a known name, a folder with a model's files, or an object that embeds; without it, the model that
+    the collection was made with, or the default one. Without `settings` the environment is read. Raises NotFound
+    when there is no collection and `create` is false, SpaceMismatch when the model makes other vectors than those
+    that are stored, and StoreError or its kin when the folder cannot be used.
+    """
+    settings = settings or from_environment()
+    store = SQLiteStore(Path(path).expanduser().absolute(), create=create)
+    collection = Collection(store, model, settings, fetch_progress)
+    try:
+        collection.check_model()
+    except BaseException:
+        collection.close()
+        raise
+    return collection
+
+
+class Collection:
+    """Documents, their vectors, and what can be asked of them. Use `sememe.open` to get one.
+
+    Safe to use from several threads; another process may read and write the same folder meanwhile.
+    """
+
+    def __init__(
+        self, store: SQLiteStore, model: str | Path | Embedder | None, settings: Settings,
+        fetch_progress: FetchProgress | None = None,
+    ) -> None:  # fmt: skip
+        self._store = store
+        self._model = model
+        self._settings = settings
+        self._fetch_progress = fetch_progress
+        self._embedder: Embedder | None = None
+        self._view: View | None = None
+        self._lock = threading.RLock()
+
+    @property
+    def path(self) -> Path:
+        """The folder of the collection."""
+        return self._store.folder
+
+    @property
+    def space(self) -> Space | None:
+        """What makes the stored vectors comparable; None before the first document."""
+        with self._store.snapshot() as snapshot:
+            stored = snapshot.space()
+        return stored[0] if stored else None
+
+    @property
+    def embedder(self) -> Embedder:
+        """The model, loaded on first use. Raises SpaceMismatch when it does not fit what is stored."""
+        with self._lock:
+            if self._embedder is None:
+                embedder = self._load()
+                self._check(embedder)
+                self._embedder = embedder
+            return self._embedder
+
+    def check_model(self) -> None:
+        """Raise SpaceMismatch at once if a model was named that does not fit what is stored."""
+        stored = self.space
+        if self._model is not None and stored is not None and stored.model != self._model:
+            self.embedder  # noqa: B018 - loading it is what checks it
+
+    def add(
+        self, records: str | Mapping[str, Any] | Iterable[str | Mapping[str, Any]], *, chunk: bool = True,
+        progress: OnProgress | None = None,
+    ) -> Summary:  # fmt: skip
+        """Add texts, or records with `text` and optionally `id`, `title`, `metadata` and `media_type`.
+
+        A record whose id is there replaces it; one that has not changed costs nothing. With `chunk` false every
+        text is one chunk, and what the model cannot read of it is reported as truncated. Raises InputError for a
+        record that cannot be used, naming its position; those before it are stored.
+        """
+        single = isinstance(records, str | Mapping)
+        items = given_items([records] if single else records)  # type: ignore[list-item]
+        return sync.add(self._store, self._prepared(), items, self._options(chunk), progress=progress)
+
+    def add_files(
+        self, paths: str | Path | Sequence[str | Path], *, chunk: bool = True, hidden: bool = False,
+        checksum: bool = False, progress: OnProgress | None = None,
+    ) -> Summary:  # fmt: skip
+        """Add files, and what lies in folders. Hidden names are passed over unless `hidden`.
+
+        A file whose size and time are those of the last time is not read again unless `checksum`. Raises
+        InputError when a path does not exist; every file that cannot be used ends in the ledger.
+        """
+        scope = sync.Scope(self._paths(paths), base=self.path.parent, exclude=self.path, hidden=hidden)
+        return sync.add_files(
+            self._store, self._prepared(), scope, self._options(chunk), checksum=checksum, progress=progress
+        )
+
+    def sync(
+        self, folder: str | Path, *, chunk: bool = True, hidden: bool = False, checksum: bool = False,
+        allow_empty: bool = False, progress: OnProgress | None = None,
+    ) -> Summary:  # fmt: skip
+        """Make the collection agree with a folder: add what is new or changed, delete what is gone.
+
+        Raises InputError when the folder does not exist, or when nothing would be left of what was stored from it
+        and `allow_empty` is false: an unmounted disk looks just like that.
+        """
+        scope = sync.Scope(self._paths(folder), base=self.path.parent, exclude=self.path, hidden=hidden)
+        return sync.sync_folder(
+            self._store, self._prepared(), scope, self._options(chunk), checksum=checksum,
+            allow_empty=allow_empty, progress=progress,
+        )  # fmt: skip
+
+    def delete(self, keys: str | Iterable[str]) -> int:
+        """Delete documents by key; returns how many. Raises NotFound, and deletes none, when one is not there."""
+        wanted = [keys] if isinstance(keys, str) else list(dict.fromkeys(keys))
+        return sync.delete(self._store, [self._key(key) for key in wanted])
+
+    def get(self, key: str) -> Record:
+        """A document by key, or the document of a chunk by the chunk's id. Raises NotFound."""
+        with self._store.snapshot() as snapshot:
+            chunk = None
+            document = snapshot.document(self._key(key, missing_ok=True))
+            if document is None and key[:1] == "c" and key[1:].isdecimal():
+                chunk = snapshot.chunks([int(key[1:])]).get(int(key[1:]))
+                document = snapshot.documents([chunk.document]).get(chunk.document) if chunk else None
+            if document is None:
+                raise NotFound(f"{key!r} is neither a document nor a chunk of {self.path}; search for it, or add it")
+            if chunk is not None:
+                return Record(document, chunk.text, (chunk,))
+            return Record(document, snapshot.text(document.id), tuple(snapshot.chunks_of(document.id)))
+
+    def search(self, query: str | Vectors, *, k: int = 10) -> list[Hit]:
+        """The k chunks nearest in meaning to a text, or to a vector of this space; best first.
+
+        Fewer than k when there are fewer. Raises InputError when the query is empty, has another dimension or
+        values that are not finite, or k is below 1.
+        """
+        space = self.space
+        asked = planning.Query(text=query, k=k) if isinstance(query, str) else planning.Query(vector=query, k=k)
+        if space is None:
+            planning.checked(asked, self.embedder.space.dim)
+            return []
+        planning.checked(asked, space.dim)
+        return planning.run(
+            planning.plan(asked, dict(space.prompts).get("query", "")), asked,
+            store=self._store, view=self._index(space.dim), embedder=self.embedder,
+        )  # fmt: skip
+
+    def vectors(self) -> tuple[Ids, Vectors]:
+        """Every chunk's number and vector: ids (n,), vectors (n, dim), in the order they came."""
+        with self._store.snapshot() as snapshot:
+            stored = snapshot.space()
+            dim = stored[0].dim if stored else 0
+            return snapshot.vectors(snapshot.live_chunks(), dim)
+
+    def report(self) -> Report:
+        """What is stored, and every input that was truncated, skipped or failed, or left a remark."""
+        with self._store.snapshot() as snapshot:
+            rows = tuple(row for row in snapshot.ledger() if row.status != "embedded" or row.remarks)
+            return Report(snapshot.totals(), rows)
+
+    def ledger(self) -> Iterator[LedgerRow]:
+        """How every input ended, by key."""
+        with self._store.snapshot() as snapshot:
+            rows = list(snapshot.ledger())
+        return iter(rows)
+
+    def optimize(self) -> None:
+        """Write the derived files anew from the truth. They may be deleted at any time."""
+        derived.catch_up(self._store, rebuild=True, wait=True)
+
+    def close(self) -> None:
+        """Close the files. The collection cannot be used afterwards."""
+        self._store.close()
+
+    def __enter__(self) -> Collection:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _load(self) -> Embedder:
+        stored = self.space
+        model = self._model
+        if model is None:
+            model = stored.model if stored else DEFAULT_MODEL
+        if isinstance(model, str | Path):
+            try:
+                return load_model(model, settings=self._settings, progress=self._fetch_progress)
+            except NotFound as error:
+                if stored is None or self._model is not None:
+                    raise
+                raise NotFound(
+                    f"{self.path} was made with {stored.model}, which is not a known model; name the folder of its "
+                    f"files with model=... (--model FOLDER)"
+                ) from error
+        return model
+
+    def _check(self, embedder: Embedder) -> None:
+        with self._store.snapshot() as snapshot:
+            stored = snapshot.space()
+        if stored is not None:
+            check(stored[0], stored[1], embedder, where=str(self.path))
+
+    def _prepared(self) -> Embedder:
+        """The model, with its space written down if it is the collection's first."""
+        embedder = self.embedder
+        if self.space is None:
+            canaries = embedder.embed(CANARY_TEXTS, role="document").vectors
+            with self._store.transaction() as transaction:
+                transaction.set_space(embedder.space, canaries)
+            self._check(embedder)
+        return embedder
+
+    def _options(self, chunk: bool) -> CutOptions:
+        return options_for(self.embedder, chunk=chunk)
+
+    def _index(self, dim: int) -> View:
+        with self._lock:
+            if self._view is None:
+                self._view = View(self._store.folder, dim)
+            return self._view
+
+    def _paths(self, paths: str | Path | Sequence[str | Path]) -> list[Path]:
+        given = [paths] if isinstance(paths, str | Path) else list(paths)
+        if not given:
+            raise InputError("no path was given; name at least one file or folder")
+        return [Path(path).expanduser() for path in given]
+
+    def _key(self, key: str, *, missing_ok: bool = False) -> str:
+        """The key as it is stored: as given, or as the path of a file."""
+        with self._store.snapshot() as snapshot:
+            for candidate in (key, file_key(Path(key), self.path.parent)):
+                if snapshot.document(candidate) is not None or snapshot.in_ledger(candidate):
+                    return candidate
+        if missing_ok:
+            return key
+        raise NotFound(f"{key!r} is not a document of {self.path}; see what there is with: sememe report")
+
+
+def options_for(embedder: Embedder, *, chunk: bool) -> CutOptions:
+    """How documents are cut for a model: to what it reads, by its own tokenizer."""
+    return CutOptions(
+        counter=embedder.counter, max_tokens=embedder.space.max_tokens, reserved=embedder.reserved, chunk=chunk
+    )
+
+
+def preview(
+    paths: str | Path | Sequence[str | Path], *, path: str | Path = DEFAULT_FOLDER,
+    model: str | Path | Embedder | None = None, settings: Settings | None = None, deleting: bool = False,
+    hidden: bool = False, inputs: sync.OnInput | None = None, progress: OnProgress | None = None,
+) -> Summary:  # fmt: skip
+    """What `add_files` (or, with `deleting`, `sync`) would do: files, chunks, tokens. Nothing is written.
+
+    `inputs` is called with the key and the exact string of every chunk that would be embedded.
+    """
+    settings = settings or from_environment()
+    folder = Path(path).expanduser().absolute()
+    store = SQLiteStore(folder) if (folder / "truth.db").exists() else None
+    try:
+        if store is not None:
+            collection = Collection(store, model, settings)
+            embedder = collection.embedder
+        else:
+            chosen = model if model is not None else DEFAULT_MODEL
+            embedder = load_model(chosen, settings=settings) if isinstance(chosen, str | Path) else chosen
+        given = [paths] if isinstance(paths, str | Path) else list(paths)
+        scope = sync.Scope([Path(p).expanduser() for p in given], base=folder.parent, exclude=folder, hidden=hidden)
+        return sync.preview(
+            store, scope, options_for(embedder, chunk=True), deleting=deleting, inputs=inputs, progress=progress
+        )
+    finally:
+        if store is not None:
+            store.close()
+
+
+__all__ = ["DEFAULT_FOLDER", "Collection", "Record", "Report", "SpaceMismatch", "open", "preview"]

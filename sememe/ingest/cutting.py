@@ -1,0 +1,235 @@
+"""From items to windows: read, cut and collect until there is enough to embed at once.
+
+A window holds whole documents and pieces of long ones, so memory is bounded however long a document is. This file
+knows sources and chunking; it knows no model but its token counter, and nothing of the store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from sememe.chunking import CHUNKER, DEFAULT_OVERLAP, WHOLE, cut, order_of, whole
+from sememe.errors import ReadError
+from sememe.ingest.items import Item
+from sememe.sources import Refused
+from sememe.store.records import KnownDocument, SourceStamp
+from sememe.types import Block, Chunk, Document, LedgerRow, Origin, Recipe, TokenCounter
+
+WINDOW_CHARACTERS = 8_000_000
+WINDOW_TOKENS = 131_072
+"""About ten seconds of embedding: what a kill can cost, and enough to sort by length in."""
+
+TEXT_PART = 65_536
+Known: TypeAlias = Callable[[str], KnownDocument | None]
+"""What is stored under a key."""
+
+RACY_NS = 2_000_000_000
+"""A file written less than two seconds before it was indexed may change again within its time stamp's grain."""
+
+
+@dataclass(frozen=True, slots=True)
+class CutOptions:
+    """How documents are cut: the model's limit, what every input spends, and the overlap, all in tokens."""
+
+    counter: TokenCounter
+    max_tokens: int
+    reserved: int
+    overlap: int = DEFAULT_OVERLAP
+    chunk: bool = True
+
+    def recipe(self, reader: str) -> Recipe:
+        """What is stored with a document, to tell whether it has to be cut again."""
+        return Recipe(
+            reader=reader,
+            chunker=CHUNKER if self.chunk else WHOLE,
+            max_tokens=self.max_tokens,
+            overlap=self.overlap if self.chunk else 0,
+        )
+
+
+@dataclass(slots=True)
+class Piece:
+    """A part of one document: new text, new chunks with the digests of their inputs; `last` ends the document."""
+
+    item: Item
+    document: Document
+    stamp: SourceStamp
+    texts: list[tuple[int, str]] = field(default_factory=list)
+    chunks: list[Chunk] = field(default_factory=list)
+    inputs: list[bytes] = field(default_factory=list)
+    characters: int = 0
+    first: bool = False
+    last: bool = False
+    failure: LedgerRow | None = None
+
+
+@dataclass(slots=True)
+class Window:
+    """What is embedded and stored together."""
+
+    pieces: list[Piece] = field(default_factory=list)
+    refused: list[LedgerRow] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    touched: list[tuple[int, int | None, int | None]] = field(default_factory=list)
+    finished_bytes: int = 0
+    chunk_count: int = 0
+    tokens: int = 0
+    characters: int = 0
+
+
+class Windows:
+    """Iterates over items once and yields windows. `known` tells what is stored already."""
+
+    def __init__(
+        self, items: Iterable[Item | LedgerRow], known: Known, options: CutOptions, *, size: int,
+        keep_text: bool = True, checksum: bool = False,
+    ) -> None:  # fmt: skip
+        self._items = items
+        self._known = known
+        self._options = options
+        self._size = size
+        self._keep_text = keep_text
+        self._checksum = checksum
+        self._window = Window()
+
+    def __iter__(self) -> Iterator[Window]:
+        for item in self._items:
+            if isinstance(item, LedgerRow):
+                self._window.refused.append(item)
+                continue
+            if not self._same_stamp(item):
+                yield from self._read(item)
+            self._window.finished_bytes += item.size or 0
+            if self._full():
+                yield self._take()
+        yield self._take()
+
+    def _full(self) -> bool:
+        window = self._window
+        rest = len(window.refused) + len(window.unchanged)
+        return (
+            window.chunk_count >= self._size
+            or window.tokens >= WINDOW_TOKENS
+            or window.characters >= WINDOW_CHARACTERS
+            or rest >= 10 * self._size
+        )
+
+    def _take(self) -> Window:
+        window, self._window = self._window, Window()
+        return window
+
+    def _same_stamp(self, item: Item) -> bool:
+        """Whether size and time say that the file is what is stored. Cheap; not asked of given texts."""
+        known = self._known(item.key)
+        if known is None or item.mtime_ns is None or self._checksum or not self._same_recipe(known):
+            return False
+        stamp = known.stamp
+        settled = item.mtime_ns + RACY_NS < known.added * 1e9
+        if settled and (stamp.size, stamp.mtime_ns) == (item.size, item.mtime_ns):
+            self._window.unchanged.append(item.key)
+            return True
+        return False
+
+    def _same_recipe(self, known: KnownDocument) -> bool:
+        return known.recipe == self._options.recipe(known.recipe.reader)
+
+    def _read(self, item: Item) -> Iterator[Window]:
+        try:
+            digest = item.digest()
+        except OSError as error:
+            self._window.refused.append(_unreadable(item, error))
+            return
+        known = self._known(item.key)
+        if known is not None and known.stamp.digest == digest and self._same_recipe(known):
+            self._window.unchanged.append(item.key)
+            if (known.stamp.size, known.stamp.mtime_ns) != (item.size, item.mtime_ns):
+                self._window.touched.append((known.id, item.size, item.mtime_ns))
+            return
+        document = item.open()
+        if isinstance(document, Refused):
+            self._window.refused.append(refusal(item.key, item.origin, document))
+            return
+        stamp = SourceStamp(origin=item.origin, digest=digest, size=item.size, mtime_ns=item.mtime_ns)
+        yield from self._cut(item, document, stamp)
+
+    def _cut(self, item: Item, document: Document, stamp: SourceStamp) -> Iterator[Window]:
+        piece = Piece(item, document, stamp, first=True)
+        self._window.pieces.append(piece)
+        text = _Tee(document.blocks, keep=self._keep_text)
+        try:
+            for chunk in self._chunks(text, document):
+                piece.chunks.append(chunk)
+                piece.inputs.append(input_digest(chunk.input))
+                self._window.chunk_count += 1
+                self._window.tokens += chunk.tokens
+                if self._full() or text.pending >= WINDOW_CHARACTERS:
+                    piece.texts, piece.characters = text.take(), text.characters
+                    yield self._take()
+                    piece = Piece(item, document, stamp)
+                    self._window.pieces.append(piece)
+        except (OSError, ReadError) as error:
+            piece.failure = _unreadable(item, error)
+        piece.texts, piece.characters, piece.last = text.take(), text.characters, True
+        self._window.characters += sum(len(part) for _, part in piece.texts)
+
+    def _chunks(self, blocks: Iterable[Block], document: Document) -> Iterator[Chunk]:
+        options = self._options
+        if not options.chunk:
+            return whole(blocks, options.counter, reserved=options.reserved)
+        return cut(
+            blocks, options.counter, max_tokens=options.max_tokens, overlap=options.overlap,
+            reserved=options.reserved, order=order_of(document.reader),
+        )  # fmt: skip
+
+
+class _Tee:
+    """Blocks on their way to be cut, copied into parts of bounded size on their way to be stored."""
+
+    def __init__(self, blocks: Iterable[Block], *, keep: bool) -> None:
+        self._blocks = blocks
+        self._keep = keep
+        self._parts: list[tuple[int, str]] = []
+        self._open: list[str] = []
+        self._open_length = 0
+        self.characters = 0
+        self.pending = 0
+
+    def __iter__(self) -> Iterator[Block]:
+        for block in self._blocks:
+            self.characters += len(block.text)
+            if self._keep:
+                self._open.append(block.text)
+                self._open_length += len(block.text)
+                self.pending += len(block.text)
+                if self._open_length >= TEXT_PART:
+                    self._close()
+            yield block
+
+    def _close(self) -> None:
+        if self._open_length:
+            self._parts.append((self.characters - self._open_length, "".join(self._open)))
+        self._open, self._open_length = [], 0
+
+    def take(self) -> list[tuple[int, str]]:
+        """The parts since the last call, each with the character it starts at."""
+        self._close()
+        parts, self._parts, self.pending = self._parts, [], 0
+        return parts
+
+
+def input_digest(text: str) -> bytes:
+    """Sixteen bytes that stand for the exact string which is embedded."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+def refusal(key: str, origin: Origin, refused: Refused) -> LedgerRow:
+    """The ledger row of a source that gave no document."""
+    return LedgerRow(key=key, status=refused.status, reason=refused.reason, retryable=refused.retryable, origin=origin)
+
+
+def _unreadable(item: Item, error: OSError | ReadError) -> LedgerRow:
+    reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+    return LedgerRow(key=item.key, status="failed", reason=reason, retryable=True, origin=item.origin)

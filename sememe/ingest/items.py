@@ -1,0 +1,114 @@
+"""What may be added: files under paths, and texts from Python. Each becomes an `Item` with a key and a stamp.
+
+The key of a file is its path relative to the folder that holds the collection, so that a project can be moved or
+shared together with its `.sememe`; a file outside of it has its absolute path. This file reads bytes to tell
+whether they changed; what they mean is for the readers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sememe.errors import InputError
+from sememe.sources import Found, Refused, read_file, read_text
+from sememe.types import Document, Origin
+
+ALLOWED_FIELDS = frozenset({"id", "text", "title", "metadata", "media_type"})
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One input. `digest` and `open` are called only when the item may have changed."""
+
+    key: str
+    origin: Origin
+    digest: Callable[[], bytes]
+    open: Callable[[], Document | Refused]
+    size: int | None = None
+    mtime_ns: int | None = None
+
+
+def file_key(path: Path, base: Path) -> str:
+    """The key of a file for a collection that lies in `base`: relative inside of it, absolute elsewhere."""
+    absolute = Path(path).absolute()
+    try:
+        key = absolute.relative_to(base).as_posix()
+    except ValueError:
+        key = absolute.as_posix()
+    return key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def file_item(found: Found, base: Path) -> Item:
+    """A file that a walk came upon."""
+    key = file_key(found.path, base)
+    return Item(
+        key=key,
+        origin="file",
+        digest=lambda: _file_digest(found.path),
+        open=lambda: read_file(found, key),
+        size=found.stat.st_size,
+        mtime_ns=found.stat.st_mtime_ns,
+    )
+
+
+def given_items(records: Iterable[str | Mapping[str, Any]]) -> Iterator[Item]:
+    """Texts and records from Python. A record has `text`, and may have `id`, `title`, `metadata`, `media_type`.
+
+    A text without an id gets one from its content, so adding it twice stores it once. Raises InputError for
+    anything else, naming its position.
+    """
+    for position, record in enumerate(records):
+        yield _given_item(position, {"text": record} if isinstance(record, str) else record)
+
+
+def _given_item(position: int, record: Mapping[str, Any]) -> Item:
+    if not isinstance(record, Mapping):
+        raise InputError(f"record {position} is a {type(record).__name__}; give a string or a dict with id and text")
+    unknown = set(record) - ALLOWED_FIELDS
+    if unknown:
+        raise InputError(
+            f"record {position} has unknown fields {sorted(map(str, unknown))}; known are {sorted(ALLOWED_FIELDS)}, "
+            f"anything else goes into metadata"
+        )
+    text = record.get("text")
+    if not isinstance(text, str):
+        raise InputError(f"record {position} has a text of type {type(text).__name__}; give a string")
+    metadata = _checked_metadata(position, record.get("metadata") or {})
+    title, media_type = str(record.get("title") or ""), str(record.get("media_type") or "text/plain")
+    content = json.dumps([text, title, media_type, metadata], sort_keys=True).encode()
+    digest = hashlib.sha256(content).digest()
+    key = _checked_key(position, record.get("id"), digest)
+    return Item(
+        key=key,
+        origin="given",
+        digest=lambda: digest,
+        open=lambda: read_text(text, key, title=title, media_type=media_type, metadata=metadata),
+    )
+
+
+def _checked_key(position: int, given: object, digest: bytes) -> str:
+    if given is None:
+        return f"text-{digest.hex()[:16]}"
+    if not isinstance(given, str | int) or isinstance(given, bool) or not str(given).strip():
+        raise InputError(f"record {position} has id {given!r}; give a string that is not blank, or a whole number")
+    return str(given).encode("utf-8", "backslashreplace").decode()
+
+
+def _checked_metadata(position: int, metadata: object) -> dict[str, Any]:
+    if not isinstance(metadata, Mapping):
+        raise InputError(f"record {position} has metadata of type {type(metadata).__name__}; give a dict")
+    try:
+        result: dict[str, Any] = json.loads(json.dumps(dict(metadata), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"record {position} has metadata that JSON cannot hold: {error}") from error
+    return result
+
+
+def _file_digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

@@ -1,0 +1,272 @@
+"""The way in: windows of cut documents are embedded where that was not done before, and stored.
+
+One window is prepared by a second thread while the one before it is embedded and committed. Each window is one
+transaction: vectors, texts, chunks, and for every document that ends in it the switch from its old version to the
+new one, with its ledger row. A killed run leaves staged rows that nobody sees; the next run clears them and finds
+the vectors that were already made.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from sememe import failpoints
+from sememe.ingest.cutting import CutOptions, Known, Piece, Window, Windows
+from sememe.ingest.items import Item
+from sememe.ingest.runs import Run
+from sememe.space import Embedder
+from sememe.store import SQLiteStore
+from sememe.store.records import CachedVector, NewChunk, NewDocument
+from sememe.store.writing import Transaction
+from sememe.types import Embedded, LedgerRow
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run did. `chunks` and `tokens` are those of the documents written; `embedded` had to be computed."""
+
+    documents: int = 0
+    unchanged: int = 0
+    renamed: int = 0
+    deleted: int = 0
+    chunks: int = 0
+    tokens: int = 0
+    embedded: int = 0
+    truncated: int = 0
+    skipped: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    interrupted: bool = False
+    dry_run: bool = False
+    warning: str = ""
+
+    def as_dict(self) -> dict[str, object]:
+        """The fields by name, seconds rounded to milliseconds."""
+        return {**asdict(self), "seconds": round(self.seconds, 3)}
+
+
+@dataclass(frozen=True, slots=True)
+class IngestProgress:
+    """How far a run is. `bytes_total` is None when the sources do not tell their size."""
+
+    inputs: int
+    bytes_done: int
+    bytes_total: int | None
+    chunks: int
+
+
+OnProgress = Callable[[IngestProgress], None]
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """One run over one store. `written` is called after every commit, for indexes that want to keep up."""
+
+    store: SQLiteStore
+    embedder: Embedder
+    options: CutOptions
+    run: Run
+    window: int = 4096
+    on_progress: OnProgress | None = None
+    written: Callable[[], None] | None = None
+    bytes_total: int | None = None
+    summary: Summary = field(default_factory=Summary)
+    seen_digests: set[bytes] = field(default_factory=set)
+    _inputs: int = 0
+    _bytes: int = 0
+    _chunks: int = 0
+    _staged: dict[str, _Open] = field(default_factory=dict)
+
+    def ingest(self, items: Iterable[Item | LedgerRow], known: Known, *, checksum: bool) -> Summary:
+        """Take in all items. On any error what was committed stays, and the error goes on."""
+        windows = iter(Windows(items, known, self.options, size=self.window, checksum=checksum))
+        started = time.monotonic()
+        try:
+            for window in ahead(windows):
+                self._write(window)
+                self._report(window)
+        except KeyboardInterrupt:
+            self.summary.interrupted = True
+            raise
+        finally:
+            self.summary.seconds = time.monotonic() - started
+        return self.summary
+
+    def _report(self, window: Window) -> None:
+        self._bytes += window.finished_bytes
+        self._chunks += window.chunk_count
+        self._inputs += len(window.refused) + len(window.unchanged) + sum(piece.last for piece in window.pieces)
+        if self.on_progress is not None:
+            self.on_progress(IngestProgress(self._inputs, self._bytes, self.bytes_total, self._chunks))
+
+    def _write(self, window: Window) -> None:
+        """Embed what is missing, then store the window; again if a row that was counted on has gone meanwhile."""
+        texts = {
+            key: chunk.input for piece in window.pieces for key, chunk in zip(piece.inputs, piece.chunks, strict=True)
+        }
+        computed = _Computed(self.embedder)
+        while True:
+            with self.store.snapshot() as snapshot:
+                there = snapshot.cached(self.embedder.space.id, list(texts))
+            computed.add({key: text for key, text in texts.items() if key not in there})
+            staged = dict(self._staged)
+            counts = Summary()
+            try:
+                with self.store.transaction() as transaction:
+                    rows = self._vectors(transaction, computed, list(texts))
+                    self._store(transaction, window, rows, counts)
+            except _VectorGone:
+                self._staged = staged
+                continue
+            break
+        self.summary.embedded += len(computed)
+        _add_counts(self.summary, counts)
+        if self.written is not None and window.pieces:
+            self.written()
+
+    def _vectors(self, transaction: Transaction, computed: _Computed, keys: list[bytes]) -> dict[bytes, CachedVector]:
+        if computed.keys:
+            transaction.add_vectors(self.embedder.space.id, computed.keys, computed.embedded())
+        rows = transaction.cached(self.embedder.space.id, keys)
+        if len(rows) < len(keys):
+            raise _VectorGone
+        return rows
+
+    def _store(
+        self, transaction: Transaction, window: Window, rows: dict[bytes, CachedVector], counts: Summary
+    ) -> None:
+        ledger = list(window.refused)
+        for piece in window.pieces:
+            row = self._store_piece(transaction, piece, rows)
+            if row is not None:
+                ledger.append(row)
+                self.seen_digests.add(piece.stamp.digest)
+        for document, size, mtime_ns in window.touched:
+            transaction.restamp(document, size=size, mtime_ns=mtime_ns)
+        transaction.record(ledger, self.run.id)
+        failpoints.reach("window stored")
+        counts.unchanged = len(window.unchanged)
+        for row in ledger:
+            _count(counts, row)
+
+    def _store_piece(self, transaction: Transaction, piece: Piece, rows: dict[bytes, CachedVector]) -> LedgerRow | None:
+        """Write a piece; where it ends the document, publish it and return its ledger row."""
+        opened = self._staged.get(piece.item.key)
+        if opened is None:
+            opened = _Open(transaction.stage(self._new_document(piece), self.run.id))
+            self._staged[piece.item.key] = opened
+        transaction.add_texts(opened.id, piece.texts)
+        transaction.add_chunks(opened.id, _new_chunks(piece, rows))
+        opened.note(piece, rows)
+        if not piece.last:
+            return None
+        del self._staged[piece.item.key]
+        if piece.failure is not None or not opened.chunks:
+            transaction.discard(opened.id)
+            return piece.failure or LedgerRow(piece.item.key, "skipped", "no text", origin=piece.item.origin)
+        transaction.publish(opened.id, characters=piece.characters, title=piece.document.title)
+        return opened.ledger_row(piece)
+
+    def _new_document(self, piece: Piece) -> NewDocument:
+        document = piece.document
+        return NewDocument(
+            key=piece.item.key, stamp=piece.stamp, recipe=self.options.recipe(document.reader),
+            precision=self.embedder.precision, title=document.title, media_type=document.media_type,
+            metadata=document.metadata,
+        )  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Open:
+    """A staged document whose end has not come yet."""
+
+    id: int
+    chunks: int = 0
+    tokens: int = 0
+    truncated: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def note(self, piece: Piece, rows: dict[bytes, CachedVector]) -> None:
+        for chunk, key in zip(piece.chunks, piece.inputs, strict=True):
+            row = rows[key]
+            self.chunks += 1
+            self.tokens += row.kept
+            if row.kept < row.tokens:
+                self.truncated.append((chunk.position, row.tokens, row.kept))
+
+    def ledger_row(self, piece: Piece) -> LedgerRow:
+        reason = ""
+        if self.truncated:
+            position, tokens, kept = self.truncated[0]
+            more = f", and {len(self.truncated) - 1} more" if len(self.truncated) > 1 else ""
+            reason = f"chunk {position} has {tokens} tokens, the model reads {kept}{more}"
+        return LedgerRow(
+            key=piece.item.key, status="truncated" if self.truncated else "embedded", reason=reason,
+            chunks=self.chunks, tokens=self.tokens, truncated=tuple(self.truncated),
+            remarks=tuple(piece.document.remarks), origin=piece.item.origin,
+        )  # fmt: skip
+
+
+class _Computed:
+    """Vectors made for one window, by the digest of their input."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self.keys: list[bytes] = []
+        self._parts: list[Embedded] = []
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def add(self, texts: dict[bytes, str]) -> None:
+        """Embed those of the texts that were not embedded for this window before."""
+        new = {key: text for key, text in texts.items() if key not in set(self.keys)}
+        if new:
+            self._parts.append(self._embedder.embed(list(new.values()), role="document"))
+            self.keys.extend(new)
+
+    def embedded(self) -> Embedded:
+        parts = self._parts
+        return Embedded(
+            vectors=np.concatenate([p.vectors for p in parts]), tokens=np.concatenate([p.tokens for p in parts]),
+            kept=np.concatenate([p.kept for p in parts]), replaced=np.concatenate([p.replaced for p in parts]),
+        )  # fmt: skip
+
+
+class _VectorGone(Exception):  # noqa: N818 - a signal within this file, never seen outside
+    """Another process deleted a vector between the look-up and the write."""
+
+
+def ahead(windows: Iterator[Window]) -> Iterator[Window]:
+    """The same windows, each prepared by another thread while the one before it is worked on."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="sememe-read") as pool:
+        coming = pool.submit(next, windows, None)
+        while (window := coming.result()) is not None:
+            coming = pool.submit(next, windows, None)
+            yield window
+
+
+def _new_chunks(piece: Piece, rows: dict[bytes, CachedVector]) -> list[NewChunk]:
+    return [
+        NewChunk(position=c.position, start=c.start, end=c.end, headings=c.headings, vector=rows[key].id)
+        for c, key in zip(piece.chunks, piece.inputs, strict=True)
+    ]
+
+
+def _count(counts: Summary, row: LedgerRow) -> None:
+    if row.status in ("embedded", "truncated"):
+        counts.documents += 1
+        counts.chunks += row.chunks
+        counts.tokens += row.tokens
+    counts.truncated += row.status == "truncated"
+    counts.skipped += row.status == "skipped"
+    counts.failed += row.status == "failed"
+
+
+def _add_counts(summary: Summary, counts: Summary) -> None:
+    for name in ("documents", "unchanged", "chunks", "tokens", "truncated", "skipped", "failed"):
+        setattr(summary, name, getattr(summary, name) + getattr(counts, name))

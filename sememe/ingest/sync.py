@@ -1,0 +1,221 @@
+"""The runs that change a collection: add, add files, sync a folder, delete; and the preview of the first three.
+
+Each is one run with a beginning, an end and a summary; whatever happens between, what was committed stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sememe.errors import InputError, NotFound, StoreFull
+from sememe.ingest import derived
+from sememe.ingest.cutting import CutOptions, Known, Windows, refusal
+from sememe.ingest.items import Item, file_item, file_key
+from sememe.ingest.pipeline import IngestProgress, OnProgress, Pipeline, Summary, ahead
+from sememe.ingest.runs import Run, finish, running
+from sememe.sources import Refused, walk
+from sememe.space import Embedder
+from sememe.store import SQLiteStore
+from sememe.store.records import KnownDocument
+from sememe.types import LedgerRow
+
+CATCH_UP_EVERY = 16_384
+"""Chunks between two visits of the slab during a long run: bounds the tail that searches scan beside it."""
+
+OnInput = Callable[[str, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which files a run is about: `paths`, without the folder `exclude`; keys are relative to `base`."""
+
+    paths: list[Path]
+    base: Path
+    exclude: Path
+    hidden: bool = False
+
+    def items(self) -> list[Item | LedgerRow]:
+        """Every file, and every name that is no readable file. Raises InputError for a path that does not exist."""
+        found = walk(self.paths, hidden=self.hidden, exclude={self.exclude.resolve()})
+        return [self._refusal(f) if isinstance(f, Refused) else file_item(f, self.base) for f in found]
+
+    def _refusal(self, refused: Refused) -> LedgerRow:
+        return refusal(file_key(refused.path, self.base), "file", refused)
+
+
+def add(
+    store: SQLiteStore, embedder: Embedder, items: Iterable[Item], options: CutOptions, *,
+    progress: OnProgress | None = None,
+) -> Summary:  # fmt: skip
+    """Add items whose number nobody knows yet."""
+    with running(store, "add") as run:
+        pipeline = _pipeline(store, embedder, options, run, progress)
+        pipeline.ingest(items, _looked_up(store), checksum=False)
+        return _finished(store, run, pipeline.summary)
+
+
+def add_files(
+    store: SQLiteStore, embedder: Embedder, scope: Scope, options: CutOptions, *, checksum: bool = False,
+    progress: OnProgress | None = None,
+) -> Summary:  # fmt: skip
+    """Add the files of a scope."""
+    items = scope.items()
+    with running(store, "add") as run:
+        pipeline = _pipeline(store, embedder, options, run, progress, total=_total(items))
+        pipeline.ingest(items, _known(store).get, checksum=checksum)
+        return _finished(store, run, pipeline.summary)
+
+
+def sync_folder(
+    store: SQLiteStore, embedder: Embedder, scope: Scope, options: CutOptions, *, checksum: bool = False,
+    allow_empty: bool = False, progress: OnProgress | None = None,
+) -> Summary:  # fmt: skip
+    """Make the store agree with a folder."""
+    folder = _one_folder(scope)
+    items = scope.items()
+    known = _known(store)
+    gone = _gone(store, scope, folder, items)
+    if gone and not allow_empty and not any(isinstance(item, Item) for item in items):
+        raise InputError(
+            f"{folder} has no readable file left, and {len(gone)} stored ones would be deleted; if that is what you "
+            f"want, say so with allow_empty=True (--allow-empty)"
+        )
+    with running(store, "sync") as run:
+        pipeline = _pipeline(store, embedder, options, run, progress, total=_total(items))
+        pipeline.ingest(items, known.get, checksum=checksum)
+        pipeline.summary.deleted = _delete_gone(store, gone)
+        pipeline.summary.renamed = sum(known[key].stamp.digest in pipeline.seen_digests for key in gone if key in known)
+        return _finished(store, run, pipeline.summary)
+
+
+def delete(store: SQLiteStore, keys: list[str]) -> int:
+    """Delete documents by key, all or none. Raises NotFound when one is not there."""
+    with store.transaction() as transaction:
+        for key in keys:
+            found = transaction.live_id(key)
+            if found is not None:
+                transaction.remove(found)
+            elif not transaction.strike([key]):
+                raise NotFound(f"{key!r} is not a document of {store.folder}; nothing was deleted")
+            transaction.strike([key])
+    derived.catch_up(store)
+    return len(keys)
+
+
+def preview(
+    store: SQLiteStore | None, scope: Scope, options: CutOptions, *, deleting: bool = False,
+    inputs: OnInput | None = None, progress: OnProgress | None = None,
+) -> Summary:  # fmt: skip
+    """Read and cut, and count; nothing is embedded or written."""
+    items = scope.items()
+    known = _known(store) if store is not None else {}
+    summary = Summary(dry_run=True)
+    if deleting:
+        folder = _one_folder(scope)
+        summary.deleted = len(_gone(store, scope, folder, items)) if store is not None else 0
+    done = 0
+    for window in ahead(iter(Windows(items, known.get, options, size=2048, keep_text=False))):
+        summary.unchanged += len(window.unchanged)
+        summary.skipped += sum(row.status == "skipped" for row in window.refused)
+        summary.failed += sum(row.status == "failed" for row in window.refused)
+        for piece in window.pieces:
+            summary.documents += piece.last
+            summary.chunks += len(piece.chunks)
+            summary.tokens += sum(chunk.tokens for chunk in piece.chunks)
+            if inputs is not None:
+                for chunk in piece.chunks:
+                    inputs(piece.item.key, chunk.input)
+        done += window.finished_bytes
+        if progress is not None:
+            progress(IngestProgress(summary.documents + summary.unchanged, done, _total(items), summary.chunks))
+    return summary
+
+
+def _pipeline(
+    store: SQLiteStore, embedder: Embedder, options: CutOptions, run: Run, progress: OnProgress | None, *,
+    total: int | None = None,
+) -> Pipeline:  # fmt: skip
+    pipeline = Pipeline(
+        store=store, embedder=embedder, options=options, run=run, on_progress=progress, bytes_total=total
+    )
+    seen = 0
+
+    def written() -> None:
+        nonlocal seen
+        if pipeline.summary.chunks - seen >= CATCH_UP_EVERY:
+            seen = pipeline.summary.chunks
+            derived.catch_up(store)
+
+    pipeline.written = written
+    return pipeline
+
+
+def _finished(store: SQLiteStore, run: Run, summary: Summary) -> Summary:
+    finish(store, run, summary.as_dict(), failed=summary.failed > 0)
+    try:
+        derived.catch_up(store)
+    except StoreFull as error:
+        summary.warning = str(error)
+    return summary
+
+
+def _looked_up(store: SQLiteStore) -> Known:
+    """Known documents one at a time: nobody wants all of them read to add one."""
+
+    def look_up(key: str) -> KnownDocument | None:
+        with store.snapshot() as snapshot:
+            return snapshot.known_document(key)
+
+    return look_up
+
+
+def _known(store: SQLiteStore) -> dict[str, KnownDocument]:
+    with store.snapshot() as snapshot:
+        return snapshot.known()
+
+
+def _total(items: list[Item | LedgerRow]) -> int:
+    return sum(item.size or 0 for item in items if isinstance(item, Item))
+
+
+def _one_folder(scope: Scope) -> Path:
+    if len(scope.paths) != 1 or not scope.paths[0].is_dir():
+        shown = ", ".join(str(path) for path in scope.paths)
+        raise InputError(f"{shown} is not a folder; sync takes one folder, add takes files")
+    return scope.paths[0]
+
+
+def _gone(store: SQLiteStore, scope: Scope, folder: Path, items: list[Item | LedgerRow]) -> list[str]:
+    """Keys of files under the folder that are stored or in the ledger, and are not there now."""
+    prefix = file_key(folder, scope.base)
+    under = "" if prefix == "." else f"{prefix.rstrip('/')}/"
+    present = {item.key for item in items}
+    blocked = tuple(f"{item.key}/" for item in items if isinstance(item, LedgerRow) and item.retryable)
+    with store.snapshot() as snapshot:
+        stored = list(snapshot.known(under=under))
+        noted = [
+            row.key for row in snapshot.ledger(statuses=("skipped", "failed"), under=under) if row.origin == "file"
+        ]
+    relative = [key for key in dict.fromkeys([*stored, *noted]) if under or not Path(key).is_absolute()]
+    # What lies in a folder that could not be read is not known to be gone.
+    return [key for key in relative if key not in present and not key.startswith(blocked or ("\0",))]
+
+
+def _delete_gone(store: SQLiteStore, gone: list[str]) -> int:
+    deleted = 0
+    for part in _parts(gone, 500):
+        with store.transaction() as transaction:
+            for key in part:
+                found = transaction.live_id(key)
+                if found is not None:
+                    transaction.remove(found)
+                    deleted += 1
+            transaction.strike(part)
+    return deleted
+
+
+def _parts(keys: list[str], size: int) -> Iterator[list[str]]:
+    for start in range(0, len(keys), size):
+        yield keys[start : start + size]
