@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.exceptions import TyperException
 
 from sememe import collection as collections
 from sememe.collection import Collection
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 app = typer.Typer(
-    name="sememe", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
+    name="sememe", add_completion=True, pretty_exceptions_enable=False,
     help="Search your documents by meaning.", rich_markup_mode=None,
 )  # fmt: skip
 
+WRONG_USAGE = 2
 STRICT_FAILED = 3
 INTERRUPTED = 130
 SHOWN_TROUBLES = 5
@@ -95,7 +97,7 @@ def sync(
     strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the collection agree with a folder: add what is new or changed, delete what is gone."""
+    """Agree with a folder: take in what is new or changed, delete what is gone."""
     if dry_run:
         _preview([folder], collection, model, True, hidden, False, as_json)
         return
@@ -177,7 +179,7 @@ def report(
     every: Annotated[bool, typer.Option("--all", help="List every input, not only those with trouble.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what is stored, and how every input ended that was not simply embedded."""
+    """Say what is stored, and which inputs did not end as they should."""
     with _opened(collection, None, create=False) as opened:
         found = opened.report()
         rows = list(opened.ledger()) if every else list(found.troubles)
@@ -197,7 +199,7 @@ def report(
 
 @app.command()
 def space(collection: CollectionOption = DEFAULT, as_json: JsonOption = False) -> None:
-    """Show what makes the stored vectors comparable: the model, its digest, prompts, pooling and dimensions."""
+    """Show what the vectors are: model, digest, prompts, pooling, dimensions."""
     with _opened(collection, None, create=False) as opened:
         found = opened.space
     if found is None:
@@ -222,10 +224,7 @@ def optimize(collection: CollectionOption = DEFAULT) -> None:
 def main() -> None:
     """Run the command line; end the process with a status that means something."""
     try:
-        app(standalone_mode=False)
-        status = 0
-    except typer.Exit as end:
-        status = end.exit_code
+        status = app(args=sys.argv[1:] or ["--help"], standalone_mode=False) or 0
     except KeyboardInterrupt:
         typer.echo("Interrupted. What was stored stays; run the same command again to go on.", err=True)
         status = INTERRUPTED
@@ -236,19 +235,17 @@ def main() -> None:
     except SememeError as error:
         typer.echo(f"sememe: {error}", err=True)
         status = 1
+    except TyperException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "sememe"
+        typer.echo(f"sememe: {error.format_message().rstrip('.')}; see: {command} --help", err=True)
+        status = WRONG_USAGE
     except Exception as error:
         status = _unexpected(error)
     sys.exit(status)
 
 
 def _unexpected(error: Exception) -> int:
-    import click
-
-    if isinstance(error, click.exceptions.Abort):
-        return INTERRUPTED
-    if isinstance(error, click.ClickException):
-        error.show()
-        return error.exit_code
     if os.environ.get("SEMEME_DEBUG"):
         raise error
     name = type(error).__name__

@@ -66,7 +66,7 @@ def open(
     """
     settings = settings or from_environment()
     store = SQLiteStore(Path(path).expanduser().absolute(), create=create)
-    collection = Collection(store, model, settings, fetch_progress)
+    collection = Collection(store, model, settings=settings, fetch_progress=fetch_progress)
     try:
         collection.check_model()
     except BaseException:
@@ -82,7 +82,7 @@ class Collection:
     """
 
     def __init__(
-        self, store: SQLiteStore, model: str | Path | Embedder | None, settings: Settings,
+        self, store: SQLiteStore, model: str | Path | Embedder | None, *, settings: Settings,
         fetch_progress: FetchProgress | None = None,
     ) -> None:  # fmt: skip
         self._store = store
@@ -133,7 +133,7 @@ class Collection:
         """
         single = isinstance(records, str | Mapping)
         items = given_items([records] if single else records)  # type: ignore[list-item]
-        return sync.add(self._store, self._prepared(), items, self._options(chunk), progress=progress)
+        return sync.add(self._store, self._prepared(), items, options=self._options(chunk), progress=progress)
 
     def add_files(
         self, paths: str | Path | Sequence[str | Path], *, chunk: bool = True, hidden: bool = False,
@@ -146,7 +146,7 @@ class Collection:
         """
         scope = sync.Scope(self._paths(paths), base=self.path.parent, exclude=self.path, hidden=hidden)
         return sync.add_files(
-            self._store, self._prepared(), scope, self._options(chunk), checksum=checksum, progress=progress
+            self._store, self._prepared(), scope, options=self._options(chunk), checksum=checksum, progress=progress
         )
 
     def sync(
@@ -160,7 +160,7 @@ class Collection:
         """
         scope = sync.Scope(self._paths(folder), base=self.path.parent, exclude=self.path, hidden=hidden)
         return sync.sync_folder(
-            self._store, self._prepared(), scope, self._options(chunk), checksum=checksum,
+            self._store, self._prepared(), scope, options=self._options(chunk), checksum=checksum,
             allow_empty=allow_empty, progress=progress,
         )  # fmt: skip
 
@@ -315,7 +315,7 @@ def preview(
     store = SQLiteStore(folder) if (folder / "truth.db").exists() else None
     try:
         if store is not None:
-            collection = Collection(store, model, settings)
+            collection = Collection(store, model, settings=settings)
             embedder = collection.embedder
         else:
             chosen = model if model is not None else DEFAULT_MODEL

@@ -84,7 +84,7 @@ class Embedder(Protocol):
 
 
 def differences(stored: Space, offered: Space) -> list[str]:
-    """The fields in which two spaces differ, each as "name: stored, here: offered"."""
+    """The fields in which two spaces differ, each as "name stored against offered"."""
     result = []
     for field in fields(Space):
         a, b = getattr(stored, field.name), getattr(offered, field.name)
@@ -117,10 +117,9 @@ def canaries_agree(canaries: Vectors, embedder: Embedder) -> bool:
     fresh = embedder.embed(CANARY_TEXTS, role="document").vectors
     if fresh.shape != canaries.shape:
         return False
-    cosines = np.einsum("nd,nd->n", fresh, canaries) / (
-        np.linalg.norm(fresh, axis=1) * np.linalg.norm(canaries, axis=1)
-    )
-    return bool(np.all(cosines >= CANARY_COSINE))
+    products = np.einsum("nd,nd->n", fresh, canaries)
+    lengths = np.linalg.norm(fresh, axis=1) * np.linalg.norm(canaries, axis=1)
+    return bool(np.all((lengths > 0) & (products >= CANARY_COSINE * lengths)))
 
 
 def _short(value: object) -> str:

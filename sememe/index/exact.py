@@ -29,8 +29,8 @@ class ExactIndex:
 
     def search(self, queries: Vectors, k: int) -> tuple[Ids, Scores]:
         """The k best ids of each query and their scores, (q, min(k, n)) each; equal scores by ascending id."""
-        slab_ids, slab_scores = best(queries, self.vectors, self.ids, k, dead=self.dead)
-        tail_ids, tail_scores = best(queries, self.tail_vectors, self.tail_ids, k)
+        slab_ids, slab_scores = best(queries, self.vectors, self.ids, k=k, dead=self.dead)
+        tail_ids, tail_scores = best(queries, self.tail_vectors, self.tail_ids, k=k)
         ids = np.concatenate([slab_ids, tail_ids], axis=1)
         scores = np.concatenate([slab_scores, tail_scores], axis=1)
         order = np.lexsort((ids, -scores), axis=1)[:, :k]

@@ -53,12 +53,15 @@ def _catch_up(store: SQLiteStore, rebuild: bool) -> None:
             return
         dim = stored[0].dim
         record = None if rebuild else usable_record(snapshot, store.folder, dim)
-        if record is None or record.dead.sum() > DEAD_SHARE * max(record.rows, 1000):
+        if record is not None and record.dead.sum() > DEAD_SHARE * max(record.rows, 1000):
+            record = None
+        if record is not None and record.seq == snapshot.seq():
+            return
+        changes = None if record is None else snapshot.changes(record.seq, dim)
+        if record is None or changes is None:
             slab, record = _written_anew(snapshot, store.folder, dim)
         else:
-            if record.seq == snapshot.seq():
-                return
-            slab, record = _appended(snapshot, store.folder, dim, record)
+            slab, record = _appended(Slab(store.folder, record.generation, dim), record, changes)
     with store.transaction() as transaction:
         transaction.set_index(NAME, record)
     failpoints.reach("slab switched")
@@ -86,9 +89,7 @@ def _written_anew(snapshot: Snapshot, folder: Path, dim: int) -> tuple[Slab, Ind
     return slab, IndexRecord(generation=slab.generation, seq=snapshot.seq(), rows=len(ids), dead=dead)
 
 
-def _appended(snapshot: Snapshot, folder: Path, dim: int, record: IndexRecord) -> tuple[Slab, IndexRecord]:
-    slab = Slab(folder, record.generation, dim)
-    changes: Changes = snapshot.changes(record.seq, dim)
+def _appended(slab: Slab, record: IndexRecord, changes: Changes) -> tuple[Slab, IndexRecord]:
     mapped = slab.map(record.rows)
     ids = mapped[0] if mapped is not None else np.empty(0, np.int64)
     dead = record.dead | np.isin(ids, changes.deleted)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
@@ -65,12 +65,16 @@ OnProgress = Callable[[IngestProgress], None]
 
 @dataclass(slots=True)
 class Pipeline:
-    """One run over one store. `written` is called after every commit, for indexes that want to keep up."""
+    """One run over one store. `written` is called after every commit, for indexes that want to keep up.
+
+    `space` is the id of the store's own space: that of the embedder may differ by the file of the same model.
+    """
 
     store: SQLiteStore
     embedder: Embedder
     options: CutOptions
     run: Run
+    space: str
     window: int = 4096
     on_progress: OnProgress | None = None
     written: Callable[[], None] | None = None
@@ -112,7 +116,7 @@ class Pipeline:
         computed = _Computed(self.embedder)
         while True:
             with self.store.snapshot() as snapshot:
-                there = snapshot.cached(self.embedder.space.id, list(texts))
+                there = snapshot.cached(self.space, list(texts))
             computed.add({key: text for key, text in texts.items() if key not in there})
             staged = dict(self._staged)
             counts = Summary()
@@ -131,8 +135,8 @@ class Pipeline:
 
     def _vectors(self, transaction: Transaction, computed: _Computed, keys: list[bytes]) -> dict[bytes, CachedVector]:
         if computed.keys:
-            transaction.add_vectors(self.embedder.space.id, computed.keys, computed.embedded())
-        rows = transaction.cached(self.embedder.space.id, keys)
+            transaction.add_vectors(self.space, computed.keys, computed.embedded())
+        rows = transaction.cached(self.space, keys)
         if len(rows) < len(keys):
             raise _VectorGone
         return rows
@@ -140,7 +144,7 @@ class Pipeline:
     def _store(
         self, transaction: Transaction, window: Window, rows: dict[bytes, CachedVector], counts: Summary
     ) -> None:
-        ledger = list(window.refused)
+        ledger = [_without_old(transaction, row) for row in window.refused]
         for piece in window.pieces:
             row = self._store_piece(transaction, piece, rows)
             if row is not None:
@@ -168,7 +172,8 @@ class Pipeline:
         del self._staged[piece.item.key]
         if piece.failure is not None or not opened.chunks:
             transaction.discard(opened.id)
-            return piece.failure or LedgerRow(piece.item.key, "skipped", "no text", origin=piece.item.origin)
+            row = piece.failure or LedgerRow(piece.item.key, "skipped", "no text", origin=piece.item.origin)
+            return _without_old(transaction, row)
         transaction.publish(opened.id, characters=piece.characters, title=piece.document.title)
         return opened.ledger_row(piece)
 
@@ -237,7 +242,7 @@ class _Computed:
         )  # fmt: skip
 
 
-class _VectorGone(Exception):  # noqa: N818 - a signal within this file, never seen outside
+class _VectorGone(Exception):
     """Another process deleted a vector between the look-up and the write."""
 
 
@@ -248,6 +253,17 @@ def ahead(windows: Iterator[Window]) -> Iterator[Window]:
         while (window := coming.result()) is not None:
             coming = pool.submit(next, windows, None)
             yield window
+
+
+def _without_old(transaction: Transaction, row: LedgerRow) -> LedgerRow:
+    """Take out what a source held before it lost its text; after a mere failure to read it, that stays."""
+    old = transaction.live_id(row.key)
+    if old is None:
+        return row
+    if row.status == "failed":
+        return replace(row, reason=f"{row.reason}; the version stored before is kept")
+    transaction.remove(old)
+    return row
 
 
 def _new_chunks(piece: Piece, rows: dict[bytes, CachedVector]) -> list[NewChunk]:

@@ -46,7 +46,7 @@ class Scope:
 
 
 def add(
-    store: SQLiteStore, embedder: Embedder, items: Iterable[Item], options: CutOptions, *,
+    store: SQLiteStore, embedder: Embedder, items: Iterable[Item], *, options: CutOptions,
     progress: OnProgress | None = None,
 ) -> Summary:  # fmt: skip
     """Add items whose number nobody knows yet."""
@@ -57,7 +57,7 @@ def add(
 
 
 def add_files(
-    store: SQLiteStore, embedder: Embedder, scope: Scope, options: CutOptions, *, checksum: bool = False,
+    store: SQLiteStore, embedder: Embedder, scope: Scope, *, options: CutOptions, checksum: bool = False,
     progress: OnProgress | None = None,
 ) -> Summary:  # fmt: skip
     """Add the files of a scope."""
@@ -69,7 +69,7 @@ def add_files(
 
 
 def sync_folder(
-    store: SQLiteStore, embedder: Embedder, scope: Scope, options: CutOptions, *, checksum: bool = False,
+    store: SQLiteStore, embedder: Embedder, scope: Scope, *, options: CutOptions, checksum: bool = False,
     allow_empty: bool = False, progress: OnProgress | None = None,
 ) -> Summary:  # fmt: skip
     """Make the store agree with a folder."""
@@ -137,9 +137,12 @@ def _pipeline(
     store: SQLiteStore, embedder: Embedder, options: CutOptions, run: Run, progress: OnProgress | None, *,
     total: int | None = None,
 ) -> Pipeline:  # fmt: skip
+    with store.snapshot() as snapshot:
+        stored = snapshot.space()
     pipeline = Pipeline(
-        store=store, embedder=embedder, options=options, run=run, on_progress=progress, bytes_total=total
-    )
+        store=store, embedder=embedder, options=options, run=run, space=(stored[0] if stored else embedder.space).id,
+        on_progress=progress, bytes_total=total,
+    )  # fmt: skip
     seen = 0
 
     def written() -> None:
@@ -181,6 +184,8 @@ def _total(items: list[Item | LedgerRow]) -> int:
 
 
 def _one_folder(scope: Scope) -> Path:
+    if len(scope.paths) == 1 and not scope.paths[0].exists():
+        raise InputError(f"there is no folder {scope.paths[0]}; check the spelling")
     if len(scope.paths) != 1 or not scope.paths[0].is_dir():
         shown = ", ".join(str(path) for path in scope.paths)
         raise InputError(f"{shown} is not a folder; sync takes one folder, add takes files")

@@ -50,6 +50,8 @@ def checked(query: Query, dim: int) -> Query:
             raise InputError(f"the query vector has shape {vector.shape}, the collection has ({dim},)")
         if not np.isfinite(vector).all():
             raise InputError("the query vector has values that are not finite numbers")
+        if not vector.any():
+            raise InputError("the query vector holds only zeros, which point nowhere; embed a text for one")
     return query
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from sememe.index.exact import ExactIndex, in_memory, over_slab
 from sememe.index.slab import Slab
 from sememe.store.reading import Snapshot
-from sememe.types import IndexRecord
 
 NAME = "vectors"
 
@@ -39,23 +38,28 @@ class View:
     def at(self, snapshot: Snapshot) -> ExactIndex:
         """The index at the moment of the snapshot."""
         with self._lock:
-            record = snapshot.index_record(NAME)
-            base = None if record is None else (record.generation, record.seq)
+            base = snapshot.index_stamp(NAME)
             seq = snapshot.seq()
             seen = self._seen
             if seen is None or seen.base != base or seen.seq > seq:
-                seen = self._from_slab(snapshot, record, base)
+                seen = self._from_slab(snapshot)
             if seen.seq < seq:
                 changes = snapshot.changes(seen.seq, self._dim)
-                seen = _Seen(base, changes.seq, seen.index.changed(changes))
-            self._seen = seen
+                index = self._in_memory(snapshot) if changes is None else seen.index.changed(changes)
+                seen = _Seen(base, seq, index)
+            if self._seen is None or self._seen.seq <= seq:
+                # A snapshot that is older than the last one gets its own index, and leaves the newer one in place.
+                self._seen = seen
             return seen.index
 
-    def _from_slab(self, snapshot: Snapshot, record: IndexRecord | None, base: tuple[str, int] | None) -> _Seen:
-        mapped = None
+    def _from_slab(self, snapshot: Snapshot) -> _Seen:
+        record = snapshot.index_record(NAME)
         if record is not None:
             mapped = Slab(self._folder, record.generation, self._dim).map(record.rows)
-        if record is None or mapped is None:
-            # No usable files: the truth itself is searched, until the next write or `optimize` makes them again.
-            return _Seen(base, snapshot.seq(), in_memory(*snapshot.vectors(snapshot.live_chunks(), self._dim)))
-        return _Seen(base, record.seq, over_slab(*mapped, record))
+            if mapped is not None:
+                return _Seen((record.generation, record.seq), record.seq, over_slab(*mapped, record))
+        return _Seen(snapshot.index_stamp(NAME), snapshot.seq(), self._in_memory(snapshot))
+
+    def _in_memory(self, snapshot: Snapshot) -> ExactIndex:
+        """The truth itself, while there are no usable files: until the next write or `optimize` makes them."""
+        return in_memory(*snapshot.vectors(snapshot.live_chunks(), self._dim))

@@ -8,7 +8,9 @@ files; it does not know the tables.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import sys
 import urllib.parse
 from collections.abc import Iterator
@@ -21,6 +23,15 @@ from sememe.errors import ReadOnly, SchemaError, StoreBusy, StoreDamaged, StoreE
 from sememe.store.schema import APPLICATION_ID, MIGRATIONS, PAGE_SIZE, VERSION
 
 BUSY_MILLISECONDS = 30_000
+NO_ROOM = frozenset(
+    {
+        apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC, apsw.SQLITE_IOERR_TRUNCATE,
+        apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_SHMMAP,
+    }
+)  # fmt: skip
+"""What SQLite says when a file cannot grow for another reason than a full disk: a quota, a limit on file sizes."""
+
+WHAT_TO_DO = "keep a copy, then restore a backup or add the sources to a new collection"
 MEMORY_MAP_BYTES = 1 << 36
 FIXED_SQLITE = (3, 51, 3)
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -39,24 +50,41 @@ def translated(path: Path) -> Iterator[None]:
         ) from error
     except apsw.FullError as error:
         raise StoreFull(
-            f"{path} cannot grow: the disk or its quota is full; free some space and run it again"
+            f"{path} cannot grow: the disk or its quota is full; what was stored before is kept: make room and run "
+            f"it again"
         ) from error
+    except apsw.ConnectionClosedError as error:
+        raise StoreError(f"{path} was closed meanwhile; open the collection again") from error
     except (apsw.CorruptError, apsw.NotADBError) as error:
-        raise StoreDamaged(
-            f"{path} is damaged or is not a database ({error}); keep a copy, then restore a backup or add the "
-            f"sources to a new collection"
-        ) from error
+        raise StoreDamaged(f"{path} is damaged or is not a database ({error}); {WHAT_TO_DO}") from error
     except apsw.ReadOnlyError as error:
         raise ReadOnly(f"{path} cannot be written; check the permissions of its folder") from error
     except apsw.CantOpenError as error:
-        raise StoreError(f"{path} cannot be opened; check that its folder exists and that you may write it") from error
+        raise StoreError(f"{path} cannot be opened; {_why_not_opened(path)}") from error
     except apsw.IOError as error:
-        if out_of_space(path):
-            raise StoreFull(f"{path} cannot grow: the disk is full; free some space and run it again") from error
+        if getattr(error, "extendedresult", 0) not in NO_ROOM and not out_of_space(path):
+            raise StoreError(f"{path} cannot be read or written ({error}); check the disk and its mount") from error
         raise StoreFull(
-            f"{path} cannot be read or written ({error}): a limit on file sizes, a quota or the disk itself; "
-            f"what was stored before is kept"
+            f"{path} cannot grow: the disk is full, or a quota or a limit on file sizes is reached; what was stored "
+            f"before is kept: make room and run it again"
         ) from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise StoreDamaged(f"{path} holds a text that is not what was written ({error}); {WHAT_TO_DO}") from error
+
+
+def _why_not_opened(path: Path) -> str:
+    if path.is_dir():
+        return "it is a folder; name another collection"
+    if _log_of(path).exists() and not os.access(path.parent, os.W_OK):
+        return (
+            "a process was killed while it wrote, and what it left in the log cannot be read where nothing can be "
+            "written; copy the folder to a place where it can"
+        )
+    return "check that its folder exists and that you may read and write it"
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
 
 
 def out_of_space(path: Path) -> bool:
@@ -67,17 +95,35 @@ def out_of_space(path: Path) -> bool:
 
 
 def connect(path: Path, *, writable: bool) -> apsw.Connection:
-    """A connection with our pragmas. Raises StoreError and its kin."""
+    """A connection with our pragmas. A file that is not ours, or newer than we are, is refused untouched.
+
+    Raises StoreError and its kin.
+    """
     with translated(path):
         if writable:
             flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
             connection = apsw.Connection(str(path), flags=flags)
         else:
             connection = apsw.Connection(_read_only_uri(path), flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
-        connection.set_busy_timeout(BUSY_MILLISECONDS)
-        for name, value in _pragmas(writable).items():
-            connection.pragma(name, value)
+        try:
+            _prepare(connection, path, writable)
+        except BaseException:
+            connection.close()
+            raise
         return connection
+
+
+def _prepare(connection: apsw.Connection, path: Path, writable: bool) -> None:
+    connection.set_busy_timeout(BUSY_MILLISECONDS)
+    # Nothing is changed in the file, nor folded back into it by closing, before it is known to be ours.
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    for name, value in _pragmas(writable).items():
+        connection.pragma(name, value)
+    check_version(connection, path)
+    if writable:
+        connection.pragma("journal_mode", "WAL")
+        failpoints.reach("database opened")
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
 
 
 def _pragmas(writable: bool) -> dict[str, int | str]:
@@ -86,7 +132,7 @@ def _pragmas(writable: bool) -> dict[str, int | str]:
         common["mmap_size"] = MEMORY_MAP_BYTES
     if not writable:
         return common
-    return {"page_size": PAGE_SIZE, "journal_mode": "WAL", "synchronous": "FULL", "secure_delete": 1, **common}
+    return {"page_size": PAGE_SIZE, "synchronous": "FULL", "secure_delete": 1, **common}
 
 
 def sqlite_version() -> tuple[int, ...]:
@@ -96,7 +142,7 @@ def sqlite_version() -> tuple[int, ...]:
 
 def _read_only_uri(path: Path) -> str:
     """A URI that opens the file where it cannot be written: immutable when no log is left beside it."""
-    log = path.with_name(path.name + "-wal")
+    log = _log_of(path)
     mode = "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
     return f"file:{urllib.parse.quote(str(path.resolve()))}?{mode}"
 
@@ -108,6 +154,7 @@ def migrate(connection: apsw.Connection, path: Path) -> None:
         for number, (_, statements) in enumerate(MIGRATIONS[version:], start=version + 1):
             connection.execute(statements)
             connection.pragma("user_version", number)
+            failpoints.reach("schema step taken")
         if version == 0:
             connection.pragma("application_id", APPLICATION_ID)
 
@@ -173,7 +220,8 @@ def file_system(folder: Path) -> str:
     with contextlib.suppress(OSError), Path("/proc/self/mountinfo").open(encoding="utf-8") as mounts:
         for line in mounts:
             fields, _, tail = line.partition(" - ")
-            point = fields.split()[4].encode().decode("unicode_escape")
+            # White space in a path is written in octal.
+            point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields.split()[4])
             inside = wanted == point or wanted.startswith(point.rstrip("/") + "/")
             if inside and len(point) >= len(best):
                 best, kind = point, tail.split()[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import apsw
@@ -24,6 +25,9 @@ CHUNK_COLUMNS = "c.id, c.document, c.position, c.start, c.end, c.headings, v.tok
 DOCUMENT_COLUMNS = (
     "id, key, title, media_type, metadata, recipe, precision, origin, digest, size, mtime_ns, characters, added"
 )
+
+STARTS_WITH = "key >= ? AND key < CAST(? AS TEXT)"
+"""A range that the index on the key answers; see `_prefix` for its bounds."""
 
 
 class Snapshot:
@@ -51,24 +55,34 @@ class Snapshot:
         found = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'changes'").get
         return int(found or 0)
 
+    def index_stamp(self, name: str) -> tuple[str, int] | None:
+        """The generation of a derived index and what it has seen: cheap enough to ask before every search."""
+        row: tuple[str, int] | None = self._connection.execute(
+            "SELECT generation, seq FROM indexes WHERE name = ?", (name,)
+        ).fetchone()
+        return row
+
     def index_record(self, name: str) -> IndexRecord | None:
         """Which files of a derived index are current, None when there are none."""
         row = self._connection.execute(
-            "SELECT generation, seq, rows, dead FROM indexes WHERE name = ?", (name,)
+            "SELECT generation, seq, rows, dead, checksum FROM indexes WHERE name = ?", (name,)
         ).fetchone()
         if row is None:
             return None
-        generation, seq, rows, dead = row
+        generation, seq, rows, dead, checksum = row
         bits = np.unpackbits(np.frombuffer(dead, dtype=np.uint8), count=rows).astype(bool)
-        return IndexRecord(generation=generation, seq=seq, rows=rows, dead=bits)
+        return IndexRecord(generation=generation, seq=seq, rows=rows, dead=bits, checksum=checksum)
 
-    def changes(self, after: int, dim: int) -> Changes:
-        """The net effect of everything written after `after`; vectors of what came are loaded and checked."""
-        last: dict[int, int] = {}
-        for chunk, added in self._connection.execute(
-            "SELECT chunk, added FROM changes WHERE seq > ? ORDER BY seq", (after,)
-        ):
-            last[chunk] = added
+    def changes(self, after: int, dim: int) -> Changes | None:
+        """The net effect of everything written after `after`; vectors of what came are loaded and checked.
+
+        None when a part of it is pruned, because every recorded index has seen it: start from the truth then.
+        """
+        rows = self._rows("SELECT chunk, added FROM changes WHERE seq > ? ORDER BY seq", (after,))
+        if len(rows) < self.seq() - after:
+            # Numbers are handed out without gaps: what is rolled back gives its numbers back.
+            return None
+        last: dict[int, int] = dict(rows)
         deleted = np.array([chunk for chunk, added in last.items() if not added], dtype=np.int64)
         added_ids, vectors = self.vectors([chunk for chunk, added in last.items() if added], dim)
         return Changes(seq=self.seq(), added=added_ids, vectors=vectors, deleted=deleted)
@@ -99,9 +113,12 @@ class Snapshot:
 
     def _checked_vector(self, chunk: int, blob: bytes, crc: int, dim: int) -> Vectors:
         if len(blob) != 4 * dim or zlib.crc32(blob) != crc:
+            key = self._connection.execute(
+                "SELECT d.key FROM documents d JOIN chunks c ON c.document = d.id WHERE c.id = ?", (chunk,)
+            ).get
             raise StoreDamaged(
-                f"the vector of chunk c{chunk} in {self._file} is not what was written; keep a copy, delete its "
-                f"document and add it again, or restore a backup"
+                f"the vector of chunk c{chunk} of {key!r} in {self._file} is not what was written; keep a copy, "
+                f"delete {key!r} and add it again, or restore a backup"
             )
         return np.frombuffer(blob, dtype="<f4")
 
@@ -116,43 +133,43 @@ class Snapshot:
             " d.id = c.document WHERE d.live = 1 AND c.id IN (SELECT value FROM json_each(?))",
             (json.dumps([int(i) for i in ids]),),
         )
-        return {row[0]: self._chunk(row) for row in rows}
+        return {row[0]: _chunk(row, self.text(row[1], row[3], row[4])) for row in rows}
 
-    def chunks_of(self, document: int) -> Iterator[StoredChunk]:
+    def chunks_of(self, document: int) -> list[StoredChunk]:
         """The chunks of a document in reading order."""
+        text = self.text(document)
         rows = self._rows(
             f"SELECT {CHUNK_COLUMNS} FROM chunks c JOIN vectors v ON v.id = c.vector WHERE c.document = ?"
             " ORDER BY c.position",
             (document,),
         )
-        for row in rows:
-            yield self._chunk(row)
-
-    def _chunk(self, row: tuple[Any, ...]) -> StoredChunk:
-        chunk, document, position, start, end, headings, tokens, kept = row
-        return StoredChunk(
-            id=chunk, document=document, position=position, start=start, end=end,
-            headings=tuple(json.loads(headings)), text=self.text(document, start, end), tokens=tokens, kept=kept,
-        )  # fmt: skip
+        return [_chunk(row, text[row[3] : row[4]]) for row in rows]
 
     def text(self, document: int, start: int = 0, end: int | None = None) -> str:
         """The characters `[start, end)` of a document's text."""
-        first = self._connection.execute(
-            "SELECT max(start) FROM texts WHERE document = ? AND start <= ?", (document, start)
-        ).get
-        pieces = []
-        origin = first or 0
-        for offset, text, crc in self._connection.execute(
-            "SELECT start, text, crc FROM texts WHERE document = ? AND start >= ? AND start < ? ORDER BY start",
-            (document, origin, end if end is not None else 1 << 62),
-        ):
-            if zlib.crc32(text.encode()) != crc:
-                raise StoreDamaged(
-                    f"the text of document {document} from character {offset} in {self._file} is not what was "
-                    f"written; keep a copy, delete the document and add it again, or restore a backup"
-                )
-            pieces.append(text)
+        rows = self._rows(
+            "SELECT start, CAST(text AS BLOB), crc FROM texts WHERE document = ?1 AND start < ?3 AND start >="
+            " (SELECT coalesce(max(start), 0) FROM texts WHERE document = ?1 AND start <= ?2) ORDER BY start",
+            (document, start, end if end is not None else 1 << 62),
+        )
+        origin = reached = rows[0][0] if rows else 0
+        pieces: list[str] = []
+        # Read as bytes: a damaged text may be no UTF-8, and it is the checksum that should tell.
+        for offset, blob, crc in rows:
+            if offset != reached or zlib.crc32(blob) != crc:
+                raise self._damaged_text(document, reached)
+            pieces.append(blob.decode())
+            reached += len(pieces[-1])
+        if reached < (start if end is None else end):
+            raise self._damaged_text(document, reached)
         return "".join(pieces)[start - origin : None if end is None else end - origin]
+
+    def _damaged_text(self, document: int, character: int) -> StoreDamaged:
+        key = self._connection.execute("SELECT key FROM documents WHERE id = ?", (document,)).get
+        return StoreDamaged(
+            f"the text of {key!r} from character {character} in {self._file} is not what was written; keep a copy, "
+            f"delete {key!r} and add it again, or restore a backup"
+        )
 
     @property
     def _file(self) -> str:
@@ -178,7 +195,7 @@ class Snapshot:
         count = self._connection.execute("SELECT count(*) FROM chunks WHERE document = ?", (number,)).get
         return StoredDocument(
             id=number, key=key, title=title, media_type=media_type, metadata=json.loads(metadata),
-            recipe=Recipe(**json.loads(recipe)), precision=precision, stamp=_stamp(*stamp),
+            recipe=_recipe(recipe), precision=precision, stamp=_stamp(*stamp),
             characters=characters, chunks=count, added=added,
         )  # fmt: skip
 
@@ -187,11 +204,9 @@ class Snapshot:
         result = {}
         for number, key, recipe, added, *stamp in self._connection.execute(
             "SELECT id, key, recipe, added, origin, digest, size, mtime_ns FROM documents"
-            " WHERE live = 1 AND origin = 'file' AND substr(key, 1, ?) = ?", (len(under), under)
+            f" WHERE live = 1 AND origin = 'file' AND {STARTS_WITH}", _prefix(under)
         ):  # fmt: skip
-            result[key] = KnownDocument(
-                id=number, key=key, stamp=_stamp(*stamp), recipe=Recipe(**json.loads(recipe)), added=added
-            )
+            result[key] = KnownDocument(id=number, key=key, stamp=_stamp(*stamp), recipe=_recipe(recipe), added=added)
         return result
 
     def known_document(self, key: str) -> KnownDocument | None:
@@ -215,8 +230,8 @@ class Snapshot:
         """How inputs ended, by key."""
         for row in self._rows(
             "SELECT key, status, reason, retryable, chunks, tokens, truncated, remarks, origin FROM ledger"
-            " WHERE status IN (SELECT value FROM json_each(?)) AND substr(key, 1, ?) = ? ORDER BY key",
-            (json.dumps(list(statuses)), len(under), under),
+            f" WHERE {STARTS_WITH} AND status IN (SELECT value FROM json_each(?)) ORDER BY key",
+            (*_prefix(under), json.dumps(list(statuses))),
         ):
             key, status, reason, retryable, chunks, tokens, truncated, remarks, origin = row
             yield LedgerRow(
@@ -243,6 +258,25 @@ class Snapshot:
             documents=documents, chunks=chunks, tokens=tokens, characters=characters,
             statuses={status: found.get(status, 0) for status in STATUSES}, last_run=last,
         )  # fmt: skip
+
+
+def _chunk(row: tuple[Any, ...], text: str) -> StoredChunk:
+    chunk, document, position, start, end, headings, tokens, kept = row
+    return StoredChunk(
+        id=chunk, document=document, position=position, start=start, end=end,
+        headings=tuple(json.loads(headings)), text=text, tokens=tokens, kept=kept,
+    )  # fmt: skip
+
+
+def _prefix(under: str) -> tuple[str, bytes]:
+    """The bounds of all keys that start with `under`: SQLite compares bytes, and 0xFF is in no UTF-8."""
+    return under, under.encode() + b"\xff"
+
+
+@lru_cache(maxsize=64)
+def _recipe(text: str) -> Recipe:
+    """There are few recipes and many documents."""
+    return Recipe(**json.loads(text))
 
 
 def _stamp(origin: Origin, digest: bytes, size: int | None, mtime_ns: int | None) -> SourceStamp:

@@ -70,7 +70,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         """
         CREATE TABLE indexes (
             name TEXT PRIMARY KEY, generation TEXT NOT NULL, seq INTEGER NOT NULL, rows INTEGER NOT NULL,
-            dead BLOB NOT NULL
+            dead BLOB NOT NULL, checksum INTEGER NOT NULL
         ) STRICT, WITHOUT ROWID;
         """,
     ),

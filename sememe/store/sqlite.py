@@ -1,7 +1,7 @@
 """The truth in one SQLite file: `transaction` writes, `snapshot` reads, both safe beside other processes.
 
-One connection writes, under a lock; every thread that reads has a connection of its own. A process that was forked
-must open the store again: SQLite's locks do not survive a fork.
+One connection writes, under a lock; every snapshot that is open has a connection of its own, which the next one
+uses again. A process that was forked must open the store again: SQLite's locks do not survive a fork.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from pathlib import Path
 
 import apsw
 
-from sememe.errors import NotFound, ReadOnly, StoreError
+from sememe import failpoints
+from sememe.errors import InputError, NotFound, ReadOnly, StoreDamaged, StoreError
 from sememe.store import connection as connections
 from sememe.store.reading import Snapshot
 from sememe.store.schema import VERSION
@@ -34,31 +35,57 @@ class SQLiteStore:
         """
         self.folder = folder
         self.path = folder / FILE_NAME
-        self._lock = threading.RLock()
+        self._writing = threading.RLock()
+        self._pool = threading.Lock()
+        self._idle: list[apsw.Connection] = []
         self._local = threading.local()
-        self._readers: list[apsw.Connection] = []
+        self._closed = False
         self._process = os.getpid()
         self._writer: apsw.Connection | None = None
         self._make_folder(create)
         self.writable = _can_write(folder, self.path)
         if not self.path.exists() and not self.writable:
             raise ReadOnly(f"{folder} cannot be written, so no collection can be made there; name another folder")
+        self._refuse_emptied()
         connections.refuse_network_file_system(folder)
         if self.writable:
             self._writer = connections.connect(self.path, writable=True)
             self._prepare(self._writer)
         else:
-            self._refuse_old(self._reader())
+            with self._reading() as reader:
+                self._refuse_old(reader)
 
     def _make_folder(self, create: bool) -> None:
-        if self.path.exists():
-            return
-        if not create:
-            raise NotFound(f"there is no collection at {self.folder}; make one with: sememe add PATH")
         try:
+            if self.path.exists():
+                return
+            if self.folder.exists() and not self.folder.is_dir():
+                raise InputError(f"{self.folder} is a file, and a collection is a folder; name another one")
+            if not create:
+                raise NotFound(f"there is no collection at {self.folder}; make one with: sememe add PATH")
             self.folder.mkdir(parents=True, exist_ok=True)
+            failpoints.reach("folder made")
         except OSError as error:
-            raise ReadOnly(f"{self.folder} cannot be made: {error.strerror}; name another folder") from error
+            what = "made" if create else "looked into"
+            raise ReadOnly(
+                f"{self.folder} cannot be {what} ({error.strerror}); check its permissions or name another folder"
+            ) from error
+
+    def _refuse_emptied(self) -> None:
+        """Raise StoreDamaged for a file without a byte beside others that say it had some.
+
+        Alone it is what a process leaves that is killed while it makes a collection.
+        """
+        if not self.path.exists() or self.path.stat().st_size:
+            return
+        left = [path.name for path in sorted(self.folder.iterdir()) if path.suffix in (".slab", ".ids")]
+        log = self.path.with_name(f"{FILE_NAME}-wal")
+        if log.exists() and log.stat().st_size:
+            left.append(log.name)
+        if left:
+            raise StoreDamaged(
+                f"{self.path} is empty, but {left[0]} beside it shows that it was not; {connections.WHAT_TO_DO}"
+            )
 
     def _prepare(self, connection: apsw.Connection) -> None:
         try:
@@ -76,71 +103,94 @@ class SQLiteStore:
                 f"copy the folder to a place where it can"
             )
 
-    def _reader(self) -> apsw.Connection:
+    def _refuse_unusable(self) -> None:
         if os.getpid() != self._process:
             raise StoreError(
-                f"{self.path} was opened in process {self._process} and cannot be used in its fork; open it there"
+                f"{self.path} was opened in process {self._process} and cannot be used in its fork {os.getpid()}; "
+                f"open it there"
             )
-        reader: apsw.Connection | None = getattr(self._local, "reader", None)
-        if reader is None:
-            reader = connections.connect(self.path, writable=False) if not self.writable else self._second()
-            self._local.reader = reader
-            with self._lock:
-                self._readers.append(reader)
-        return reader
+        if self._closed:
+            raise StoreError(f"{self.path} was closed; open the collection again")
 
-    def _second(self) -> apsw.Connection:
-        """A reading connection beside the writer: it may write the log's index, and nothing else."""
-        reader = connections.connect(self.path, writable=True)
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[apsw.Connection]:
+        """A connection for one reader at a time: one that is idle, or a new one."""
+        self._refuse_unusable()
+        with self._pool:
+            reader = self._idle.pop() if self._idle else None
+        if reader is None:
+            reader = self._new_reader()
+        try:
+            yield reader
+        finally:
+            with self._pool:
+                # One that reads an immutable file would never notice that somebody else has written it.
+                keep = self.writable and not self._closed and not reader.in_transaction
+                if keep:
+                    self._idle.append(reader)
+            if not keep:
+                reader.close()
+
+    def _new_reader(self) -> apsw.Connection:
+        """A reading connection; beside the writer it may write the log's index, and nothing else."""
+        reader = connections.connect(self.path, writable=self.writable)
         reader.pragma("query_only", 1)
         return reader
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
         """One moment of the truth. Nested calls of a thread share the outer moment."""
-        reader = self._reader()
-        with connections.translated(self.path):
-            if reader.in_transaction:
-                yield Snapshot(reader)
-                return
+        self._refuse_unusable()
+        outer: Snapshot | None = getattr(self._local, "snapshot", None)
+        if outer is not None:
+            yield outer
+            return
+        with connections.translated(self.path), self._reading() as reader:
             reader.execute("BEGIN")
+            self._local.snapshot = Snapshot(reader)
             try:
-                yield Snapshot(reader)
+                yield self._local.snapshot
             finally:
+                self._local.snapshot = None
                 if reader.in_transaction:
                     reader.execute("COMMIT")
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """All or nothing. Raises ReadOnly, StoreBusy or StoreFull; what was there before stays."""
-        if self._writer is None:
-            raise ReadOnly(f"{self.path} cannot be written; check the permissions of its folder")
-        if os.getpid() != self._process:
-            raise StoreError(
-                f"{self.path} was opened in process {self._process} and cannot be used in its fork; open it there"
-            )
-        with self._lock, connections.translated(self.path), connections.immediate(self._writer):
+        self._refuse_unusable()
+        self.require_writable()
+        assert self._writer is not None
+        with self._writing, connections.translated(self.path), connections.immediate(self._writer):
             yield Transaction(self._writer)
 
-    def data_version(self) -> int:
-        """A number that changes when anybody has written."""
-        with connections.translated(self.path):
-            return int(self._reader().pragma("data_version") or 0)
+    def require_writable(self) -> None:
+        """Raise ReadOnly where nothing can be written."""
+        if not self.writable:
+            raise ReadOnly(f"{self.path} cannot be written; check the permissions of its folder")
 
     def check(self) -> list[str]:
         """What SQLite's own integrity check finds wrong: an empty list when the file is sound."""
-        with connections.translated(self.path):
-            found = [row[0] for row in self._reader().execute("PRAGMA integrity_check")]
+        with connections.translated(self.path), self._reading() as reader:
+            found = [row[0] for row in reader.execute("PRAGMA integrity_check")]
         return [] if found == ["ok"] else found
 
     def close(self) -> None:
-        """Close every connection; the last one of a collection folds the log back into the file."""
-        with self._lock:
-            for connection in [*self._readers, *([self._writer] if self._writer else [])]:
+        """Close every connection; the last one of a collection folds the log back into the file.
+
+        A transaction of another thread is waited for, and its open snapshots go on to their end. In a fork nothing
+        happens: the files belong to the parent.
+        """
+        if os.getpid() != self._process:
+            return
+        with self._writing:
+            with self._pool:
+                self._closed = True
+                idle, self._idle = self._idle, []
+            failpoints.reach("before closing")
+            for connection in [*idle, *([self._writer] if self._writer else [])]:
                 connection.close()
-            self._readers.clear()
-            self._writer = None
-            self._local = threading.local()
+            failpoints.reach("closed")
 
 
 def _can_write(folder: Path, file: Path) -> bool:

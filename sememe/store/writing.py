@@ -11,13 +11,14 @@ import time
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 
 import apsw
 import numpy as np
 
 from sememe.space import Space
 from sememe.store.records import CachedVector, NewChunk, NewDocument
-from sememe.types import Embedded, IndexRecord, LedgerRow, Vectors
+from sememe.types import Embedded, IndexRecord, LedgerRow, Recipe, Vectors
 
 
 class Transaction:
@@ -46,16 +47,32 @@ class Transaction:
         )
 
     def abandon_run(self, run: int) -> None:
-        """Clear what a killed run left: its staged documents. Its vectors stay until `drop_orphans`."""
+        """Clear what a killed run left: its staged documents. Its vectors stay until `drop_orphans`.
+
+        A run that has ended keeps its summary.
+        """
         self._connection.execute("DELETE FROM documents WHERE live = 0 AND run = ?", (run,))
-        self.finish_run(run, {"interrupted": True})
+        self._connection.execute(
+            "UPDATE runs SET finished = ?, summary = ? WHERE id = ? AND finished IS NULL",
+            (time.time(), json.dumps({"interrupted": True}), run),
+        )
+        self._note_orphans()
+
+    def _note_orphans(self) -> None:
+        self._connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('orphans', 'yes')")
+
+    def may_have_orphans(self) -> bool:
+        """Whether staged documents were dropped since the last `drop_orphans`, which may have left vectors."""
+        return self._connection.execute("SELECT 1 FROM meta WHERE name = 'orphans'").get is not None
 
     def drop_orphans(self) -> int:
         """Delete vectors that no chunk refers to; returns how many went."""
         self._connection.execute(
             "DELETE FROM vectors WHERE NOT EXISTS (SELECT 1 FROM chunks WHERE chunks.vector = vectors.id)"
         )
-        return self._connection.changes()
+        dropped = self._connection.changes()
+        self._connection.execute("DELETE FROM meta WHERE name = 'orphans'")
+        return dropped
 
     def stage(self, document: NewDocument, run: int) -> int:
         """Write a document that nobody sees yet; returns its id."""
@@ -65,8 +82,8 @@ class Transaction:
             " recipe, precision, added) VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 document.key, run, stamp.origin, stamp.digest, stamp.size, stamp.mtime_ns, document.title,
-                document.media_type, json.dumps(dict(document.metadata), ensure_ascii=False),
-                json.dumps(asdict(document.recipe)), document.precision, time.time(),
+                document.media_type, json.dumps(dict(document.metadata)), _recipe_json(document.recipe),
+                document.precision, time.time(),
             ),
         )  # fmt: skip
         return self._connection.last_insert_rowid()
@@ -92,10 +109,7 @@ class Transaction:
         """Append chunks of a staged document."""
         self._connection.executemany(
             "INSERT INTO chunks (document, position, start, end, headings, vector) VALUES (?, ?, ?, ?, ?, ?)",
-            [
-                (document, c.position, c.start, c.end, json.dumps(c.headings, ensure_ascii=False), c.vector)
-                for c in chunks
-            ],
+            [(document, c.position, c.start, c.end, json.dumps(c.headings), c.vector) for c in chunks],
         )
 
     def publish(self, document: int, *, characters: int, title: str | None = None) -> None:
@@ -116,6 +130,7 @@ class Transaction:
     def discard(self, document: int) -> None:
         """Drop a staged document; the live one of its key, if any, stays as it was."""
         self._connection.execute("DELETE FROM documents WHERE id = ? AND live = 0", (document,))
+        self._note_orphans()
 
     def cached(self, space: str, inputs: Sequence[bytes]) -> dict[bytes, CachedVector]:
         """Those of the inputs that have a vector in the space."""
@@ -155,7 +170,7 @@ class Transaction:
             [
                 (
                     row.key, row.status, row.reason, int(row.retryable), row.chunks, row.tokens,
-                    json.dumps(row.truncated), json.dumps(row.remarks, ensure_ascii=False), row.origin, run, now,
+                    json.dumps(row.truncated), json.dumps(row.remarks), row.origin, run, now,
                 )
                 for row in rows
             ],
@@ -171,14 +186,22 @@ class Transaction:
     def set_index(self, name: str, record: IndexRecord) -> None:
         """Switch a derived index to other files, or to more rows of the same; prune what every index has seen."""
         self._connection.execute(
-            "INSERT OR REPLACE INTO indexes (name, generation, seq, rows, dead) VALUES (?, ?, ?, ?, ?)",
-            (name, record.generation, record.seq, record.rows, np.packbits(record.dead).tobytes()),
-        )
+            "INSERT OR REPLACE INTO indexes (name, generation, seq, rows, dead, checksum) VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                name, record.generation, record.seq, record.rows, np.packbits(record.dead).tobytes(), record.checksum,
+            ),
+        )  # fmt: skip
         self._connection.execute("DELETE FROM changes WHERE seq <= (SELECT min(seq) FROM indexes)")
 
     def drop_index(self, name: str) -> None:
         """Forget a derived index; it is built again from every live chunk."""
         self._connection.execute("DELETE FROM indexes WHERE name = ?", (name,))
+
+
+@lru_cache(maxsize=64)
+def _recipe_json(recipe: Recipe) -> str:
+    """There are few recipes and many documents."""
+    return json.dumps(asdict(recipe))
 
 
 def cached(connection: apsw.Connection, space: str, inputs: Sequence[bytes]) -> dict[bytes, CachedVector]:
