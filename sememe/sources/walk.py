@@ -1,0 +1,174 @@
+"""Files and folders → the files to read, in a stable order, and what cannot be read, with the reason.
+
+Knows names and `stat`, never what is inside a file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from sememe.errors import InputError
+
+UNWANTED_FOLDERS = frozenset({"__pycache__", "node_modules"})
+
+_KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+_ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
+
+_Identity: TypeAlias = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A regular file, and what was known of it (size, `st_mtime_ns`) when it was found."""
+
+    path: Path
+    stat: os.stat_result
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A source that gave no document. "skipped" is no fault; "failed" may succeed later if `retryable`."""
+
+    path: Path
+    reason: str
+    retryable: bool = False
+    status: Literal["skipped", "failed"] = "skipped"
+
+
+def key_of(path: Path) -> str:
+    """The path as text that can be printed and stored: bytes that are not UTF-8 become backslash escapes."""
+    text = _ESCAPED_BYTE.sub(lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", str(path))
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def failure(path: Path, what: str, error: OSError) -> Refused:
+    """The refusal that tells of an operating system's error, worth trying again."""
+    return Refused(path, f"{what}: {error.strerror or error}", retryable=True, status="failed")
+
+
+def walk(
+    paths: Iterable[str | os.PathLike[str]],
+    *,
+    hidden: bool = False,
+    exclude: Collection[Path] = (),
+    left_out: Counter[str] | None = None,
+) -> Iterator[Found | Refused]:
+    """The files at and under `paths`: each path in its turn, each folder sorted by name, each file once.
+
+    Names that begin with a dot (unless `hidden`) and folders of generated files are left out below a path, and
+    counted by rule in `left_out`. `exclude` holds resolved folders that are never entered. Links are followed.
+    Raises InputError, before anything is yielded, when a path does not exist.
+    """
+    roots = [Path(path) for path in paths]
+    for root in roots:
+        if not os.path.lexists(root):
+            raise InputError(f"there is no file or folder {key_of(root)}; check the spelling")
+    walker = _Walker(hidden, frozenset(exclude), Counter() if left_out is None else left_out)
+    return walker.walk(roots)
+
+
+class _Walker:
+    """What one walk has seen so far. A file or folder is known by its device and inode."""
+
+    def __init__(self, hidden: bool, exclude: frozenset[Path], left_out: Counter[str]) -> None:
+        self._hidden = hidden
+        self._excluded = {_identity(found) for found in map(_stat_or_none, exclude) if found}
+        self._left_out = left_out
+        self._files: set[_Identity | str] = set()
+        self._folders: set[_Identity] = set()
+
+    def walk(self, roots: list[Path]) -> Iterator[Found | Refused]:
+        for root in roots:
+            yield from self._under(root)
+
+    def _under(self, root: Path) -> Iterator[Found | Refused]:
+        """Depth first, without recursion: a folder may be deeper than Python's stack."""
+        above: list[_Identity] = []
+        levels: list[Iterator[Path]] = [iter((root,))]
+        while levels:
+            path = next(levels[-1], None)
+            if path is None:
+                levels.pop()
+                if above:
+                    above.pop()
+                continue
+            entries = self._look_at(path, above)
+            if isinstance(entries, Found | Refused):
+                yield entries
+            elif entries is not None:
+                levels.append(iter(entries[1]))
+                above.append(entries[0])
+
+    def _look_at(self, path: Path, above: list[_Identity]) -> Found | Refused | tuple[_Identity, list[Path]] | None:
+        """What is at `path`: a folder gives its identity and entries, something seen before gives None."""
+        try:
+            found = path.stat()
+        except OSError as error:
+            return _without_stat(path, error)
+        if stat.S_ISDIR(found.st_mode):
+            return self._enter(path, found, above)
+        if not stat.S_ISREG(found.st_mode):
+            return Refused(path, f"not a file but {_KINDS.get(stat.S_IFMT(found.st_mode), 'something else')}")
+        # Two names of one inode are two files to their owner, unless a link led to the same name twice.
+        same = _identity(found) if found.st_nlink == 1 else os.path.realpath(path)
+        if same in self._files:
+            return None
+        self._files.add(same)
+        return Found(path, found)
+
+    def _enter(
+        self, path: Path, found: os.stat_result, above: list[_Identity]
+    ) -> Refused | tuple[_Identity, list[Path]] | None:
+        same = _identity(found)
+        if same in self._excluded:
+            return None
+        if same in above:
+            return Refused(path, f"a link that leads back into {key_of(path.resolve())}, a folder around it")
+        if same in self._folders:
+            return None
+        self._folders.add(same)
+        try:
+            with os.scandir(path) as entries:
+                names = sorted(entry.name for entry in entries if self._wants(entry))
+        except OSError as error:
+            return failure(path, "the folder cannot be read", error)
+        return same, [path / name for name in names]
+
+    def _wants(self, entry: os.DirEntry[str]) -> bool:
+        rule = ""
+        if entry.name.startswith(".") and not self._hidden:
+            rule = "hidden"
+        elif entry.name in UNWANTED_FOLDERS:
+            rule = entry.name
+        if rule:
+            self._left_out[rule] += 1
+        return not rule
+
+
+def _identity(found: os.stat_result) -> _Identity:
+    return found.st_dev, found.st_ino
+
+
+def _stat_or_none(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+def _without_stat(path: Path, error: OSError) -> Refused:
+    if path.is_symlink():
+        return Refused(path, f"a link to nothing: {key_of(path.readlink())}")
+    return failure(path, "it cannot be looked at", error)
