@@ -2,14 +2,17 @@
 
 Results go to stdout (`--json`: one JSON document a line), progress and messages to stderr. Exit status: 0 done,
 1 refused or failed with one sentence on stderr, 2 wrong usage, 3 `--strict` and an input was not embedded whole,
-130 interrupted. Libraries for the terminal are imported where they are used, so that a search starts fast.
+130 interrupted, 143 terminated. Libraries for the terminal are imported where they are used, so that a search
+starts fast.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -36,12 +39,15 @@ app = typer.Typer(
 WRONG_USAGE = 2
 STRICT_FAILED = 3
 INTERRUPTED = 130
+STOPPED = {INTERRUPTED: "interrupted", 143: "terminated"}
 SHOWN_TROUBLES = 5
+SECONDS_BETWEEN_LINES = 10.0
 
 CollectionOption = Annotated[
     Path,
     typer.Option(
-        "--collection", "-c", envvar="SEMEME_COLLECTION", help="The folder of the collection.", show_default=True
+        "--collection", "-c", envvar="SEMEME_COLLECTION", help="The folder of the collection.", show_default=True,
+        readable=False,
     ),
 ]
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="A model's name, or the folder of its files.")]
@@ -59,7 +65,7 @@ DEFAULT = Path(collections.DEFAULT_FOLDER)
 
 @app.command()
 def add(
-    paths: Annotated[list[Path], typer.Argument(help="Files, and folders to go through.")],
+    paths: Annotated[list[Path], typer.Argument(help="Files, and folders to go through.", readable=False)],
     collection: CollectionOption = DEFAULT,
     model: ModelOption = None,
     dry_run: DryRunOption = False,
@@ -84,7 +90,7 @@ def add(
 
 @app.command()
 def sync(
-    folder: Annotated[Path, typer.Argument(help="The folder to agree with.")],
+    folder: Annotated[Path, typer.Argument(help="The folder to agree with.", readable=False)],
     collection: CollectionOption = DEFAULT,
     model: ModelOption = None,
     dry_run: DryRunOption = False,
@@ -223,11 +229,13 @@ def optimize(collection: CollectionOption = DEFAULT) -> None:
 
 def main() -> None:
     """Run the command line; end the process with a status that means something."""
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         status = app(args=sys.argv[1:] or ["--help"], standalone_mode=False) or 0
     except KeyboardInterrupt:
-        typer.echo("Interrupted. What was stored stays; run the same command again to go on.", err=True)
         status = INTERRUPTED
+    except SystemExit as end:
+        status = end.code
     except BrokenPipeError:
         # The reader has gone (`sememe search … | head`): nothing to say, and no second error at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -242,7 +250,14 @@ def main() -> None:
         status = WRONG_USAGE
     except Exception as error:
         status = _unexpected(error)
+    if status in STOPPED:
+        typer.echo(f"sememe: {STOPPED[status]}; what was stored stays: run the same command again to go on", err=True)
     sys.exit(status)
+
+
+def _terminate(number: int, _frame: object) -> None:
+    """Stop as Ctrl-C does: what is being written is given up, what was written stays."""
+    raise SystemExit(128 + number)
 
 
 def _unexpected(error: Exception) -> int:
@@ -263,6 +278,7 @@ class _Shown:
     def __init__(self, bars: Progress | None) -> None:
         self._bars = bars
         self._tasks: dict[str, Any] = {}
+        self._said = time.monotonic()
 
     def ingest(self, at: IngestProgress) -> None:
         """How far adding is: in bytes where they are known, else in inputs."""
@@ -275,6 +291,9 @@ class _Shown:
 
     def _show(self, text: str, name: str, done: int, total: int | None) -> None:
         if self._bars is None:
+            if time.monotonic() - self._said >= SECONDS_BETWEEN_LINES:
+                self._said = time.monotonic()
+                typer.echo(f"{text}{f', {done / total:.0%}' if total else ''}", err=True)
             return
         if name not in self._tasks:
             self._bars.start()
@@ -338,9 +357,9 @@ def _print_summary(summary: Summary, opened: Collection, as_json: bool, strict: 
         _print_json(summary.as_dict())
     else:
         fields = summary.as_dict()
-        optional = ("unchanged", "renamed", "deleted")
+        optional = ("unchanged", "renamed", "deleted", "passed_over")
         names = ("documents", "chunks", "tokens", "embedded", "truncated", "skipped", "failed")
-        _print_pairs([(n, fields[n]) for n in (*names, *(n for n in optional if fields[n]))])
+        _print_pairs([(n.replace("_", " "), fields[n]) for n in (*names, *(n for n in optional if fields[n]))])
         _print_pairs([("seconds", f"{summary.seconds:.1f}")])
         _print_troubles(summary, opened)
     if summary.warning:

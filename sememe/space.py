@@ -46,7 +46,7 @@ class Space:
     @property
     def id(self) -> str:
         """Sixteen hex digits over every field."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+        return id_of(self.to_json())
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no blanks."""
@@ -58,6 +58,11 @@ class Space:
         raw: Mapping[str, Any] = json.loads(text)
         prompts = tuple((str(role), str(prompt)) for role, prompt in raw["prompts"])
         return cls(**{**raw, "prompts": prompts, "modalities": tuple(raw["modalities"])})
+
+
+def id_of(body: str) -> str:
+    """The id of a space that is written as JSON."""
+    return hashlib.sha256(body.encode()).hexdigest()[:16]
 
 
 class Embedder(Protocol):

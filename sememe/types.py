@@ -163,13 +163,15 @@ class VectorIndex(Protocol):
 class IndexRecord:
     """What the truth knows of a derived index: which files are current, and what they have seen.
 
-    `rows` of the files are valid, whatever their length; `dead (rows,) bool` marks the deleted ones.
+    `rows` of the files are valid, whatever their length; `dead (rows,) bool` marks the deleted ones. `checksum` is
+    that of the valid rows, by the index's own arithmetic.
     """
 
     generation: str
     seq: int
     rows: int
     dead: npt.NDArray[np.bool_]
+    checksum: int = 0
 
 
 @dataclass(frozen=True, slots=True)

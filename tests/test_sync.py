@@ -190,3 +190,11 @@ def test_sync_takes_one_folder(collection: sememe.Collection, folder: Path) -> N
         collection.sync(folder / "0.txt")
     with pytest.raises(InputError, match="there is no folder"):
         collection.sync(folder / "nowhere")
+
+
+def test_what_a_rule_leaves_out_is_counted(collection: sememe.Collection, folder: Path) -> None:
+    write(folder / ".secret", "hidden")
+    (folder / "__pycache__").mkdir()
+    summary = collection.sync(folder)
+    assert (summary.documents, summary.passed_over) == (6, 2)
+    assert collection.sync(folder, hidden=True).documents == 1

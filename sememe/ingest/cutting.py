@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from sememe.chunking import CHUNKER, DEFAULT_OVERLAP, WHOLE, cut, order_of, whole
-from sememe.errors import ReadError
+from sememe.errors import InputError, ReadError
 from sememe.ingest.items import Item
 from sememe.sources import Refused
 from sememe.store.records import KnownDocument, SourceStamp
@@ -96,6 +96,15 @@ class Windows:
         self._window = Window()
 
     def __iter__(self) -> Iterator[Window]:
+        try:
+            yield from self._windows()
+        except InputError:
+            # A record that cannot be used ends everything, but not what came before it.
+            yield self._take()
+            raise
+        yield self._take()
+
+    def _windows(self) -> Iterator[Window]:
         for item in self._items:
             if isinstance(item, LedgerRow):
                 self._window.refused.append(item)
@@ -105,7 +114,6 @@ class Windows:
             self._window.finished_bytes += item.size or 0
             if self._full():
                 yield self._take()
-        yield self._take()
 
     def _full(self) -> bool:
         window = self._window

@@ -28,7 +28,10 @@ from sememe.types import Embedded, LedgerRow
 
 @dataclass(slots=True)
 class Summary:
-    """What a run did. `chunks` and `tokens` are those of the documents written; `embedded` had to be computed."""
+    """What a run did. `chunks` and `tokens` are those of the documents written; `embedded` had to be computed.
+
+    `passed_over` counts hidden names and folders of generated files, which are not inputs and not in the ledger.
+    """
 
     documents: int = 0
     unchanged: int = 0
@@ -40,6 +43,7 @@ class Summary:
     truncated: int = 0
     skipped: int = 0
     failed: int = 0
+    passed_over: int = 0
     seconds: float = 0.0
     interrupted: bool = False
     dry_run: bool = False

@@ -7,13 +7,15 @@ can be taken is dead: its staged documents are cleared, its vectors are kept for
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
-from sememe.errors import ReadOnly
+from sememe import failpoints
+from sememe.errors import ReadOnly, StoreError, StoreFull
 from sememe.store import SQLiteStore
 
 LOCKS = "locks"
@@ -21,73 +23,92 @@ LOCKS = "locks"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run that is going on. `resumed` tells that it clears up after a killed one."""
+    """A run that is going on."""
 
     id: int
-    resumed: bool
 
 
-def lock_file(folder: Path, name: str) -> FileLock:
-    """A lock between processes, named within a collection."""
-    locks = folder / LOCKS
+def take_lock(folder: Path, name: str, *, wait: bool) -> BaseFileLock | None:
+    """A lock between processes, named within a collection and held; None when another has it and we do not wait.
+
+    Raises StoreFull or ReadOnly when its file cannot be made.
+    """
+    lock = FileLock(folder / LOCKS / name)
     try:
-        locks.mkdir(exist_ok=True)
+        (folder / LOCKS).mkdir(exist_ok=True)
+        lock.acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        return None
     except OSError as error:
-        raise ReadOnly(f"{locks} cannot be made ({error.strerror}); a collection that is written needs it") from error
-    return FileLock(locks / name)
+        kind = StoreFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else ReadOnly
+        raise kind(
+            f"{folder / LOCKS / name} cannot be made ({error.strerror}), and a collection that is written needs it; "
+            f"make room, or check the permissions of its folder"
+        ) from error
+    return lock
 
 
 @contextlib.contextmanager
 def running(store: SQLiteStore, command: str) -> Iterator[Run]:
     """A run of a command, from clearing dead ones to its own end.
 
-    The caller finishes it with `finish`; one that is left by an error is cleared here.
+    The caller finishes it with `finish`; one that is left by an error is cleared here. Raises ReadOnly.
     """
-    with lock_file(store.folder, "runs.lock"):
+    store.require_writable()
+    beginning = take_lock(store.folder, "runs.lock", wait=True)
+    try:
         # Under one lock, so that nobody takes a run for dead between its row and its lock.
+        _clear_dead(store)
         with store.transaction() as transaction:
             number = transaction.start_run(command)
-        own = lock_file(store.folder, f"run-{number}.lock")
-        own.acquire()
-        resumed = _clear_dead(store, number)
-    with own:
-        try:
-            yield Run(id=number, resumed=resumed)
-        except BaseException:
-            with store.transaction() as transaction:
-                transaction.abandon_run(number)
-            raise
-        finally:
-            own.release(force=True)
-            _unlink(own)
+        own = take_lock(store.folder, _lock_name(number), wait=True)
+        failpoints.reach("run locked")
+    finally:
+        _release(beginning)
+    try:
+        yield Run(id=number)
+    except BaseException:
+        # Where even this cannot be written, the next run clears it.
+        with contextlib.suppress(StoreError), store.transaction() as transaction:
+            transaction.abandon_run(number)
+        raise
+    finally:
+        _release(own, remove=True)
 
 
-def finish(store: SQLiteStore, run: Run, summary: dict[str, object], *, failed: bool) -> None:
+def finish(store: SQLiteStore, run: Run, summary: dict[str, object]) -> None:
     """End a run: vectors that dead runs or failed documents left, and nobody used, go now."""
     with store.transaction() as transaction:
         transaction.finish_run(run.id, summary)
-        if run.resumed or failed:
+        if transaction.may_have_orphans():
             transaction.drop_orphans()
 
 
-def _clear_dead(store: SQLiteStore, current: int) -> bool:
+def _clear_dead(store: SQLiteStore) -> None:
     with store.snapshot() as snapshot:
-        unfinished = [run for run in snapshot.unfinished_runs() if run != current]
-    cleared = False
-    for run in unfinished:
-        lock = lock_file(store.folder, f"run-{run}.lock")
-        with contextlib.suppress(Timeout):
-            lock.acquire(timeout=0)
-            try:
+        unfinished = {_lock_name(run): run for run in snapshot.unfinished_runs()}
+    # One that was killed at its very end has left a lock alone.
+    left = {path.name for path in (store.folder / LOCKS).glob(_lock_name("*"))}
+    for name in sorted(left | unfinished.keys()):
+        lock = take_lock(store.folder, name, wait=False)
+        if lock is None:
+            continue
+        try:
+            if name in unfinished:
                 with store.transaction() as transaction:
-                    transaction.abandon_run(run)
-                cleared = True
-            finally:
-                lock.release()
-                _unlink(lock)
-    return cleared
+                    transaction.abandon_run(unfinished[name])
+                failpoints.reach("dead run cleared")
+        finally:
+            _release(lock, remove=True)
 
 
-def _unlink(lock: FileLock) -> None:
-    with contextlib.suppress(OSError):
-        Path(lock.lock_file).unlink()
+def _lock_name(run: int | str) -> str:
+    return f"run-{run}.lock"
+
+
+def _release(lock: BaseFileLock | None, *, remove: bool = False) -> None:
+    if lock is not None:
+        lock.release(force=True)
+        if remove:
+            with contextlib.suppress(OSError):
+                Path(lock.lock_file).unlink()

@@ -5,8 +5,10 @@ Each is one run with a beginning, an end and a summary; whatever happens between
 
 from __future__ import annotations
 
+import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sememe.errors import InputError, NotFound, StoreFull
@@ -35,10 +37,15 @@ class Scope:
     base: Path
     exclude: Path
     hidden: bool = False
+    passed_over: Counter[str] = field(default_factory=Counter)
 
     def items(self) -> list[Item | LedgerRow]:
-        """Every file, and every name that is no readable file. Raises InputError for a path that does not exist."""
-        found = walk(self.paths, hidden=self.hidden, exclude={self.exclude.resolve()})
+        """Every file, and every name that is no readable file; what a rule leaves out is counted in `passed_over`.
+
+        Raises InputError for a path that does not exist.
+        """
+        self.passed_over.clear()
+        found = walk(self.paths, hidden=self.hidden, exclude={self.exclude.resolve()}, left_out=self.passed_over)
         return [self._refusal(f) if isinstance(f, Refused) else file_item(f, self.base) for f in found]
 
     def _refusal(self, refused: Refused) -> LedgerRow:
@@ -64,6 +71,7 @@ def add_files(
     items = scope.items()
     with running(store, "add") as run:
         pipeline = _pipeline(store, embedder, options, run, progress, total=_total(items))
+        pipeline.summary.passed_over = scope.passed_over.total()
         pipeline.ingest(items, _known(store).get, checksum=checksum)
         return _finished(store, run, pipeline.summary)
 
@@ -84,6 +92,7 @@ def sync_folder(
         )
     with running(store, "sync") as run:
         pipeline = _pipeline(store, embedder, options, run, progress, total=_total(items))
+        pipeline.summary.passed_over = scope.passed_over.total()
         pipeline.ingest(items, known.get, checksum=checksum)
         pipeline.summary.deleted = _delete_gone(store, gone)
         pipeline.summary.renamed = sum(known[key].stamp.digest in pipeline.seen_digests for key in gone if key in known)
@@ -100,7 +109,9 @@ def delete(store: SQLiteStore, keys: list[str]) -> int:
             elif not transaction.strike([key]):
                 raise NotFound(f"{key!r} is not a document of {store.folder}; nothing was deleted")
             transaction.strike([key])
-    derived.catch_up(store)
+    with contextlib.suppress(StoreFull):
+        # They are gone all the same: searches leave out what the vector files still hold of them.
+        derived.catch_up(store)
     return len(keys)
 
 
@@ -111,7 +122,7 @@ def preview(
     """Read and cut, and count; nothing is embedded or written."""
     items = scope.items()
     known = _known(store) if store is not None else {}
-    summary = Summary(dry_run=True)
+    summary = Summary(dry_run=True, passed_over=scope.passed_over.total())
     if deleting:
         folder = _one_folder(scope)
         summary.deleted = len(_gone(store, scope, folder, items)) if store is not None else 0
@@ -156,7 +167,7 @@ def _pipeline(
 
 
 def _finished(store: SQLiteStore, run: Run, summary: Summary) -> Summary:
-    finish(store, run, summary.as_dict(), failed=summary.failed > 0)
+    finish(store, run, summary.as_dict())
     try:
         derived.catch_up(store)
     except StoreFull as error:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sememe.index.exact import ExactIndex, in_memory, over_slab
-from sememe.index.slab import Slab
+from sememe.index.slab import Slab, Verified
 from sememe.store.reading import Snapshot
 
 NAME = "vectors"
@@ -34,6 +34,7 @@ class View:
         self._dim = dim
         self._lock = threading.Lock()
         self._seen: _Seen | None = None
+        self._verified = Verified()
 
     def at(self, snapshot: Snapshot) -> ExactIndex:
         """The index at the moment of the snapshot."""
@@ -56,7 +57,7 @@ class View:
         record = snapshot.index_record(NAME)
         if record is not None:
             mapped = Slab(self._folder, record.generation, self._dim).map(record.rows)
-            if mapped is not None:
+            if mapped is not None and self._verified.admits(record, *mapped):
                 return _Seen((record.generation, record.seq), record.seq, over_slab(*mapped, record))
         return _Seen(snapshot.index_stamp(NAME), snapshot.seq(), self._in_memory(snapshot))
 

@@ -184,8 +184,9 @@ def immediate(connection: apsw.Connection) -> Iterator[None]:
 
     A deferred one that turns from reading to writing fails at once whatever the busy time-out says.
     """
-    connection.execute("BEGIN IMMEDIATE")
     try:
+        # Inside, because an interrupt may come right after it, and would leave it open.
+        connection.execute("BEGIN IMMEDIATE")
         yield
     except BaseException:
         if connection.in_transaction:

@@ -16,7 +16,8 @@ import apsw
 import numpy as np
 
 from sememe.errors import StoreDamaged
-from sememe.space import Space
+from sememe.space import Space, id_of
+from sememe.store.connection import WHAT_TO_DO
 from sememe.store.records import CachedVector, KnownDocument, SourceStamp, StoredChunk, StoredDocument, Totals
 from sememe.store.writing import cached
 from sememe.types import STATUSES, Changes, Ids, IndexRecord, LedgerRow, Origin, Recipe, Status, Vectors
@@ -43,12 +44,15 @@ class Snapshot:
     def space(self) -> tuple[Space, Vectors] | None:
         """The collection's space and its canary vectors (3, dim), None before the first write."""
         row = self._connection.execute(
-            "SELECT body, canaries FROM spaces JOIN meta ON meta.name = 'space' AND meta.value = spaces.id"
+            "SELECT body, canaries, id FROM spaces JOIN meta ON meta.name = 'space' AND meta.value = spaces.id"
         ).fetchone()
         if row is None:
             return None
-        space = Space.from_json(row[0])
-        return space, np.frombuffer(row[1], dtype="<f4").reshape(-1, space.dim)
+        body, canaries, number = row
+        if id_of(body) != number:
+            raise StoreDamaged(f"the space of {self._file} is not what was written; {WHAT_TO_DO}")
+        space = Space.from_json(body)
+        return space, np.frombuffer(canaries, dtype="<f4").reshape(-1, space.dim)
 
     def seq(self) -> int:
         """The number of the last change ever made."""
@@ -147,6 +151,8 @@ class Snapshot:
 
     def text(self, document: int, start: int = 0, end: int | None = None) -> str:
         """The characters `[start, end)` of a document's text."""
+        if start == end:
+            return ""
         rows = self._rows(
             "SELECT start, CAST(text AS BLOB), crc FROM texts WHERE document = ?1 AND start < ?3 AND start >="
             " (SELECT coalesce(max(start), 0) FROM texts WHERE document = ?1 AND start <= ?2) ORDER BY start",
@@ -195,24 +201,39 @@ class Snapshot:
         count = self._connection.execute("SELECT count(*) FROM chunks WHERE document = ?", (number,)).get
         return StoredDocument(
             id=number, key=key, title=title, media_type=media_type, metadata=json.loads(metadata),
-            recipe=_recipe(recipe), precision=precision, stamp=_stamp(*stamp),
+            recipe=self._recipe(recipe), precision=precision, stamp=_stamp(*stamp),
             characters=characters, chunks=count, added=added,
         )  # fmt: skip
 
     def known(self, *, under: str = "") -> dict[str, KnownDocument]:
-        """Every live document that came from a file and whose key starts with `under`."""
+        """Every live document that came from a file and whose key starts with `under`.
+
+        One that could not be read the last time is left out: it has to be read again for the ledger to agree.
+        """
         result = {}
         for number, key, recipe, added, *stamp in self._connection.execute(
             "SELECT id, key, recipe, added, origin, digest, size, mtime_ns FROM documents"
-            f" WHERE live = 1 AND origin = 'file' AND {STARTS_WITH}", _prefix(under)
+            f" WHERE live = 1 AND origin = 'file' AND {STARTS_WITH}"
+            " AND key NOT IN (SELECT key FROM ledger WHERE status = 'failed')", _prefix(under)
         ):  # fmt: skip
-            result[key] = KnownDocument(id=number, key=key, stamp=_stamp(*stamp), recipe=_recipe(recipe), added=added)
+            result[key] = KnownDocument(
+                id=number, key=key, stamp=_stamp(*stamp), recipe=self._recipe(recipe), added=added
+            )
         return result
 
+    def _recipe(self, text: str) -> Recipe:
+        try:
+            return _recipe(text)
+        except (TypeError, ValueError) as error:
+            raise StoreDamaged(
+                f"a recipe in {self._file} is not what was written ({text[:80]!r}); {WHAT_TO_DO}"
+            ) from error
+
     def known_document(self, key: str) -> KnownDocument | None:
-        """The live document of a key, for telling whether it changed."""
+        """The live document of a key, for telling whether it changed; None when it could not be read last time."""
         document = self.document(key)
-        if document is None:
+        failed = "SELECT 1 FROM ledger WHERE key = ? AND status = 'failed'"
+        if document is None or self._connection.execute(failed, (key,)).get:
             return None
         return KnownDocument(
             id=document.id, key=key, stamp=document.stamp, recipe=document.recipe, added=document.added,

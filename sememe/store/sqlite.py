@@ -162,7 +162,9 @@ class SQLiteStore:
         self.require_writable()
         assert self._writer is not None
         with self._writing, connections.translated(self.path), connections.immediate(self._writer):
-            yield Transaction(self._writer)
+            transaction = Transaction(self._writer)
+            yield transaction
+            transaction.drop_loosened()
 
     def require_writable(self) -> None:
         """Raise ReadOnly where nothing can be written."""

@@ -26,6 +26,7 @@ class Transaction:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
+        self._loosened: set[int] = set()
 
     def set_space(self, space: Space, canaries: Vectors) -> None:
         """Make `space` the collection's own. It is written once; later calls change nothing."""
@@ -142,18 +143,22 @@ class Transaction:
         return found
 
     def remove(self, document: int) -> None:
-        """Take a live document out: its chunks, its text and the vectors that nothing else uses."""
+        """Take a live document out: its chunks and its text; vectors that nothing uses then go with the commit."""
         execute = self._connection.execute
         execute(
             "INSERT INTO changes (chunk, added) SELECT id, 0 FROM chunks WHERE document = ? ORDER BY position",
             (document,),
         )
-        execute(
-            "DELETE FROM vectors WHERE id IN (SELECT vector FROM chunks WHERE document = ?1) AND NOT EXISTS"
-            " (SELECT 1 FROM chunks WHERE chunks.vector = vectors.id AND chunks.document <> ?1)",
-            (document,),
-        )
+        self._loosened.update(row[0] for row in execute("SELECT vector FROM chunks WHERE document = ?", (document,)))
         execute("DELETE FROM documents WHERE id = ?", (document,))
+
+    def drop_loosened(self) -> None:
+        """Delete vectors of removed documents that nothing uses. Last of all: what one document loses another of
+        the same transaction may gain."""
+        self._connection.executemany(
+            "DELETE FROM vectors WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM chunks WHERE vector = ?1)",
+            [(vector,) for vector in sorted(self._loosened)],
+        )
 
     def restamp(self, document: int, *, size: int | None, mtime_ns: int | None) -> None:
         """Note that a file was touched without being changed."""
