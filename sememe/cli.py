@@ -46,7 +46,11 @@ SECONDS_BETWEEN_LINES = 10.0
 CollectionOption = Annotated[
     Path,
     typer.Option(
-        "--collection", "-c", envvar="SEMEME_COLLECTION", help="The folder of the collection.", show_default=True,
+        "--collection",
+        "-c",
+        envvar="SEMEME_COLLECTION",
+        help="The folder of the collection.",
+        show_default=True,
         readable=False,
     ),
 ]

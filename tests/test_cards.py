@@ -140,9 +140,7 @@ def test_a_digest_that_is_not_64_lower_case_hex_digits_is_refused(sha256: str) -
         CardFile("model.safetensors", sha256, 7)
 
 
-@pytest.mark.parametrize(
-    ("package", "version"), [("--index-url=x", "1"), ("a b", "1"), ("a", ">=1"), ("a", "-r")]
-)
+@pytest.mark.parametrize(("package", "version"), [("--index-url=x", "1"), ("a b", "1"), ("a", ">=1"), ("a", "-r")])
 def test_a_wheel_that_pip_would_read_as_something_else_is_refused(package: str, version: str) -> None:
     with pytest.raises(ModelError):
         WheelPlace(package, version, "")
@@ -176,9 +174,7 @@ def test_a_card_can_be_a_key_and_travel_to_another_process() -> None:
 # --- names
 
 
-@pytest.mark.parametrize(
-    "name", ["all-MiniLM-L6-v2", "ALL-minilm-l6-V2", "sentence-transformers/all-MiniLM-L6-v2"]
-)
+@pytest.mark.parametrize("name", ["all-MiniLM-L6-v2", "ALL-minilm-l6-V2", "sentence-transformers/all-MiniLM-L6-v2"])
 def test_a_model_is_found_by_name_and_alias_in_any_case(name: str) -> None:
     assert find_card(name).name == "all-MiniLM-L6-v2"
 
@@ -249,9 +245,7 @@ def test_the_token_limit_is_the_least_that_a_file_validly_says(
         ({"pooling_mode": ["cls"]}, "cls"),
     ],
 )
-def test_both_generations_of_pooling_files_are_read(
-    model_folder: Folder, pooling: Any, expected: str
-) -> None:
+def test_both_generations_of_pooling_files_are_read(model_folder: Folder, pooling: Any, expected: str) -> None:
     assert card_from_folder(model_folder(pooling=pooling)).pooling == expected
 
 
@@ -259,9 +253,7 @@ def test_both_generations_of_pooling_files_are_read(
     ("modules", "normalize"),
     [(MODULES, True), (MODULES[:2], False), (None, False)],
 )
-def test_vectors_are_normalised_if_the_modules_say_so(
-    model_folder: Folder, modules: Any, normalize: bool
-) -> None:
+def test_vectors_are_normalised_if_the_modules_say_so(model_folder: Folder, modules: Any, normalize: bool) -> None:
     assert card_from_folder(model_folder(modules=modules)).normalize is normalize
 
 
@@ -284,9 +276,7 @@ def test_modules_are_known_under_their_newer_paths_too(model_folder: Folder) -> 
         ({"prompts": {"sts": "same: "}, "default_prompt_name": "sts"}, {"sts": "same: ", "": "same: "}),
     ],
 )
-def test_prompts_come_from_the_model_s_own_file(
-    model_folder: Folder, written: Any, read: dict[str, str]
-) -> None:
+def test_prompts_come_from_the_model_s_own_file(model_folder: Folder, written: Any, read: dict[str, str]) -> None:
     assert card_from_folder(model_folder(prompts=written)).prompts == read
 
 

@@ -291,3 +291,23 @@ def test_threads_may_search_while_another_adds(collection: sememe.Collection) ->
         searches = [pool.submit(collection.search, f"text {i}", k=1) for i in range(40)]
         collection.add([f"more {i}" for i in range(50)])
         assert [search.result()[0].text for search in searches] == [f"text {i}" for i in range(40)]
+
+
+def test_vectors_that_are_no_numbers_are_never_stored(tmp_path: Path) -> None:
+    class Broken(FakeEmbedder):
+        def embed(self, texts, *, role="document", progress=None):  # type: ignore[no-untyped-def]
+            embedded = super().embed(texts, role=role)
+            if "bad" in texts:
+                embedded.vectors[0] = np.nan
+            return embedded
+
+    with sememe.open(tmp_path / "c", model=Broken()) as collection:
+        collection.add("good")
+        with pytest.raises(sememe.SememeError, match="not finite"):
+            collection.add("bad")
+        assert [hit.text for hit in collection.search("good")] == ["good"]
+
+
+def test_a_title_with_a_lone_surrogate_is_stored(collection: sememe.Collection) -> None:
+    collection.add({"id": "a", "text": "words", "title": "t \ud800"})
+    assert collection.get("a").document.title == "t ?"

@@ -445,20 +445,28 @@ def test_other_generations_are_removed_and_nothing_else(tmp_path: Path) -> None:
 # Views of a collection that changes.
 
 
-def test_a_view_goes_back_to_an_older_snapshot_and_forward_again(tmp_path: Path) -> None:
-    with collection(tmp_path) as opened, contextlib.closing(SQLiteStore(tmp_path / "c")) as store:
+@pytest.mark.parametrize("while_writing", [contextlib.nullcontext, index_locked])
+def test_a_view_goes_back_to_an_older_snapshot_and_forward_again(
+    tmp_path: Path, while_writing: Callable[[Path], contextlib.AbstractContextManager[None]]
+) -> None:
+    with (
+        collection(tmp_path) as opened,
+        contextlib.closing(SQLiteStore(tmp_path / "c")) as store,
+        contextlib.closing(SQLiteStore(tmp_path / "c")) as other,
+    ):
         opened.add(texts(0, 10))
         view = View(tmp_path / "c", DIM)
         with store.snapshot() as old:
-            assert len(view.at(old)) == 10
-            opened.add(texts(10, 40))
-            opened.delete("k0")
-            assert len(seen_by(View(tmp_path / "c", DIM), opened, SQLiteStore(tmp_path / "c")).index) == 39
-            other = SQLiteStore(tmp_path / "c")
+            before = seen_by(view, opened, store)
+            assert view.at(old) is before.index
+            with while_writing(tmp_path):
+                opened.add(texts(10, 40))
+                opened.delete("k0")
+            after = seen_by(view, opened, other)
+            assert_answers(after, rows(3, seed=9)[1], 50)
+            assert_answers(Built(view.at(old), before.ids, before.vectors), rows(3, seed=9)[1], 50)
             with other.snapshot() as new:
-                assert len(view.at(new)) == 39
-            other.close()
-            assert len(view.at(old)) == 10
+                assert view.at(new) is after.index, "the older snapshot has cost the newer one its index"
         assert_answers(seen_by(view, opened, store), rows(3, seed=9)[1], 50)
 
 

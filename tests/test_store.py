@@ -1054,10 +1054,10 @@ def test_a_forked_child_is_told_to_open_the_store_itself_and_does_the_parent_no_
 
 
 def read_as_nobody(folder: str) -> None:
-    """Open a store without the right to write it, and print its keys before and after a line on standard input."""
+    """Print the keys of a store that may not be written, at first and after each of two lines of standard input."""
     os.setuid(65534)
     store = SQLiteStore(Path(folder))
-    for _ in range(2):
+    for _ in range(3):
         with store.snapshot() as snapshot:
             print(store.writable, sorted(texts_of(snapshot)), flush=True)
         sys.stdin.readline()
@@ -1090,10 +1090,15 @@ def test_a_reader_that_may_not_write_sees_what_others_have_written_since(tmp_pat
             store = SQLiteStore(folder / "c")
             with store.transaction() as transaction:
                 put(transaction, "b", "b")
-            store.close()
             reader.stdin.write("\n")
             reader.stdin.flush()
             assert reader.stdout.readline() == "False ['a', 'b']\n"
+            with store.transaction() as transaction:
+                remove(transaction, "a")
+            store.close()
+            reader.stdin.write("\n")
+            reader.stdin.flush()
+            assert reader.stdout.readline() == "False ['b']\n"
             reader.stdin.write("\n")
             reader.stdin.flush()
             assert reader.stdout.readline().startswith("ReadOnly ")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,9 +36,10 @@ class Item:
 
 def file_key(path: Path, base: Path) -> str:
     """The key of a file for a collection that lies in `base`: relative inside of it, absolute elsewhere."""
-    absolute = Path(path).absolute()
+    # Without "..", or one file would be stored under the name of every way to it.
+    absolute = Path(os.path.normpath(Path(path).absolute()))
     try:
-        key = absolute.relative_to(base).as_posix()
+        key = absolute.relative_to(os.path.normpath(base)).as_posix()
     except ValueError:
         key = absolute.as_posix()
     return key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
@@ -79,7 +81,9 @@ def _given_item(position: int, record: Mapping[str, Any]) -> Item:
     if not isinstance(text, str):
         raise InputError(f"record {position} has a text of type {type(text).__name__}; give a string")
     metadata = _checked_metadata(position, record.get("metadata") or {})
-    title, media_type = str(record.get("title") or ""), str(record.get("media_type") or "text/plain")
+    # A lone surrogate, which no encoding knows, is a text's own matter; in a title it becomes a question mark.
+    title = str(record.get("title") or "").encode("utf-8", "replace").decode()
+    media_type = str(record.get("media_type") or "text/plain")
     content = json.dumps([text, title, media_type, metadata], sort_keys=True).encode()
     digest = hashlib.sha256(content).digest()
     key = _checked_key(position, record.get("id"), digest)

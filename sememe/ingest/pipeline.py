@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 
 from sememe import failpoints
+from sememe.errors import ModelError
 from sememe.ingest.cutting import CutOptions, Known, Piece, Window, Windows
 from sememe.ingest.items import Item
 from sememe.ingest.runs import Run
@@ -235,7 +236,14 @@ class _Computed:
         """Embed those of the texts that were not embedded for this window before."""
         new = {key: text for key, text in texts.items() if key not in set(self.keys)}
         if new:
-            self._parts.append(self._embedder.embed(list(new.values()), role="document"))
+            made = self._embedder.embed(list(new.values()), role="document")
+            if not np.isfinite(made.vectors).all():
+                # One such vector would outrank or hide others in every search that follows.
+                raise ModelError(
+                    f"{self._embedder.space.model} gave values that are not finite numbers; nothing of this window "
+                    f"was stored: check the model's files, or use precision f32"
+                )
+            self._parts.append(made)
             self.keys.extend(new)
 
     def embedded(self) -> Embedded:

@@ -205,10 +205,9 @@ def _one_folder(scope: Scope) -> Path:
 
 def _gone(store: SQLiteStore, scope: Scope, folder: Path, items: list[Item | LedgerRow]) -> list[str]:
     """Keys of files under the folder that are stored or in the ledger, and are not there now."""
-    prefix = file_key(folder, scope.base)
-    under = "" if prefix == "." else f"{prefix.rstrip('/')}/"
+    under = _under(file_key(folder, scope.base))
     present = {item.key for item in items}
-    blocked = tuple(f"{item.key}/" for item in items if isinstance(item, LedgerRow) and item.retryable)
+    blocked = tuple(_under(item.key) for item in items if isinstance(item, LedgerRow) and item.retryable)
     with store.snapshot() as snapshot:
         stored = list(snapshot.known(under=under))
         noted = [
@@ -217,6 +216,11 @@ def _gone(store: SQLiteStore, scope: Scope, folder: Path, items: list[Item | Led
     relative = [key for key in dict.fromkeys([*stored, *noted]) if under or not Path(key).is_absolute()]
     # What lies in a folder that could not be read is not known to be gone.
     return [key for key in relative if key not in present and not key.startswith(blocked or ("\0",))]
+
+
+def _under(folder: str) -> str:
+    """What the keys of all files in a folder begin with, by the folder's own key."""
+    return "" if folder == "." else f"{folder.rstrip('/')}/"
 
 
 def _delete_gone(store: SQLiteStore, gone: list[str]) -> int:

@@ -55,7 +55,8 @@ def translated(path: Path) -> Iterator[None]:
         ) from error
     except apsw.ConnectionClosedError as error:
         raise StoreError(f"{path} was closed meanwhile; open the collection again") from error
-    except (apsw.CorruptError, apsw.NotADBError) as error:
+    except (apsw.CorruptError, apsw.NotADBError, apsw.SQLError) as error:
+        # Our statements are what they are: where one cannot be understood, the tables are not ours any more.
         raise StoreDamaged(f"{path} is damaged or is not a database ({error}); {WHAT_TO_DO}") from error
     except apsw.ReadOnlyError as error:
         raise ReadOnly(f"{path} cannot be written; check the permissions of its folder") from error
@@ -127,7 +128,12 @@ def _prepare(connection: apsw.Connection, path: Path, writable: bool) -> None:
 
 
 def _pragmas(writable: bool) -> dict[str, int | str]:
-    common: dict[str, int | str] = {"foreign_keys": 1, "temp_store": "MEMORY", "cache_size": -32768}
+    common: dict[str, int | str] = {
+        "foreign_keys": 1,
+        "temp_store": "MEMORY",
+        "cache_size": -32768,
+        "cell_size_check": 1,
+    }
     if sqlite_version() >= FIXED_SQLITE:
         common["mmap_size"] = MEMORY_MAP_BYTES
     if not writable:

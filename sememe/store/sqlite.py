@@ -15,7 +15,7 @@ from pathlib import Path
 import apsw
 
 from sememe import failpoints
-from sememe.errors import InputError, NotFound, ReadOnly, StoreDamaged, StoreError
+from sememe.errors import InputError, NotFound, ReadOnly, StoreDamaged, StoreError, StoreFull
 from sememe.store import connection as connections
 from sememe.store.reading import Snapshot
 from sememe.store.schema import VERSION
@@ -42,6 +42,7 @@ class SQLiteStore:
         self._closed = False
         self._process = os.getpid()
         self._writer: apsw.Connection | None = None
+        self._refusal: StoreError = ReadOnly(f"{self.path} cannot be written; check the permissions of its folder")
         self._make_folder(create)
         self.writable = _can_write(folder, self.path)
         if not self.path.exists() and not self.writable:
@@ -49,11 +50,21 @@ class SQLiteStore:
         self._refuse_emptied()
         connections.refuse_network_file_system(folder)
         if self.writable:
-            self._writer = connections.connect(self.path, writable=True)
-            self._prepare(self._writer)
-        else:
+            self._open_to_write()
+        if not self.writable:
             with self._reading() as reader:
                 self._refuse_old(reader)
+
+    def _open_to_write(self) -> None:
+        there = self.path.exists() and self.path.stat().st_size > 0
+        try:
+            self._writer = connections.connect(self.path, writable=True)
+            self._prepare(self._writer)
+        except StoreFull as error:
+            if not there:
+                raise
+            # Not even the log's index fits on the disk: what is stored can still be read.
+            self._refusal, self._writer, self.writable = error, None, False
 
     def _make_folder(self, create: bool) -> None:
         try:
@@ -167,9 +178,9 @@ class SQLiteStore:
             transaction.drop_loosened()
 
     def require_writable(self) -> None:
-        """Raise ReadOnly where nothing can be written."""
+        """Raise ReadOnly where nothing can be written, StoreFull where it could not be when it was opened."""
         if not self.writable:
-            raise ReadOnly(f"{self.path} cannot be written; check the permissions of its folder")
+            raise self._refusal
 
     def check(self) -> list[str]:
         """What SQLite's own integrity check finds wrong: an empty list when the file is sound."""
