@@ -73,11 +73,9 @@ def is_full(home: Path) -> bool:
 def leftovers(home: Path) -> list[str]:
     """Every file below home that is neither in the cache nor a lock."""
     known = {cached_path(file, Settings(home=home)) for file in tiny().files}
-    return [
-        str(path.relative_to(home))
-        for path in home.rglob("*")
-        if path.is_file() and path not in known and path.suffix != ".lock"
-    ]
+    # os.walk goes on where a killed child's pip, which lives a moment longer, takes its own folder away.
+    found = [Path(folder) / name for folder, _, names in os.walk(home) for name in names]
+    return [str(path.relative_to(home)) for path in found if path not in known and path.suffix != ".lock"]
 
 
 def write_wheel(folder: Path, place: WheelPlace, content: dict[str, bytes]) -> Path:
