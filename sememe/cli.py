@@ -24,9 +24,11 @@ from typer.exceptions import TyperException
 
 from sememe import collection as collections
 from sememe.collection import Collection
-from sememe.errors import SememeError
+from sememe.errors import InputError, SememeError
 from sememe.ingest.pipeline import IngestProgress, OnProgress, Summary
-from sememe.types import Hit, LedgerRow, embedded_input
+from sememe.ingest.sync import Choices
+from sememe.sources import key_of
+from sememe.types import CHUNK_PREFIX, Hit, LedgerRow, embedded_input
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -63,8 +65,27 @@ WholeOption = Annotated[bool, typer.Option("--whole", help="Do not cut: one chun
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="End with status 3 if any input was truncated, skipped or failed.")
 ]
-ShowInputOption = Annotated[bool, typer.Option("--show-input", help="Print the exact strings that are embedded.")]
+ShowInputOption = Annotated[
+    bool, typer.Option("--show-input", help="Print the exact strings that are embedded; with add, needs --dry-run.")
+]
 DEFAULT = Path(collections.DEFAULT_FOLDER)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"sememe {version('sememe')}")
+        raise typer.Exit
+
+
+@app.callback()
+def every_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Search your documents by meaning."""
 
 
 @app.command()
@@ -81,15 +102,21 @@ def add(
     as_json: JsonOption = False,
 ) -> None:
     """Add files and folders. What is there already and has not changed costs nothing."""
-    if dry_run or show_input:
-        _preview(list(paths), collection, model, False, hidden, show_input, as_json)
+    _refuse_missing(paths)
+    if show_input and not dry_run:
+        raise SememeError("--show-input prints what an add would embed and goes with --dry-run; say both")
+    if dry_run:
+        choices = Choices(chunk=not whole, hidden=hidden, checksum=checksum)
+        planned = _preview(list(paths), collection, model, choices=choices, show_input=show_input, as_json=as_json)
+        _end_strictly(planned, strict)
         return
     with _progress() as shown, _opened(collection, model, create=True, progress=shown) as opened:
         summary = opened.add_files(
             list(paths), chunk=not whole, hidden=hidden, checksum=checksum, progress=shown.ingest
         )
         shown.stop()
-        _print_summary(summary, opened, as_json, strict)
+        _print_summary(summary, collection, as_json)
+    _end_strictly(summary, strict)
 
 
 @app.command()
@@ -108,8 +135,12 @@ def sync(
     as_json: JsonOption = False,
 ) -> None:
     """Agree with a folder: take in what is new or changed, delete what is gone."""
+    if not allow_empty:
+        _refuse_missing([folder])
     if dry_run:
-        _preview([folder], collection, model, True, hidden, False, as_json)
+        choices = Choices(not whole, hidden, checksum, deleting=True, allow_empty=allow_empty)
+        planned = _preview([folder], collection, model, choices=choices, show_input=False, as_json=as_json)
+        _end_strictly(planned, strict)
         return
     with _progress() as shown, _opened(collection, model, create=True, progress=shown) as opened:
         summary = opened.sync(
@@ -117,7 +148,8 @@ def sync(
             progress=shown.ingest,
         )  # fmt: skip
         shown.stop()
-        _print_summary(summary, opened, as_json, strict)
+        _print_summary(summary, collection, as_json)
+    _end_strictly(summary, strict)
 
 
 @app.command()
@@ -134,6 +166,7 @@ def search(
         hits = opened.search(query, k=k)
         shown.stop()
         prompt = dict(opened.space.prompts).get("query", "") if opened.space else ""
+        _say_if_long(prompt + query, opened)
         if show_input and not as_json:
             typer.echo(f"query  {prompt + query}\n")
         for rank, hit in enumerate(hits, start=1):
@@ -144,7 +177,7 @@ def search(
 
 @app.command()
 def get(
-    name: Annotated[str, typer.Argument(metavar="ID", help="A document's key, or a chunk's id such as c12.")],
+    name: Annotated[str, typer.Argument(metavar="ID", help="A document's key, or a chunk's id such as chunk:12.")],
     collection: CollectionOption = DEFAULT,
     as_json: JsonOption = False,
 ) -> None:
@@ -156,7 +189,7 @@ def get(
         return
     document = record.document
     chunks = [
-        {"id": f"c{c.id}", "position": c.position, "span": [c.start, c.end], "headings": c.headings,
+        {"id": f"{CHUNK_PREFIX}{c.id}", "position": c.position, "span": [c.start, c.end], "headings": c.headings,
          "tokens": c.tokens, "kept": c.kept, "text": c.text}
         for c in record.chunks
     ]  # fmt: skip
@@ -276,6 +309,23 @@ def _unexpected(error: Exception) -> int:
     return 1
 
 
+def _refuse_missing(paths: list[Path]) -> None:
+    """Before a collection is made for nothing."""
+    for path in paths:
+        if str(path).startswith(("http:/", "https:/")):
+            raise InputError(f"{path} is an address; pages are not fetched: save it as a file and add that")
+        if not os.path.lexists(path.expanduser()):
+            raise InputError(f"there is no file or folder {_printable(key_of(path))}; check the spelling")
+
+
+def _say_if_long(text: str, opened: Collection) -> None:
+    """A query is cut at the model's limit like anything else, and nothing is cut silently."""
+    embedder = opened.embedder
+    limit = embedder.space.max_tokens - 2
+    if len(text) > limit and embedder.counter.count(text) > limit:
+        typer.echo(f"The query is longer than the {limit} tokens the model reads; the rest was left out.", err=True)
+
+
 class _Shown:
     """Progress on stderr: bars on a terminal, a line now and then elsewhere."""
 
@@ -337,26 +387,29 @@ def _opened(path: Path, model: str | None, *, create: bool, progress: _Shown | N
 
 
 def _preview(
-    paths: list[Path], path: Path, model: str | None, deleting: bool, hidden: bool, show_input: bool, as_json: bool
-) -> None:
+    paths: list[Path], collection: Path, model: str | None, *, choices: Choices, show_input: bool, as_json: bool
+) -> Summary:
     def show(key: str, text: str) -> None:
         typer.echo(json.dumps({"document": key, "input": text}) if as_json else f"--- {key}\n{text}")
 
     with _progress() as shown:
         report_to: OnProgress | None = None if show_input else shown.ingest
         summary = collections.preview(
-            list(paths), path=path, model=model, deleting=deleting, hidden=hidden,
-            inputs=show if show_input else None, progress=report_to,
+            list(paths), path=collection, model=model, choices=choices, inputs=show if show_input else None,
+            progress=report_to,
         )  # fmt: skip
     if as_json:
         _print_json(summary.as_dict())
-        return
-    names = ("documents", "chunks", "tokens", "unchanged", "skipped", "failed", *(("deleted",) if deleting else ()))
-    _print_pairs([("files" if n == "documents" else n, getattr(summary, n)) for n in names])
+    else:
+        names = ["documents", "chunks", "tokens", "unchanged", "truncated", "skipped", "failed"]
+        names += ["deleted"] if choices.deleting else []
+        _print_pairs([("files" if n == "documents" else n, getattr(summary, n)) for n in names])
+        _print_troubles(summary, collection)
     typer.echo("Nothing was written (dry run).", err=True)
+    return summary
 
 
-def _print_summary(summary: Summary, opened: Collection, as_json: bool, strict: bool) -> None:
+def _print_summary(summary: Summary, collection: Path, as_json: bool) -> None:
     if as_json:
         _print_json(summary.as_dict())
     else:
@@ -365,21 +418,24 @@ def _print_summary(summary: Summary, opened: Collection, as_json: bool, strict: 
         names = ("documents", "chunks", "tokens", "embedded", "truncated", "skipped", "failed")
         _print_pairs([(n.replace("_", " "), fields[n]) for n in (*names, *(n for n in optional if fields[n]))])
         _print_pairs([("seconds", f"{summary.seconds:.1f}")])
-        _print_troubles(summary, opened)
+        _print_troubles(summary, collection)
     if summary.warning:
         typer.echo(f"sememe: {summary.warning}", err=True)
+
+
+def _end_strictly(summary: Summary, strict: bool) -> None:
     if strict and (summary.truncated or summary.skipped or summary.failed):
         raise typer.Exit(STRICT_FAILED)
 
 
-def _print_troubles(summary: Summary, opened: Collection) -> None:
-    if not (summary.truncated or summary.skipped or summary.failed):
-        return
-    rows = [row for row in opened.report().troubles if row.status != "embedded"]
-    for row in rows[:SHOWN_TROUBLES]:
+def _print_troubles(summary: Summary, collection: Path) -> None:
+    for row in summary.troubles[:SHOWN_TROUBLES]:
         typer.echo(_trouble_text(row), err=True)
-    if len(rows) > SHOWN_TROUBLES:
-        typer.echo(f"and {len(rows) - SHOWN_TROUBLES} more: sememe report", err=True)
+    more = len(summary.troubles) - SHOWN_TROUBLES
+    if more > 0:
+        where = "" if collection == DEFAULT else f" --collection {collection}"
+        hint = "" if summary.dry_run else f": sememe report{where}"
+        typer.echo(f"and {more} more{hint}", err=True)
 
 
 def _troubled(statuses: dict[str, int]) -> bool:

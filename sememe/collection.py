@@ -20,6 +20,7 @@ from sememe.ingest.items import file_key, given_items
 from sememe.ingest.pipeline import OnProgress, Summary
 from sememe.models import load_model
 from sememe.models.cards import DEFAULT_MODEL
+from sememe.models.encoder import SURROGATES
 from sememe.models.fetch import FetchProgress
 from sememe.search import plan as planning
 from sememe.search.view import View
@@ -27,7 +28,8 @@ from sememe.settings import Settings, from_environment
 from sememe.space import CANARY_TEXTS, Embedder, Space, check
 from sememe.store import SQLiteStore
 from sememe.store.records import StoredChunk, StoredDocument, Totals
-from sememe.types import Hit, Ids, LedgerRow, Vectors
+from sememe.store.sqlite import is_there
+from sememe.types import CHUNK_PREFIX, Hit, Ids, LedgerRow, Vectors
 
 DEFAULT_FOLDER = ".sememe"
 
@@ -65,7 +67,11 @@ def open(
     that are stored, and StoreError or its kin when the folder cannot be used.
     """
     settings = settings or from_environment()
-    store = SQLiteStore(Path(path).expanduser().absolute(), create=create)
+    folder = _checked_folder(path)
+    if create and not is_there(folder) and not isinstance(model, Embedder):
+        # Before anything is written: a model that cannot be had must not leave an empty collection behind.
+        model = load_model(model or DEFAULT_MODEL, settings=settings, progress=fetch_progress)
+    store = SQLiteStore(folder, create=create)
     collection = Collection(store, model, settings=settings, fetch_progress=fetch_progress)
     try:
         collection.check_model()
@@ -73,6 +79,15 @@ def open(
         collection.close()
         raise
     return collection
+
+
+def _checked_folder(path: str | Path) -> Path:
+    if not isinstance(path, str | Path) or not str(path).strip():
+        raise InputError(f"the path of the collection is {path!r}; name a folder")
+    folder = Path(path).expanduser().absolute()
+    if SURROGATES.search(str(folder)):
+        raise InputError(f"the path {str(folder)!r} is not valid UTF-8; give the folder of the collection another name")
+    return folder
 
 
 class Collection:
@@ -166,17 +181,19 @@ class Collection:
 
     def delete(self, keys: str | Iterable[str]) -> int:
         """Delete documents by key; returns how many. Raises NotFound, and deletes none, when one is not there."""
-        wanted = [keys] if isinstance(keys, str) else list(dict.fromkeys(keys))
+        wanted = [keys] if isinstance(keys, str) else list(dict.fromkeys(map(str, keys)))
         return sync.delete(self._store, [self._key(key) for key in wanted])
 
     def get(self, key: str) -> Record:
         """A document by key, or the document of a chunk by the chunk's id. Raises NotFound."""
         with self._store.snapshot() as snapshot:
             chunk = None
-            document = snapshot.document(self._key(key, missing_ok=True))
-            if document is None and key[:1] == "c" and key[1:].isdecimal():
-                chunk = snapshot.chunks([int(key[1:])]).get(int(key[1:]))
+            number = str(key).removeprefix(CHUNK_PREFIX)
+            if number != key and number.isdecimal():
+                chunk = snapshot.chunks([int(number)]).get(int(number))
                 document = snapshot.documents([chunk.document]).get(chunk.document) if chunk else None
+            else:
+                document = snapshot.document(self._key(str(key), missing_ok=True))
             if document is None:
                 raise NotFound(f"{key!r} is neither a document nor a chunk of {self.path}; search for it, or add it")
             if chunk is not None:
@@ -286,12 +303,12 @@ class Collection:
     def _key(self, key: str, *, missing_ok: bool = False) -> str:
         """The key as it is stored: as given, or as the path of a file."""
         with self._store.snapshot() as snapshot:
-            for candidate in (key, file_key(Path(key), self.path.parent)):
+            for candidate in (key.encode("utf-8", "backslashreplace").decode(), file_key(Path(key), self.path.parent)):
                 if snapshot.document(candidate) is not None or snapshot.in_ledger(candidate):
                     return candidate
         if missing_ok:
             return key
-        raise NotFound(f"{key!r} is not a document of {self.path}; see what there is with: sememe report")
+        raise NotFound(f"{key!r} is not a document of {self.path}; see what there is with: sememe report --all")
 
 
 def options_for(embedder: Embedder, *, chunk: bool) -> CutOptions:
@@ -303,16 +320,16 @@ def options_for(embedder: Embedder, *, chunk: bool) -> CutOptions:
 
 def preview(
     paths: str | Path | Sequence[str | Path], *, path: str | Path = DEFAULT_FOLDER,
-    model: str | Path | Embedder | None = None, settings: Settings | None = None, deleting: bool = False,
-    hidden: bool = False, inputs: sync.OnInput | None = None, progress: OnProgress | None = None,
+    model: str | Path | Embedder | None = None, settings: Settings | None = None,
+    choices: sync.Choices | None = None, inputs: sync.OnInput | None = None, progress: OnProgress | None = None,
 ) -> Summary:  # fmt: skip
-    """What `add_files` (or, with `deleting`, `sync`) would do: files, chunks, tokens. Nothing is written.
+    """What `add_files` (or, with `choices.deleting`, `sync`) would do: files, chunks, tokens. Nothing is written.
 
     `inputs` is called with the key and the exact string of every chunk that would be embedded.
     """
     settings = settings or from_environment()
     folder = Path(path).expanduser().absolute()
-    store = SQLiteStore(folder) if (folder / "truth.db").exists() else None
+    store = SQLiteStore(folder) if is_there(folder) else None
     try:
         if store is not None:
             collection = Collection(store, model, settings=settings)
@@ -321,10 +338,11 @@ def preview(
             chosen = model if model is not None else DEFAULT_MODEL
             embedder = load_model(chosen, settings=settings) if isinstance(chosen, str | Path) else chosen
         given = [paths] if isinstance(paths, str | Path) else list(paths)
-        scope = sync.Scope([Path(p).expanduser() for p in given], base=folder.parent, exclude=folder, hidden=hidden)
-        return sync.preview(
-            store, scope, options_for(embedder, chunk=True), deleting=deleting, inputs=inputs, progress=progress
-        )
+        choices = choices or sync.Choices()
+        files = [Path(p).expanduser() for p in given]
+        scope = sync.Scope(files, base=folder.parent, exclude=folder, hidden=choices.hidden)
+        options = options_for(embedder, chunk=choices.chunk)
+        return sync.preview(store, scope, options, choices=choices, inputs=inputs, progress=progress)
     finally:
         if store is not None:
             store.close()

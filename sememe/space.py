@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -65,6 +65,7 @@ def id_of(body: str) -> str:
     return hashlib.sha256(body.encode()).hexdigest()[:16]
 
 
+@runtime_checkable
 class Embedder(Protocol):
     """Inputs in, vectors of one space out."""
 

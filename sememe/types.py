@@ -27,6 +27,10 @@ Progress: TypeAlias = Callable[[int, int | None], None]
 """Called with what is done and, where it is known, what there is to do."""
 
 
+CHUNK_PREFIX = "chunk:"
+"""Before the number of a chunk in its id; no document may have such a key."""
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """A run of a document's text. The texts of all blocks, joined, are the document's text.

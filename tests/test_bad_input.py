@@ -31,6 +31,7 @@ from sememe.store.schema import VERSION
 
 RUNNER = Path(__file__).with_name("run_cli.py")
 MEGABYTE = 1 << 20
+PLAIN = "the house by a river where water runs under old stone bridges and people walk home in rain"
 UNPRIVILEGED = {"RUN_UNPRIVILEGED": "1"}
 TEXTS = {"a.txt": words("alpha", 150), "b.txt": words("beta", 60), "sub/c.txt": words("gamma", 90)}
 
@@ -276,7 +277,8 @@ def test_records_before_one_that_cannot_be_used_are_stored(tmp_path: Path) -> No
 def write_text(path: Path, size: int) -> None:
     """A file of about `size` bytes of words in lines."""
     rng = random.Random(1)
-    block = "".join(f"{' '.join(f'w{rng.randrange(10**5)}' for _ in range(12))}\n" for _ in range(12_000)).encode()
+    plain = PLAIN.split()
+    block = "".join(f"{' '.join(rng.choices(plain, k=14))}\n" for _ in range(12_000)).encode()
     with path.open("wb") as file:
         for _ in range(size // len(block)):
             file.write(block)

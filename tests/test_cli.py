@@ -71,7 +71,7 @@ def test_show_input_prints_the_exact_strings(made: Path) -> None:
     shown = sememe("search", "fixing a leaky tap", "--show-input", "-k", "1", cwd=made).stdout
     assert shown.startswith("query  fixing a leaky tap\n")
     assert "    House\n    ## Water\n" in shown
-    previewed = sememe("add", "docs", "--show-input", "--checksum", "--collection", "other", cwd=made).stdout
+    previewed = sememe("add", "docs", "--show-input", "--dry-run", "--collection", "other", cwd=made).stdout
     assert "--- docs/house.md\nHouse\n## Water\n\nThe plumber" in previewed
 
 
@@ -181,3 +181,44 @@ def test_a_name_with_a_line_break_stays_on_one_line(project: Path) -> None:
     sememe("add", "two\nlines.txt", cwd=project)
     shown = sememe("search", "a name over two lines", "-k", "1", cwd=project).stdout
     assert "two\\nlines.txt" in shown.splitlines()[0]
+
+
+def test_show_input_with_add_needs_a_dry_run(made: Path) -> None:
+    assert "--dry-run" in sememe("add", "docs", "--show-input", cwd=made, status=1).stderr
+
+
+def test_a_dry_run_obeys_whole_and_strict(project: Path) -> None:
+    (project / "long.txt").write_text("word " * 1000)
+    done = sememe("add", "long.txt", "--whole", "--dry-run", "--strict", "--json", cwd=project, status=3)
+    (summary,) = lines(done)
+    assert (summary["chunks"], summary["truncated"], summary["tokens"]) == (1, 1, 256)
+
+
+def test_strict_sees_what_was_truncated_the_last_time(project: Path) -> None:
+    (project / "long.txt").write_text("word " * 1000)
+    assert "1002 tokens" in sememe("add", "long.txt", "--whole", "--strict", cwd=project, status=3).stderr
+    assert "1002 tokens" in sememe("add", "long.txt", "--whole", "--strict", cwd=project, status=3).stderr
+
+
+def test_a_run_lists_its_own_troubles_only(project: Path) -> None:
+    (project / "other").mkdir()
+    (project / "other" / "fine.txt").write_text("fine")
+    assert "empty.txt" not in sememe("add", "other", cwd=project).stderr
+
+
+def test_a_command_that_fails_leaves_no_collection_behind(tmp_path: Path) -> None:
+    sememe("add", "nowhere", cwd=tmp_path, status=1)
+    sememe("sync", "nowhere", cwd=tmp_path, status=1)
+    (tmp_path / "a.txt").write_text("words")
+    sememe("add", "a.txt", "--model", "nobody", cwd=tmp_path, status=1)
+    empty = {"SEMEME_HOME": str(tmp_path / "home"), "SEMEME_OFFLINE": "1"}
+    sememe("add", "a.txt", cwd=tmp_path, status=1, env=empty)
+    assert not (tmp_path / ".sememe").exists()
+
+
+def test_a_query_that_is_too_long_is_said_to_be(made: Path) -> None:
+    assert "longer than the 254 tokens" in sememe("search", "zebra " * 300, cwd=made).stderr
+
+
+def test_the_version_is_printed(tmp_path: Path) -> None:
+    assert sememe("--version", cwd=tmp_path).stdout.startswith("sememe 0.")

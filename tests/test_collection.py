@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +120,7 @@ def test_search_agrees_with_numpy_over_all_vectors(collection: sememe.Collection
     ids, vectors = collection.vectors()
     query = fake.embed(["something else"]).vectors[0]
     expected = ids[np.argsort(-(vectors @ query), kind="stable")[:20]]
-    assert [hit.id for hit in collection.search(query, k=20)] == [f"c{i}" for i in expected]
+    assert [hit.id for hit in collection.search(query, k=20)] == [f"chunk:{i}" for i in expected]
 
 
 def test_a_larger_k_extends_a_smaller_one(collection: sememe.Collection) -> None:
@@ -311,3 +313,39 @@ def test_vectors_that_are_no_numbers_are_never_stored(tmp_path: Path) -> None:
 def test_a_title_with_a_lone_surrogate_is_stored(collection: sememe.Collection) -> None:
     collection.add({"id": "a", "text": "words", "title": "t \ud800"})
     assert collection.get("a").document.title == "t ?"
+
+
+def test_scores_are_cosines_also_for_a_model_that_does_not_normalise(
+    tmp_path: Path, make_model_folder: Callable[..., Path]
+) -> None:
+    folder = make_model_folder("unnormalised")
+    modules = json.loads((folder / "modules.json").read_text())
+    (folder / "modules.json").write_text(json.dumps(modules[:2]))
+    loaded = sememe.load_model(folder)
+    texts = ["tea", "coffee with milk", "a long walk along the river", "rain"]
+    with sememe.open(tmp_path / "c", model=folder) as collection:
+        collection.add(texts)
+        hits = collection.search("hot drinks", k=4)
+        by_vector = collection.search(loaded.encode_query("hot drinks"), k=4)
+    cosines = loaded.similarity(loaded.encode_query("hot drinks"), loaded.encode_document(texts))[0]
+    assert [hit.text for hit in hits] == [texts[i] for i in np.argsort(-cosines)]
+    assert [hit.score for hit in hits] == pytest.approx(sorted(cosines, reverse=True), abs=1e-4)
+    assert [hit.score for hit in hits] == pytest.approx([hit.score for hit in by_vector], abs=1e-4)
+
+
+def test_no_document_can_hide_a_chunk(collection: sememe.Collection) -> None:
+    collection.add({"id": "c1", "text": "words"})
+    assert collection.get("chunk:1").text == "words"
+    with pytest.raises(InputError, match="those of chunks"):
+        collection.add({"id": "chunk:1", "text": "hiding"})
+
+
+@pytest.mark.parametrize("k", [None, "3", 2.5, True])
+def test_k_is_a_whole_number(collection: sememe.Collection, k: object) -> None:
+    with pytest.raises(InputError, match="whole number"):
+        collection.search("words", k=k)  # type: ignore[arg-type]
+
+
+def test_a_query_of_another_kind_is_named(collection: sememe.Collection) -> None:
+    with pytest.raises(InputError, match="the query is a list"):
+        collection.search(["a", "b"])  # type: ignore[arg-type]

@@ -43,7 +43,7 @@ Texts: TypeAlias = dict[str, str]
 
 WORKER = Path(__file__).with_name("crash_worker.py")
 RANDOM_KILLS = 20
-LONG_KILLS = 400
+LONG_KILLS = 2000
 DELAY = 0.001
 QUIET = {"OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
@@ -271,7 +271,7 @@ def check_search(collection: sememe.Collection) -> None:
         hits = collection.search(query, k=len(ids) + 5)
         scores = vectors.astype(np.float64) @ (query / np.linalg.norm(query))
         order = np.lexsort((ids, -scores))
-        assert [hit.id for hit in hits] == [f"c{i}" for i in ids[order]]
+        assert [hit.id for hit in hits] == [f"chunk:{i}" for i in ids[order]]
         assert np.allclose([hit.score for hit in hits], scores[order], atol=1e-6)
 
 

@@ -198,3 +198,27 @@ def test_what_a_rule_leaves_out_is_counted(collection: sememe.Collection, folder
     summary = collection.sync(folder)
     assert (summary.documents, summary.passed_over) == (6, 2)
     assert collection.sync(folder, hidden=True).documents == 1
+
+
+def test_another_collection_in_the_folder_is_passed_over(collection: sememe.Collection, folder: Path) -> None:
+    with sememe.open(folder / "mine", model=FakeEmbedder()) as other:
+        other.add("words")
+    summary = collection.sync(folder)
+    assert (summary.documents, summary.skipped, summary.passed_over) == (6, 0, 1)
+
+
+def test_a_folder_that_is_gone_can_be_synced_away(collection: sememe.Collection, folder: Path) -> None:
+    collection.sync(folder)
+    folder.rename(folder.parent / "elsewhere")
+    with pytest.raises(InputError, match="allow-empty"):
+        collection.sync(folder)
+    assert collection.sync(folder, allow_empty=True).deleted == 6
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_two_names_never_share_a_key(collection: sememe.Collection, folder: Path) -> None:
+    for name in (b"bad\xff.txt", b"bad\\xff.txt"):
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_text(repr(name))
+    assert collection.sync(folder).documents == 8
+    assert len(keys(collection)) == 8
+    assert collection.sync(folder).deleted == 0

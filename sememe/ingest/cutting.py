@@ -19,8 +19,12 @@ from sememe.store.records import KnownDocument, SourceStamp
 from sememe.types import Block, Chunk, Document, LedgerRow, Origin, Recipe, TokenCounter
 
 WINDOW_CHARACTERS = 8_000_000
-WINDOW_TOKENS = 131_072
-"""About ten seconds of embedding: what a kill can cost, and enough to sort by length in."""
+WINDOW_TOKENS = 32_768
+"""Three seconds of embedding on two cores: what a kill can cost, and enough to sort by length in."""
+
+FIRST_WINDOW_TOKENS = 2_048
+"""The first window is small and each is twice the one before, so that even an impatient person gets on."""
+
 
 TEXT_PART = 65_536
 Known: TypeAlias = Callable[[str], KnownDocument | None]
@@ -94,6 +98,7 @@ class Windows:
         self._keep_text = keep_text
         self._checksum = checksum
         self._window = Window()
+        self._tokens = FIRST_WINDOW_TOKENS
 
     def __iter__(self) -> Iterator[Window]:
         try:
@@ -120,13 +125,14 @@ class Windows:
         rest = len(window.refused) + len(window.unchanged)
         return (
             window.chunk_count >= self._size
-            or window.tokens >= WINDOW_TOKENS
+            or window.tokens >= self._tokens
             or window.characters >= WINDOW_CHARACTERS
             or rest >= 10 * self._size
         )
 
     def _take(self) -> Window:
         window, self._window = self._window, Window()
+        self._tokens = min(2 * self._tokens, WINDOW_TOKENS)
         return window
 
     def _same_stamp(self, item: Item) -> bool:

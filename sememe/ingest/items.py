@@ -17,7 +17,7 @@ from typing import Any
 
 from sememe.errors import InputError
 from sememe.sources import Found, Refused, read_file, read_text
-from sememe.types import Document, Origin
+from sememe.types import CHUNK_PREFIX, Document, Origin
 
 ALLOWED_FIELDS = frozenset({"id", "text", "title", "metadata", "media_type"})
 
@@ -42,7 +42,8 @@ def file_key(path: Path, base: Path) -> str:
         key = absolute.relative_to(os.path.normpath(base)).as_posix()
     except ValueError:
         key = absolute.as_posix()
-    return key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    # A byte that is not UTF-8 becomes an escape, so a backslash in a name has to be told from one.
+    return key.replace("\\", "\\\\").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def file_item(found: Found, base: Path) -> Item:
@@ -100,7 +101,10 @@ def _checked_key(position: int, given: object, digest: bytes) -> str:
         return f"text-{digest.hex()[:16]}"
     if not isinstance(given, str | int) or isinstance(given, bool) or not str(given).strip():
         raise InputError(f"record {position} has id {given!r}; give a string that is not blank, or a whole number")
-    return str(given).encode("utf-8", "backslashreplace").decode()
+    key = str(given).encode("utf-8", "backslashreplace").decode()
+    if key.startswith(CHUNK_PREFIX):
+        raise InputError(f"record {position} has id {key!r}; ids that begin with {CHUNK_PREFIX!r} are those of chunks")
+    return key
 
 
 def _checked_metadata(position: int, metadata: object) -> dict[str, Any]:

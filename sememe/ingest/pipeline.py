@@ -25,12 +25,14 @@ from sememe.store import SQLiteStore
 from sememe.store.records import CachedVector, NewChunk, NewDocument
 from sememe.store.writing import Transaction
 from sememe.types import Embedded, LedgerRow
+from sememe.vectors import normalise
 
 
 @dataclass(slots=True)
 class Summary:
     """What a run did. `chunks` and `tokens` are those of the documents written; `embedded` had to be computed.
 
+    `troubles` are the inputs of this run that were truncated, skipped or failed, also those that have not changed.
     `passed_over` counts hidden names and folders of generated files, which are not inputs and not in the ledger.
     """
 
@@ -49,10 +51,12 @@ class Summary:
     interrupted: bool = False
     dry_run: bool = False
     warning: str = ""
+    troubles: list[LedgerRow] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, object]:
-        """The fields by name, seconds rounded to milliseconds."""
-        return {**asdict(self), "seconds": round(self.seconds, 3)}
+        """The counts by name, seconds rounded to milliseconds; without the list of troubles."""
+        fields = {name: value for name, value in asdict(self).items() if name != "troubles"}
+        return {**fields, "seconds": round(self.seconds, 3)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,7 @@ class Pipeline:
         while True:
             with self.store.snapshot() as snapshot:
                 there = snapshot.cached(self.space, list(texts))
+                unchanged = snapshot.truncated(window.unchanged)
             computed.add({key: text for key, text in texts.items() if key not in there})
             staged = dict(self._staged)
             counts = Summary()
@@ -134,6 +139,8 @@ class Pipeline:
                 continue
             break
         self.summary.embedded += len(computed)
+        counts.truncated += len(unchanged)
+        counts.troubles += unchanged
         _add_counts(self.summary, counts)
         if self.written is not None and window.pieces:
             self.written()
@@ -243,6 +250,9 @@ class _Computed:
                     f"{self._embedder.space.model} gave values that are not finite numbers; nothing of this window "
                     f"was stored: check the model's files, or use precision f32"
                 )
+            if not self._embedder.space.normalised:
+                # Scores are cosines: every vector is scaled once, here, and never again.
+                made = replace(made, vectors=normalise(made.vectors))
             self._parts.append(made)
             self.keys.extend(new)
 
@@ -293,8 +303,10 @@ def _count(counts: Summary, row: LedgerRow) -> None:
     counts.truncated += row.status == "truncated"
     counts.skipped += row.status == "skipped"
     counts.failed += row.status == "failed"
+    if row.status != "embedded":
+        counts.troubles.append(row)
 
 
 def _add_counts(summary: Summary, counts: Summary) -> None:
-    for name in ("documents", "unchanged", "chunks", "tokens", "truncated", "skipped", "failed"):
+    for name in ("documents", "unchanged", "chunks", "tokens", "truncated", "skipped", "failed", "troubles"):
         setattr(summary, name, getattr(summary, name) + getattr(counts, name))

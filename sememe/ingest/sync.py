@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sememe.errors import InputError, NotFound, StoreFull
 from sememe.ingest import derived
-from sememe.ingest.cutting import CutOptions, Known, Windows, refusal
+from sememe.ingest.cutting import CutOptions, Known, Window, Windows, refusal
 from sememe.ingest.items import Item, file_item, file_key
 from sememe.ingest.pipeline import IngestProgress, OnProgress, Pipeline, Summary, ahead
 from sememe.ingest.runs import Run, finish, running
@@ -21,12 +21,24 @@ from sememe.sources import Refused, walk
 from sememe.space import Embedder
 from sememe.store import SQLiteStore
 from sememe.store.records import KnownDocument
+from sememe.store.sqlite import FILE_NAME
 from sememe.types import LedgerRow
 
 CATCH_UP_EVERY = 16_384
 """Chunks between two visits of the slab during a long run: bounds the tail that searches scan beside it."""
 
 OnInput = Callable[[str, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a person may choose of a preview: to cut or not, to sync (`deleting`) or to add, and how to look."""
+
+    chunk: bool = True
+    hidden: bool = False
+    checksum: bool = False
+    deleting: bool = False
+    allow_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +57,8 @@ class Scope:
         Raises InputError for a path that does not exist.
         """
         self.passed_over.clear()
-        found = walk(self.paths, hidden=self.hidden, exclude={self.exclude.resolve()}, left_out=self.passed_over)
+        exclude = {self.exclude.resolve()}
+        found = walk(self.paths, hidden=self.hidden, exclude=exclude, left_out=self.passed_over, marker=FILE_NAME)
         return [self._refusal(f) if isinstance(f, Refused) else file_item(f, self.base) for f in found]
 
     def _refusal(self, refused: Refused) -> LedgerRow:
@@ -81,21 +94,19 @@ def sync_folder(
     allow_empty: bool = False, progress: OnProgress | None = None,
 ) -> Summary:  # fmt: skip
     """Make the store agree with a folder."""
-    folder = _one_folder(scope)
-    items = scope.items()
+    folder, items = _folder_and_items(scope, allow_empty)
     known = _known(store)
     gone = _gone(store, scope, folder, items)
-    if gone and not allow_empty and not any(isinstance(item, Item) for item in items):
-        raise InputError(
-            f"{folder} has no readable file left, and {len(gone)} stored ones would be deleted; if that is what you "
-            f"want, say so with allow_empty=True (--allow-empty)"
-        )
+    _refuse_to_empty(folder, items, gone, known, allow_empty)
     with running(store, "sync") as run:
         pipeline = _pipeline(store, embedder, options, run, progress, total=_total(items))
         pipeline.summary.passed_over = scope.passed_over.total()
         pipeline.ingest(items, known.get, checksum=checksum)
-        pipeline.summary.deleted = _delete_gone(store, gone)
-        pipeline.summary.renamed = sum(known[key].stamp.digest in pipeline.seen_digests for key in gone if key in known)
+        renamed = sum(known[key].stamp.digest in pipeline.seen_digests for key in gone if key in known)
+        # A renamed file is one event to its owner, not an addition and a deletion.
+        pipeline.summary.renamed = renamed
+        pipeline.summary.documents -= renamed
+        pipeline.summary.deleted = _delete_gone(store, gone) - renamed
         return _finished(store, run, pipeline.summary)
 
 
@@ -116,32 +127,49 @@ def delete(store: SQLiteStore, keys: list[str]) -> int:
 
 
 def preview(
-    store: SQLiteStore | None, scope: Scope, options: CutOptions, *, deleting: bool = False,
+    store: SQLiteStore | None, scope: Scope, options: CutOptions, *, choices: Choices,
     inputs: OnInput | None = None, progress: OnProgress | None = None,
 ) -> Summary:  # fmt: skip
     """Read and cut, and count; nothing is embedded or written."""
-    items = scope.items()
     known = _known(store) if store is not None else {}
-    summary = Summary(dry_run=True, passed_over=scope.passed_over.total())
-    if deleting:
-        folder = _one_folder(scope)
-        summary.deleted = len(_gone(store, scope, folder, items)) if store is not None else 0
+    summary = Summary(dry_run=True)
+    if choices.deleting:
+        folder, items = _folder_and_items(scope, choices.allow_empty)
+        gone = _gone(store, scope, folder, items) if store is not None else []
+        _refuse_to_empty(folder, items, gone, known, choices.allow_empty)
+        summary.deleted = sum(key in known for key in gone)
+    else:
+        items = scope.items()
+    summary.passed_over = scope.passed_over.total()
     done = 0
-    for window in ahead(iter(Windows(items, known.get, options, size=2048, keep_text=False))):
-        summary.unchanged += len(window.unchanged)
-        summary.skipped += sum(row.status == "skipped" for row in window.refused)
-        summary.failed += sum(row.status == "failed" for row in window.refused)
-        for piece in window.pieces:
-            summary.documents += piece.last
-            summary.chunks += len(piece.chunks)
-            summary.tokens += sum(chunk.tokens for chunk in piece.chunks)
-            if inputs is not None:
-                for chunk in piece.chunks:
-                    inputs(piece.item.key, chunk.input)
+    windows = Windows(items, known.get, options, size=2048, keep_text=False, checksum=choices.checksum)
+    for window in ahead(iter(windows)):
+        _count_window(summary, window, options.max_tokens)
+        for piece in window.pieces if inputs is not None else []:
+            for chunk in piece.chunks:
+                inputs(piece.item.key, chunk.input)  # type: ignore[misc]
         done += window.finished_bytes
         if progress is not None:
             progress(IngestProgress(summary.documents + summary.unchanged, done, _total(items), summary.chunks))
     return summary
+
+
+def _count_window(summary: Summary, window: Window, limit: int) -> None:
+    """Add what a window would come to, were it embedded and stored."""
+    summary.unchanged += len(window.unchanged)
+    summary.skipped += sum(row.status == "skipped" for row in window.refused)
+    summary.failed += sum(row.status == "failed" for row in window.refused)
+    summary.troubles += window.refused
+    for piece in window.pieces:
+        summary.documents += piece.last
+        summary.chunks += len(piece.chunks)
+        summary.tokens += sum(min(chunk.tokens, limit) for chunk in piece.chunks)
+        long = [chunk for chunk in piece.chunks if chunk.tokens > limit]
+        summary.truncated += bool(long)
+        summary.troubles += [
+            LedgerRow(piece.item.key, "truncated", f"it has {chunk.tokens} tokens, the model reads {limit}")
+            for chunk in long[:1]
+        ]
 
 
 def _pipeline(
@@ -194,9 +222,27 @@ def _total(items: list[Item | LedgerRow]) -> int:
     return sum(item.size or 0 for item in items if isinstance(item, Item))
 
 
+def _folder_and_items(scope: Scope, allow_empty: bool) -> tuple[Path, list[Item | LedgerRow]]:
+    """The one folder of a sync and what is in it; with `allow_empty` it may be gone altogether."""
+    if allow_empty and len(scope.paths) == 1 and not scope.paths[0].exists():
+        return scope.paths[0], []
+    return _one_folder(scope), scope.items()
+
+
+def _refuse_to_empty(
+    folder: Path, items: list[Item | LedgerRow], gone: list[str], known: dict[str, KnownDocument], allow_empty: bool
+) -> None:
+    stored = sum(key in known for key in gone)
+    if stored and not allow_empty and not any(isinstance(item, Item) for item in items):
+        raise InputError(
+            f"{folder} has no readable file left, and {stored} stored ones would be deleted; if that is what you "
+            f"want, say so with --allow-empty (allow_empty=True)"
+        )
+
+
 def _one_folder(scope: Scope) -> Path:
     if len(scope.paths) == 1 and not scope.paths[0].exists():
-        raise InputError(f"there is no folder {scope.paths[0]}; check the spelling")
+        raise InputError(f"there is no folder {scope.paths[0]}; check the spelling, or say --allow-empty if it is gone")
     if len(scope.paths) != 1 or not scope.paths[0].is_dir():
         shown = ", ".join(str(path) for path in scope.paths)
         raise InputError(f"{shown} is not a folder; sync takes one folder, add takes files")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +130,7 @@ class TextEncoder:
 
     def encode(
         self,
-        texts: str | Sequence[str],
+        texts: str | Iterable[str],
         *,
         prompt: str | None = None,
         prompt_name: str | None = None,
@@ -152,16 +152,16 @@ class TextEncoder:
         if truncate_dim is not None and not 1 <= truncate_dim <= self.dim:
             raise InputError(f"truncate_dim is {truncate_dim}, {self._card.name} has {self.dim} dimensions")
         single = isinstance(texts, str)
-        vectors = self._embed([texts] if isinstance(texts, str) else texts, prefix, progress).vectors
+        vectors = self._embed(_listed(texts), prefix, progress).vectors
         if truncate_dim is not None:
             vectors = truncate(vectors, truncate_dim)
         return vectors[0] if single else vectors
 
-    def encode_query(self, texts: str | Sequence[str], *, truncate_dim: int | None = None) -> Vectors:
+    def encode_query(self, texts: str | Iterable[str], *, truncate_dim: int | None = None) -> Vectors:
         """As `encode`, with the model's query prompt."""
         return self.encode(texts, prompt=self.prompt("query"), truncate_dim=truncate_dim)
 
-    def encode_document(self, texts: str | Sequence[str], *, truncate_dim: int | None = None) -> Vectors:
+    def encode_document(self, texts: str | Iterable[str], *, truncate_dim: int | None = None) -> Vectors:
         """As `encode`, with the model's document prompt."""
         return self.encode(texts, prompt=self.prompt("document"), truncate_dim=truncate_dim)
 
@@ -216,6 +216,15 @@ class TextEncoder:
         tokenizer: Tokenizer = self._truncating
         result: list[Any] = tokenizer.encode_batch_fast(texts)
         return result
+
+
+def _listed(texts: str | Iterable[str]) -> Sequence[str]:
+    """What was given as a sequence of texts; a generator is read to its end."""
+    if isinstance(texts, str):
+        return [texts]
+    if isinstance(texts, bytes | Mapping) or not isinstance(texts, Iterable):
+        raise InputError(f"texts is a {type(texts).__name__}; give a string or a sequence of strings")
+    return texts if isinstance(texts, Sequence) else list(texts)
 
 
 def _windows(texts: Sequence[str], size: int) -> Iterator[tuple[int, int]]:

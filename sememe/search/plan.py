@@ -12,7 +12,7 @@ from sememe.space import Embedder
 from sememe.store import SQLiteStore
 from sememe.store.reading import Snapshot
 from sememe.store.records import StoredChunk, StoredDocument
-from sememe.types import Hit, Vectors
+from sememe.types import CHUNK_PREFIX, Hit, Vectors
 from sememe.vectors import normalise
 
 SCORE_KIND = "cosine"
@@ -38,6 +38,8 @@ class Plan:
 
 def checked(query: Query, dim: int) -> Query:
     """The query, if it can be answered. Raises InputError naming what is wrong."""
+    if not isinstance(query.k, int) or isinstance(query.k, bool):
+        raise InputError(f"k is {query.k!r}; give a whole number")
     if query.k < 1:
         raise InputError(f"k is {query.k}; ask for at least 1 hit")
     if (query.text is None) == (query.vector is None):
@@ -45,7 +47,10 @@ def checked(query: Query, dim: int) -> Query:
     if query.text is not None and not query.text.strip():
         raise InputError("the query is empty; say what you are looking for")
     if query.vector is not None:
-        vector = np.asarray(query.vector, dtype=np.float32)
+        try:
+            vector = np.asarray(query.vector, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"the query is a {type(query.vector).__name__}; give a string or a vector") from error
         if vector.shape != (dim,):
             raise InputError(f"the query vector has shape {vector.shape}, the collection has ({dim},)")
         if not np.isfinite(vector).all():
@@ -65,7 +70,8 @@ def run(plan: Plan, query: Query, *, store: SQLiteStore, view: View, embedder: E
     if query.text is not None:
         vector = embedder.embed([query.text], role="query").vectors
     else:
-        vector = normalise(np.asarray(query.vector, dtype=np.float32)[None, :])
+        vector = np.asarray(query.vector, dtype=np.float32)[None, :]
+    vector = normalise(vector)
     with store.snapshot() as snapshot:
         index = view.at(snapshot)
         ids, scores = index.search(vector, plan.k)
@@ -84,7 +90,7 @@ def _hits(snapshot: Snapshot, ids: list[int], scores: list[float]) -> list[Hit]:
 
 def _hit(chunk: StoredChunk, document: StoredDocument, score: float) -> Hit:
     return Hit(
-        id=f"c{chunk.id}",
+        id=f"{CHUNK_PREFIX}{chunk.id}",
         score=score,
         kind=SCORE_KIND,
         text=chunk.text,

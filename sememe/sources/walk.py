@@ -64,26 +64,29 @@ def walk(
     hidden: bool = False,
     exclude: Collection[Path] = (),
     left_out: Counter[str] | None = None,
+    marker: str = "",
 ) -> Iterator[Found | Refused]:
     """The files at and under `paths`: each path in its turn, each folder sorted by name, each file once.
 
     Names that begin with a dot (unless `hidden`) and folders of generated files are left out below a path, and
-    counted by rule in `left_out`. `exclude` holds resolved folders that are never entered. Links are followed.
+    counted by rule in `left_out`. `exclude` holds resolved folders that are never entered, and so is a folder
+    that holds a file named `marker`. Links are followed.
     Raises InputError, before anything is yielded, when a path does not exist.
     """
     roots = [Path(path) for path in paths]
     for root in roots:
         if not os.path.lexists(root):
             raise InputError(f"there is no file or folder {key_of(root)}; check the spelling")
-    walker = _Walker(hidden, frozenset(exclude), Counter() if left_out is None else left_out)
+    walker = _Walker(hidden, frozenset(exclude), Counter() if left_out is None else left_out, marker=marker)
     return walker.walk(roots)
 
 
 class _Walker:
     """What one walk has seen so far. A file or folder is known by its device and inode."""
 
-    def __init__(self, hidden: bool, exclude: frozenset[Path], left_out: Counter[str]) -> None:
+    def __init__(self, hidden: bool, exclude: frozenset[Path], left_out: Counter[str], *, marker: str = "") -> None:
         self._hidden = hidden
+        self._marker = marker
         self._excluded = {_identity(found) for found in map(_stat_or_none, exclude) if found}
         self._left_out = left_out
         self._files: set[_Identity | str] = set()
@@ -133,6 +136,9 @@ class _Walker:
     ) -> Refused | tuple[_Identity, list[Path]] | None:
         same = _identity(found)
         if same in self._excluded:
+            return None
+        if self._marker and (path / self._marker).is_file():
+            self._left_out["collection"] += 1
             return None
         if same in above:
             return Refused(path, f"a link that leads back into {key_of(path.resolve())}, a folder around it")

@@ -261,13 +261,20 @@ class Snapshot:
                 origin=origin,
             )  # fmt: skip
 
+    def truncated(self, keys: Sequence[str]) -> list[LedgerRow]:
+        """The ledger rows of those of the keys whose input was truncated."""
+        wanted = set(keys)
+        if not wanted or not self._rows("SELECT 1 FROM ledger WHERE status = 'truncated' LIMIT 1"):
+            return []
+        return [row for row in self.ledger(statuses=("truncated",)) if row.key in wanted]
+
     def totals(self) -> Totals:
         """What the collection holds."""
         ((documents, characters),) = self._rows(
             "SELECT count(*), coalesce(sum(characters), 0) FROM documents WHERE live = 1"
         )
         ((chunks, tokens),) = self._rows(
-            "SELECT count(*), coalesce(sum(v.tokens), 0) FROM chunks c JOIN documents d ON d.id = c.document"
+            "SELECT count(*), coalesce(sum(v.kept), 0) FROM chunks c JOIN documents d ON d.id = c.document"
             " JOIN vectors v ON v.id = c.vector WHERE d.live = 1"
         )
         found = dict(self._rows("SELECT status, count(*) FROM ledger GROUP BY status"))

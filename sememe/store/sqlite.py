@@ -24,6 +24,11 @@ from sememe.store.writing import Transaction
 FILE_NAME = "truth.db"
 
 
+def is_there(folder: Path) -> bool:
+    """Whether a folder holds a store; a folder that may not be looked into counts as holding none."""
+    return os.path.exists(folder / FILE_NAME)  # noqa: PTH110 - Path.exists raises PermissionError before Python 3.12
+
+
 class SQLiteStore:
     """The truth of one collection, in `folder/truth.db`."""
 
