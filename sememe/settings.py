@@ -37,7 +37,7 @@ class Settings:
     offline: bool = False
     threads: int = 0
     precision: Precision = "auto"
-    batch_tokens: int = 4096
+    batch_tokens: int = 2048
     window: int = 2048
 
 

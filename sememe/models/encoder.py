@@ -78,7 +78,7 @@ class TextEncoder:
         self._process = os.getpid()
         tokenizer = load_tokenizer(files[TOKENIZER])
         self._tokenizer = tokenizer
-        self._truncating = load_tokenizer(files[TOKENIZER], max_tokens=card.max_tokens)
+        self._truncating: Tokenizer | None = None
         self._counter = TokenizersCounter(tokenizer)
         self._files = files
         self._lock = threading.Lock()
@@ -213,8 +213,12 @@ class TextEncoder:
             encodings[i] = encoding
 
     def _cut(self, texts: list[str]) -> list[Encoding]:
-        tokenizer: Tokenizer = self._truncating
-        result: list[Any] = tokenizer.encode_batch_fast(texts)
+        if not texts:
+            return []
+        if self._truncating is None:
+            # Loading one takes 25 ms, which most searches need not spend.
+            self._truncating = load_tokenizer(self._files[TOKENIZER], max_tokens=self._card.max_tokens)
+        result: list[Any] = self._truncating.encode_batch_fast(texts)
         return result
 
 
