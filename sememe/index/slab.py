@@ -22,6 +22,9 @@ import numpy as np
 from sememe import failpoints
 from sememe.types import Ids, IndexRecord, Vectors
 
+NAME = "vectors"
+"""What the truth calls this index: its writer and its readers have to agree."""
+
 HEADER_BYTES = 4096
 CHECKSUM_RANGE = 1 << 32
 MAGIC = b"sememe slab 1\n\0\0"

@@ -15,13 +15,12 @@ import numpy as np
 
 from sememe import failpoints
 from sememe.errors import StoreFull
-from sememe.index.slab import CHECKSUM_RANGE, Slab, Verified, checksum, new_slab, remove_others
+from sememe.index.slab import CHECKSUM_RANGE, NAME, Slab, Verified, checksum, new_slab, remove_others
 from sememe.ingest.runs import take_lock
 from sememe.store import SQLiteStore
 from sememe.store.reading import Snapshot
 from sememe.types import Changes, Ids, IndexRecord, Vectors
 
-NAME = "vectors"
 BATCH = 8192
 DEAD_SHARE = 0.25
 """A slab with more dead rows than this is written anew."""

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sememe.index.exact import ExactIndex, in_memory, over_slab
-from sememe.index.slab import Slab, Verified
+from sememe.index.slab import NAME, Slab, Verified
 from sememe.store.reading import Snapshot
-
-NAME = "vectors"
 
 
 @dataclass(frozen=True, slots=True)
