@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -207,6 +208,51 @@ def _apt(cache: Path, arguments: list[str], folder: Path) -> None:
 
 
 SOURCES: dict[str, Callable[[Path], tuple[str, Iterator[Entry]]]] = {"wordnet": wordnet, "debian": debian}
+
+
+# --- many lines -------------------------------------------------------------------------
+
+LINE_CHARACTERS = range(20, 301)
+
+
+def lines(cache: Path, count: int, queries: int = QUERIES) -> tuple[list[str], list[str]]:
+    """`count` different one-line texts and as many held-out ones as asked for, ordered by hash.
+
+    WordNet's glosses and examples, the sentences of Debian's descriptions, and lines of the docstrings and the code
+    of Python's standard library, white space folded, 20 to 300 characters each.
+    """
+    kept = cache / "lines.json"
+    if not kept.exists():
+        found = set[str]()
+        for name, source in {"wordnet": _gloss_lines, "debian": _sentences, "python": _python_lines}.items():
+            before = len(found)
+            found |= {folded for text in source(cache) if len(folded := " ".join(text.split())) in LINE_CHARACTERS}
+            print(f"{name}: {len(found) - before:,} lines", file=sys.stderr)
+        ordered = sorted(found, key=lambda text: digest("lines", text))
+        kept.write_text(json.dumps(ordered, ensure_ascii=False), encoding="utf-8")
+    texts: list[str] = json.loads(kept.read_text(encoding="utf-8"))
+    if len(texts) < count + queries:
+        raise SystemExit(f"{len(texts)} lines were found, {count + queries} are wanted")
+    return texts[queries : queries + count], texts[:queries]
+
+
+def _gloss_lines(cache: Path) -> Iterator[str]:
+    for entry in wordnet(cache)[1]:
+        yield entry.query
+        yield from entry.document.split(". ")[1:]
+
+
+def _sentences(cache: Path) -> Iterator[str]:
+    for entry in debian(cache)[1]:
+        yield entry.query
+        for paragraph in re.split(r"\n\s*\n|\n\s*(?=[*-] )", entry.document):
+            yield from re.split(r"(?<=[.!?:;])\s+", " ".join(paragraph.split()))
+
+
+def _python_lines(cache: Path) -> Iterator[str]:
+    for path in sorted(Path(sysconfig.get_path("stdlib")).rglob("*.py")):
+        if "site-packages" not in path.parts:
+            yield from path.read_text(encoding="utf-8", errors="ignore").splitlines()
 
 
 # --- texts of two lengths, and the model ------------------------------------------------
