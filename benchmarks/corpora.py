@@ -249,7 +249,7 @@ def _sentences(cache: Path) -> Iterator[str]:
             yield from re.split(r"(?<=[.!?:;])\s+", " ".join(paragraph.split()))
 
 
-def _python_lines(cache: Path) -> Iterator[str]:
+def _python_lines(_cache: Path) -> Iterator[str]:
     for path in sorted(Path(sysconfig.get_path("stdlib")).rglob("*.py")):
         if "site-packages" not in path.parts:
             yield from path.read_text(encoding="utf-8", errors="ignore").splitlines()

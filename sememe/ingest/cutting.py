@@ -19,12 +19,11 @@ from sememe.store.records import KnownDocument, SourceStamp
 from sememe.types import Block, Chunk, Document, LedgerRow, Origin, Recipe, TokenCounter
 
 WINDOW_CHARACTERS = 8_000_000
-WINDOW_TOKENS = 32_768
-"""Three seconds of embedding on two cores: what a kill can cost, and enough to sort by length in."""
+WINDOW_TOKENS = 65_536
+"""Six seconds of embedding on two cores: half of what a kill can cost, and enough to sort by length in."""
 
-FIRST_WINDOW_TOKENS = 2_048
+FIRST_WINDOW_TOKENS = 4_096
 """The first window is small and each is twice the one before, so that even an impatient person gets on."""
-
 
 TEXT_PART = 65_536
 Known: TypeAlias = Callable[[str], KnownDocument | None]

@@ -1,22 +1,23 @@
 """The way in: windows of cut documents are embedded where that was not done before, and stored.
 
-One window is prepared by a second thread while the one before it is embedded and committed. Each window is one
-transaction: vectors, texts, chunks, and for every document that ends in it the switch from its old version to the
-new one, with its ledger row. A killed run leaves staged rows that nobody sees; the next run clears them and finds
-the vectors that were already made.
+Three windows are under way at once: one is read and cut, the one before it embedded, the one before that committed,
+each by a thread of its own. Each window is one transaction: vectors, texts, chunks, and for every document that ends
+in it the switch from its old version to the new one, with its ledger row. A killed run leaves staged rows that nobody
+sees; the next run clears them and finds the vectors that were already made.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Container, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
 from sememe import failpoints
-from sememe.errors import ModelError
+from sememe.errors import InputError, ModelError
 from sememe.ingest.cutting import CutOptions, Known, Piece, Window, Windows
 from sememe.ingest.items import Item
 from sememe.ingest.runs import Run
@@ -94,21 +95,51 @@ class Pipeline:
     _bytes: int = 0
     _chunks: int = 0
     _staged: dict[str, _Open] = field(default_factory=dict)
+    _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
     def ingest(self, items: Iterable[Item | LedgerRow], known: Known, *, checksum: bool) -> Summary:
         """Take in all items. On any error what was committed stays, and the error goes on."""
         windows = iter(Windows(items, known, self.options, size=self.window, checksum=checksum))
         started = time.monotonic()
         try:
-            for window in ahead(windows):
-                self._write(window)
-                self._report(window)
+            with ThreadPoolExecutor(max_workers=1, thread_name_prefix="sememe-embed") as pool:
+                self._ingest(ahead(windows), pool)
         except KeyboardInterrupt:
             self.summary.interrupted = True
             raise
         finally:
             self.summary.seconds = time.monotonic() - started
         return self.summary
+
+    def _ingest(self, windows: Iterator[Window], pool: ThreadPoolExecutor) -> None:
+        """Commit each window while the next one is embedded."""
+        embedding: _Embedding | None = None
+        while True:
+            try:
+                window = next(windows, None)
+            except InputError:
+                if embedding is not None:
+                    self._write(embedding)
+                raise
+            last, embedding = embedding, None if window is None else self._embedding(window, pool, embedding)
+            if last is not None:
+                self._write(last)
+            if embedding is None:
+                return
+
+    def _embedding(self, window: Window, pool: ThreadPoolExecutor, before: _Embedding | None) -> _Embedding:
+        texts = {
+            key: chunk.input for piece in window.pieces for key, chunk in zip(piece.inputs, piece.chunks, strict=True)
+        }
+        computed = _Computed(self.embedder, self._one_at_a_time)
+        coming: dict[bytes, str] = before.texts if before is not None else {}
+        return _Embedding(window, texts, computed, pool.submit(self._compute, texts, computed, coming))
+
+    def _compute(self, texts: dict[bytes, str], computed: _Computed, coming: Container[bytes]) -> None:
+        """Embed what is neither stored nor in the window before, which is being embedded or stored meanwhile."""
+        with self.store.snapshot() as snapshot:
+            there = snapshot.cached(self.space, list(texts))
+        computed.add({key: text for key, text in texts.items() if key not in there and key not in coming})
 
     def _report(self, window: Window) -> None:
         self._bytes += window.finished_bytes
@@ -117,17 +148,13 @@ class Pipeline:
         if self.on_progress is not None:
             self.on_progress(IngestProgress(self._inputs, self._bytes, self.bytes_total, self._chunks))
 
-    def _write(self, window: Window) -> None:
-        """Embed what is missing, then store the window; again if a row that was counted on has gone meanwhile."""
-        texts = {
-            key: chunk.input for piece in window.pieces for key, chunk in zip(piece.inputs, piece.chunks, strict=True)
-        }
-        computed = _Computed(self.embedder)
+    def _write(self, embedding: _Embedding) -> None:
+        """Store a window that was embedded; if a row that was counted on has gone meanwhile, embed that and again."""
+        embedding.done.result()
+        window, texts, computed = embedding.window, embedding.texts, embedding.computed
         while True:
             with self.store.snapshot() as snapshot:
-                there = snapshot.cached(self.space, list(texts))
                 unchanged = snapshot.truncated(window.unchanged)
-            computed.add({key: text for key, text in texts.items() if key not in there})
             staged = dict(self._staged)
             counts = Summary()
             try:
@@ -136,6 +163,7 @@ class Pipeline:
                     self._store(transaction, window, rows, counts)
             except _VectorGone:
                 self._staged = staged
+                self._compute(texts, computed, ())
                 continue
             break
         self.summary.embedded += len(computed)
@@ -144,6 +172,7 @@ class Pipeline:
         _add_counts(self.summary, counts)
         if self.written is not None and window.pieces:
             self.written()
+        self._report(window)
 
     def _vectors(self, transaction: Transaction, computed: _Computed, keys: list[bytes]) -> dict[bytes, CachedVector]:
         if computed.keys:
@@ -198,6 +227,16 @@ class Pipeline:
         )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class _Embedding:
+    """A window on its way to be stored: its inputs by digest, and their vectors once `done` is."""
+
+    window: Window
+    texts: dict[bytes, str]
+    computed: _Computed
+    done: Future[None]
+
+
 @dataclass(slots=True)
 class _Open:
     """A staged document whose end has not come yet."""
@@ -231,8 +270,9 @@ class _Open:
 class _Computed:
     """Vectors made for one window, by the digest of their input."""
 
-    def __init__(self, embedder: Embedder) -> None:
+    def __init__(self, embedder: Embedder, one_at_a_time: threading.Lock) -> None:
         self._embedder = embedder
+        self._one_at_a_time = one_at_a_time
         self.keys: list[bytes] = []
         self._parts: list[Embedded] = []
 
@@ -243,7 +283,9 @@ class _Computed:
         """Embed those of the texts that were not embedded for this window before."""
         new = {key: text for key, text in texts.items() if key not in set(self.keys)}
         if new:
-            made = self._embedder.embed(list(new.values()), role="document")
+            with self._one_at_a_time:
+                # Not every embedder can be called from two threads.
+                made = self._embedder.embed(list(new.values()), role="document")
             if not np.isfinite(made.vectors).all():
                 # One such vector would outrank or hide others in every search that follows.
                 raise ModelError(
