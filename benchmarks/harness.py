@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 DEFAULT_CACHE = ROOT / ".cache" / "benchmarks"
 PEERS = ROOT / ".venv-peers"
+INDEX_PEERS = ROOT / ".venv-index-peers"
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 
 Operation = Callable[[Any], Any]
@@ -119,14 +120,20 @@ def median(measured: Sequence[Mapping[str, Any]], name: str, field: str) -> floa
 
 def peers_python() -> str:
     """The Python of the peers: SEMEME_PEERS_PYTHON, or .venv-peers, made from peers.txt when missing."""
-    named = os.environ.get("SEMEME_PEERS_PYTHON")
-    if named:
-        return named
-    python = PEERS / "bin" / "python"
-    ready = PEERS / "ready"
+    return os.environ.get("SEMEME_PEERS_PYTHON") or _environment(PEERS, "peers.txt")
+
+
+def index_peers_python() -> str:
+    """The Python of the other indexes: SEMEME_INDEX_PEERS_PYTHON, or .venv-index-peers, from index-peers.txt."""
+    return os.environ.get("SEMEME_INDEX_PEERS_PYTHON") or _environment(INDEX_PEERS, "index-peers.txt")
+
+
+def _environment(folder: Path, requirements: str) -> str:
+    python = folder / "bin" / "python"
+    ready = folder / "ready"
     if not ready.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(PEERS)], check=True)
-        wanted = str(ROOT / "benchmarks" / "peers.txt")
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        wanted = str(ROOT / "benchmarks" / requirements)
         subprocess.run([str(python), "-m", "pip", "install", "-q", "-r", wanted], check=True)
         ready.touch()
     return str(python)

@@ -13,11 +13,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer.exceptions import TyperException
@@ -27,8 +27,10 @@ from sememe.collection import Collection
 from sememe.errors import InputError, SememeError
 from sememe.ingest.pipeline import IngestProgress, OnProgress, Summary
 from sememe.ingest.sync import Choices
+from sememe.search.query import Mode
+from sememe.search.run import Hits
 from sememe.sources import key_of
-from sememe.types import CHUNK_PREFIX, Hit, LedgerRow, embedded_input
+from sememe.types import CHUNK_PREFIX, Hit, LedgerRow, Metric, embedded_input
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -68,6 +70,14 @@ StrictOption = Annotated[
 ShowInputOption = Annotated[
     bool, typer.Option("--show-input", help="Print the exact strings that are embedded; with add, needs --dry-run.")
 ]
+KOption = Annotated[int, typer.Option("--k", "-k", help="How many hits at most.")]
+WhereOption = Annotated[
+    str | None, typer.Option("--where", "-w", help='A filter over metadata in JSON: \'{"year": {"$gte": 2020}}\'.')
+]
+RecallOption = Annotated[
+    float | None, typer.Option("--recall", help="The share of the true neighbours that will do; 1 for all of them.")
+]
+PlanOption = Annotated[bool, typer.Option("--plan", help="Print the plan that ran before the hits.")]
 DEFAULT = Path(collections.DEFAULT_FOLDER)
 
 
@@ -98,6 +108,9 @@ def add(
     whole: WholeOption = False,
     hidden: HiddenOption = False,
     checksum: ChecksumOption = False,
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="How a new collection compares: cosine, dot or euclidean.")
+    ] = None,
     strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -110,7 +123,7 @@ def add(
         planned = _preview(list(paths), collection, model, choices=choices, show_input=show_input, as_json=as_json)
         _end_strictly(planned, strict)
         return
-    with _progress() as shown, _opened(collection, model, create=True, progress=shown) as opened:
+    with _progress() as shown, _opened(collection, model, create=True, progress=shown, metric=metric) as opened:
         summary = opened.add_files(
             list(paths), chunk=not whole, hidden=hidden, checksum=checksum, progress=shown.ingest
         )
@@ -155,24 +168,52 @@ def sync(
 @app.command()
 def search(
     query: Annotated[str, typer.Argument(help="What you are looking for, in your own words.")],
-    k: Annotated[int, typer.Option("--k", "-k", help="How many hits at most.")] = 10,
+    k: KOption = 10,
+    where: WhereOption = None,
+    mode: Annotated[str, typer.Option("--mode", help="Compare by vector (meaning), lexical (words) or hybrid.")] = (
+        "vector"
+    ),
+    alpha: Annotated[
+        float | None, typer.Option("--alpha", help="With hybrid: weigh scores, 1 is meaning alone, 0 words alone.")
+    ] = None,
+    recall: RecallOption = None,
+    plan: PlanOption = False,
     collection: CollectionOption = DEFAULT,
     model: ModelOption = None,
     show_input: ShowInputOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the chunks that are nearest in meaning to a text."""
+    """Find the chunks that are nearest to a text: in meaning, in words, or both.
+
+    In a lexical query "quotes" keep words together and a star* stands for any ending.
+    """
     with _progress() as shown, _opened(collection, model, create=False, progress=shown) as opened:
-        hits = opened.search(query, k=k)
+        hits = opened.search(
+            query, k=k, where=_where(where), mode=cast("Mode", mode), alpha=alpha, recall=recall
+        )  # fmt: skip
         shown.stop()
         prompt = dict(opened.space.prompts).get("query", "") if opened.space else ""
-        _say_if_long(prompt + query, opened)
+        if mode != "lexical":
+            _say_if_long(prompt + query, opened)
         if show_input and not as_json:
             typer.echo(f"query  {prompt + query}\n")
-        for rank, hit in enumerate(hits, start=1):
-            typer.echo(_hit_json(hit, show_input) if as_json else _hit_text(rank, hit, show_input))
-        if not hits:
-            typer.echo("Nothing was found: the collection is empty. Add to it with: sememe add PATH", err=True)
+        _print_hits(hits, plan=plan, show_input=show_input, as_json=as_json)
+
+
+@app.command()
+def similar(
+    name: Annotated[str, typer.Argument(metavar="ID", help="A document's key, or a chunk's id such as chunk:12.")],
+    k: KOption = 10,
+    where: WhereOption = None,
+    recall: RecallOption = None,
+    plan: PlanOption = False,
+    collection: CollectionOption = DEFAULT,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the chunks that are nearest to one that is stored, or to a document."""
+    with _opened(collection, None, create=False) as opened:
+        hits = opened.similar(name, k=k, where=_where(where), recall=recall)
+    _print_hits(hits, plan=plan, show_input=False, as_json=as_json)
 
 
 @app.command()
@@ -258,10 +299,38 @@ def space(collection: CollectionOption = DEFAULT, as_json: JsonOption = False) -
 
 @app.command()
 def optimize(collection: CollectionOption = DEFAULT) -> None:
-    """Write the derived files anew from the truth."""
-    with _opened(collection, None, create=False) as opened:
-        opened.optimize()
-    typer.echo(f"The vector files of {collection} are new.", err=True)
+    """Write the indexes anew from the truth, fitted to what there is now."""
+    with _progress() as shown, _opened(collection, None, create=False) as opened:
+        opened.optimize(progress=shown.named)
+    typer.echo(f"The indexes of {collection} are new.", err=True)
+
+
+@app.command()
+def doctor(
+    collection: CollectionOption = DEFAULT,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Write every derived file anew from the truth.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what this installation is, and check a collection from end to end. Ends with status 1 if it is not sound."""
+    from sememe import doctor as doctors
+    from sememe.store.sqlite import is_there
+
+    there = is_there(collection.expanduser().absolute())
+    if rebuild:
+        with _progress() as shown, _opened(collection, None, create=False) as opened:
+            opened.optimize(progress=shown.named)
+    findings = doctors.examine(collection if there else None)
+    if as_json:
+        for finding in findings:
+            _print_json(asdict(finding))
+    else:
+        for finding in findings:
+            mark = {"fact": " ", "sound": "+", "trouble": "!"}[finding.kind]
+            typer.echo(f"{mark} {finding.name:<16} {finding.text}")
+    if not there:
+        typer.echo(f"There is no collection {collection}; only the installation was looked at.", err=True)
+    if any(finding.kind == "trouble" for finding in findings):
+        raise typer.Exit(1)
 
 
 def main() -> None:
@@ -339,6 +408,10 @@ class _Shown:
         done, total = (at.bytes_done, at.bytes_total) if at.bytes_total else (at.inputs, None)
         self._show(f"{at.chunks:,} chunks of {at.inputs:,} inputs", "ingest", done, total)
 
+    def named(self, name: str) -> Callable[[int, int | None], None]:
+        """How far the making of something is, by its name."""
+        return lambda done, total: self._show(name, name, done, total)
+
     def fetch(self, label: str, done: int, total: int | None) -> None:
         """How far a download is, in bytes."""
         self._show(label, label, done, total)
@@ -380,8 +453,13 @@ def _progress() -> Iterator[_Shown]:
 
 
 @contextmanager
-def _opened(path: Path, model: str | None, *, create: bool, progress: _Shown | None = None) -> Iterator[Collection]:
-    opened = collections.open(path, model=model, create=create, fetch_progress=progress.fetch if progress else None)
+def _opened(
+    path: Path, model: str | None, *, create: bool, progress: _Shown | None = None, metric: str | None = None
+) -> Iterator[Collection]:
+    opened = collections.open(
+        path, model=model, metric=cast("Metric | None", metric), create=create,
+        fetch_progress=progress.fetch if progress else None,
+    )  # fmt: skip
     with opened:
         yield opened
 
@@ -445,6 +523,33 @@ def _troubled(statuses: dict[str, int]) -> bool:
 def _trouble_text(row: LedgerRow) -> str:
     reasons = "; ".join(part for part in (row.reason, *row.remarks) if part)
     return f"{row.status:<9}  {_printable(row.key)}{':' if reasons else ''} {reasons}".rstrip()
+
+
+def _where(text: str | None) -> dict[str, Any] | None:
+    """The filter of a command line."""
+    if text is None:
+        return None
+    try:
+        found: dict[str, Any] = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"--where {text!r} is not JSON ({error.msg} at character {error.pos}); write it like "
+            f"""'{{"year": {{"$gte": 2020}}}}'"""
+        ) from error
+    return found
+
+
+def _print_hits(hits: Hits, *, plan: bool, show_input: bool, as_json: bool) -> None:
+    if plan and as_json:
+        _print_json({"plan": hits.plan.as_dicts()})
+    elif plan:
+        typer.echo(f"{hits.plan}\n")
+    for rank, hit in enumerate(hits, start=1):
+        typer.echo(_hit_json(hit, show_input) if as_json else _hit_text(rank, hit, show_input))
+    for note in hits.notes:
+        typer.echo(f"Note: {note}.", err=True)
+    if not hits and not hits.notes:
+        typer.echo("Nothing was found.", err=True)
 
 
 def _hit_text(rank: int, hit: Hit, show_input: bool) -> str:

@@ -7,13 +7,14 @@ that does the work. It holds no arithmetic and no SQL.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from sememe.errors import InputError, NotFound, SpaceMismatch
+from sememe.filters import Filter, parse
 from sememe.ingest import derived, sync
 from sememe.ingest.cutting import CutOptions
 from sememe.ingest.items import file_key, given_items
@@ -22,14 +23,16 @@ from sememe.models import load_model
 from sememe.models.cards import DEFAULT_MODEL
 from sememe.models.encoder import SURROGATES
 from sememe.models.fetch import FetchProgress
-from sememe.search import plan as planning
+from sememe.search.plan import Plan
+from sememe.search.query import Mode, Query, checked
+from sememe.search.run import Hits, answer
 from sememe.search.view import View
 from sememe.settings import Settings, from_environment
 from sememe.space import CANARY_TEXTS, Embedder, Space, check
 from sememe.store import SQLiteStore
 from sememe.store.records import StoredChunk, StoredDocument, Totals
 from sememe.store.sqlite import is_there
-from sememe.types import CHUNK_PREFIX, Hit, Ids, LedgerRow, Vectors
+from sememe.types import CHUNK_PREFIX, METRICS, Ids, LedgerRow, Metric, Progress, Vectors
 
 DEFAULT_FOLDER = ".sememe"
 
@@ -55,6 +58,7 @@ def open(
     path: str | Path = DEFAULT_FOLDER,
     *,
     model: str | Path | Embedder | None = None,
+    metric: Metric | None = None,
     settings: Settings | None = None,
     create: bool = True,
     fetch_progress: FetchProgress | None = None,
@@ -62,19 +66,23 @@ def open(
     """Open the collection in the folder `path`, or make it.
 
     `model` is a known name, a folder with a model's files, or an object that embeds; without it, the model that
-    the collection was made with, or the default one. Without `settings` the environment is read. Raises NotFound
-    when there is no collection and `create` is false, SpaceMismatch when the model makes other vectors than those
-    that are stored, and StoreError or its kin when the folder cannot be used.
+    the collection was made with, or the default one. `metric` is how its vectors are compared: "cosine" (they are
+    scaled to unit length when they are stored), "dot" or "euclidean"; without it, as the model wants it. Without
+    `settings` the environment is read. Raises NotFound when there is no collection and `create` is false,
+    SpaceMismatch when the model makes other vectors, or the metric is another one, than those that are stored, and
+    StoreError or its kin when the folder cannot be used.
     """
     settings = settings or from_environment()
+    if metric is not None and metric not in METRICS:
+        raise InputError(f"the metric is {metric!r}; use one of {', '.join(METRICS)}")
     folder = _checked_folder(path)
     if create and not is_there(folder) and not isinstance(model, Embedder):
         # Before anything is written: a model that cannot be had must not leave an empty collection behind.
         model = load_model(model or DEFAULT_MODEL, settings=settings, progress=fetch_progress)
     store = SQLiteStore(folder, create=create)
-    collection = Collection(store, model, settings=settings, fetch_progress=fetch_progress)
+    collection = Collection(store, model, metric=metric, settings=settings, fetch_progress=fetch_progress)
     try:
-        collection.check_model()
+        collection._check_named()
     except BaseException:
         collection.close()
         raise
@@ -98,10 +106,11 @@ class Collection:
 
     def __init__(
         self, store: SQLiteStore, model: str | Path | Embedder | None, *, settings: Settings,
-        fetch_progress: FetchProgress | None = None,
+        metric: Metric | None = None, fetch_progress: FetchProgress | None = None,
     ) -> None:  # fmt: skip
         self._store = store
         self._model = model
+        self._metric = metric
         self._settings = settings
         self._fetch_progress = fetch_progress
         self._embedder: Embedder | None = None
@@ -130,9 +139,14 @@ class Collection:
                 self._embedder = embedder
             return self._embedder
 
-    def check_model(self) -> None:
-        """Raise SpaceMismatch at once if a model was named that does not fit what is stored."""
+    def _check_named(self) -> None:
+        """Raise SpaceMismatch at once if a model or metric was named that does not fit what is stored."""
         stored = self.space
+        if stored is not None and self._metric not in (None, stored.metric):
+            raise SpaceMismatch(
+                f"{self.path} compares its vectors by {stored.metric}, and {self._metric} was asked for; open it "
+                f"without a metric, or make a new collection for {self._metric}"
+            )
         if self._model is not None and stored is not None and stored.model != self._model:
             self.embedder  # noqa: B018 - loading it is what checks it
 
@@ -148,7 +162,10 @@ class Collection:
         """
         single = isinstance(records, str | Mapping)
         items = given_items([records] if single else records)  # type: ignore[list-item]
-        return sync.add(self._store, self._prepared(), items, options=self._options(chunk), progress=progress)
+        return sync.add(
+            self._store, self._prepared(), items, options=self._options(chunk), progress=progress,
+            threads=self._settings.threads,
+        )  # fmt: skip
 
     def add_files(
         self, paths: str | Path | Sequence[str | Path], *, chunk: bool = True, hidden: bool = False,
@@ -161,8 +178,9 @@ class Collection:
         """
         scope = sync.Scope(self._paths(paths), base=self.path.parent, exclude=self.path, hidden=hidden)
         return sync.add_files(
-            self._store, self._prepared(), scope, options=self._options(chunk), checksum=checksum, progress=progress
-        )
+            self._store, self._prepared(), scope, options=self._options(chunk), checksum=checksum,
+            progress=progress, threads=self._settings.threads,
+        )  # fmt: skip
 
     def sync(
         self, folder: str | Path, *, chunk: bool = True, hidden: bool = False, checksum: bool = False,
@@ -176,7 +194,7 @@ class Collection:
         scope = sync.Scope(self._paths(folder), base=self.path.parent, exclude=self.path, hidden=hidden)
         return sync.sync_folder(
             self._store, self._prepared(), scope, options=self._options(chunk), checksum=checksum,
-            allow_empty=allow_empty, progress=progress,
+            allow_empty=allow_empty, progress=progress, threads=self._settings.threads,
         )  # fmt: skip
 
     def delete(self, keys: str | Iterable[str]) -> int:
@@ -200,22 +218,59 @@ class Collection:
                 return Record(document, chunk.text, (chunk,))
             return Record(document, snapshot.text(document.id), tuple(snapshot.chunks_of(document.id)))
 
-    def search(self, query: str | Vectors, *, k: int = 10) -> list[Hit]:
+    def search(
+        self, query: str | Vectors, *, k: int = 10, where: Filter | None = None, mode: Mode = "vector",
+        alpha: float | None = None, recall: float | None = None,
+    ) -> Hits:  # fmt: skip
         """The k chunks nearest in meaning to a text, or to a vector of this space; best first.
 
-        Fewer than k when there are fewer. Raises InputError when the query is empty, has another dimension or
-        values that are not finite, or k is below 1.
+        `where` is a Mongo-style filter over metadata: `{"year": {"$gte": 2020}}`. `mode` "lexical" compares words
+        (BM25), "hybrid" fuses both: by reciprocal ranks, or with `alpha` (1: meaning alone) by weighted scores.
+        `recall` is the share of the true neighbours that will do (.99 unless said), 1 for all of them.
+
+        Fewer than k when fewer match, and `notes` of the result then say so; its `plan` is the plan that ran.
+        Raises InputError when the query is empty, has another dimension or values that are not finite, the filter
+        cannot be understood, or another value cannot be used.
         """
+        condition = None if where is None else parse(where)
+        text, vector = (query, None) if isinstance(query, str) else (None, query)
+        asked = Query(text=text, vector=vector, k=k, where=condition, mode=mode, alpha=alpha, recall=recall)
+        return self._answer(asked)
+
+    def similar(self, name: str, *, k: int = 10, where: Filter | None = None, recall: float | None = None) -> Hits:
+        """The k chunks nearest to a stored one, or to a document (the mean of its chunks); it is left out itself.
+
+        Raises NotFound when there is no such document or chunk, and InputError as `search` does.
+        """
+        record = self.get(name)
+        numbers = [chunk.id for chunk in record.chunks]
+        condition = None if where is None else parse(where)
+        dim = self._stored_space().dim
+        with self._store.snapshot() as snapshot:
+            _, vectors = snapshot.vectors(numbers, dim)
+        if not len(vectors):
+            raise NotFound(f"{name!r} went while it was looked up; search for it again")
+        return self._answer(
+            Query(vector=vectors.mean(axis=0), k=k, where=condition, recall=recall, exclude=frozenset(numbers))
+        )
+
+    def _answer(self, query: Query) -> Hits:
         space = self.space
-        asked = planning.Query(text=query, k=k) if isinstance(query, str) else planning.Query(vector=query, k=k)
         if space is None:
-            planning.checked(asked, self.embedder.space.dim)
-            return []
-        planning.checked(asked, space.dim)
-        return planning.run(
-            planning.plan(asked, dict(space.prompts).get("query", "")), asked,
-            store=self._store, view=self._index(space.dim), embedder=self.embedder,
+            checked(query, self.embedder.space.dim)
+            return Hits([], Plan(()))
+        query = checked(query, space.dim)
+        needs_model = query.text is not None and query.mode != "lexical"
+        return answer(
+            query, store=self._store, view=self._index(space), space=space,
+            embedder=self.embedder if needs_model else None,
         )  # fmt: skip
+
+    def _stored_space(self) -> Space:
+        space = self.space
+        if space is None:
+            raise NotFound(f"{self.path} is empty; add to it first")
+        return space
 
     def vectors(self) -> tuple[Ids, Vectors]:
         """Every chunk's number and vector: ids (n,), vectors (n, dim), in the order they came."""
@@ -236,9 +291,15 @@ class Collection:
             rows = list(snapshot.ledger())
         return iter(rows)
 
-    def optimize(self) -> None:
-        """Write the derived files anew from the truth. They may be deleted at any time."""
-        derived.catch_up(self._store, rebuild=True, wait=True)
+    def optimize(self, *, progress: Callable[[str], Progress | None] | None = None) -> None:
+        """Write the derived files anew from the truth. They may be deleted at any time.
+
+        `progress` is called with the name of an index, and gives what is then called with how far it is.
+        """
+        derived.catch_up(
+            self._store,
+            derived.Effort(rebuild=True, wait=True, threads=self._settings.threads, progress=progress),
+        )
 
     def close(self) -> None:
         """Close the files. The collection cannot be used afterwards."""
@@ -273,7 +334,12 @@ class Collection:
         with self._store.snapshot() as snapshot:
             stored = snapshot.space()
         if stored is not None:
-            check(stored[0], stored[1], embedder, where=str(self.path))
+            check(stored[0], stored[1], embedder, offered=self._space_of(embedder, stored[0]), where=str(self.path))
+
+    def _space_of(self, embedder: Embedder, stored: Space | None) -> Space:
+        """The space of this model's vectors here: how they are compared is the collection's own choice."""
+        metric = self._metric or (stored.metric if stored is not None else embedder.space.metric)
+        return replace(embedder.space, metric=metric)
 
     def _prepared(self) -> Embedder:
         """The model, with its space written down if it is the collection's first."""
@@ -281,17 +347,17 @@ class Collection:
         if self.space is None:
             canaries = embedder.embed(CANARY_TEXTS, role="document").vectors
             with self._store.transaction() as transaction:
-                transaction.set_space(embedder.space, canaries)
+                transaction.set_space(self._space_of(embedder, None), canaries)
             self._check(embedder)
         return embedder
 
     def _options(self, chunk: bool) -> CutOptions:
         return options_for(self.embedder, chunk=chunk)
 
-    def _index(self, dim: int) -> View:
+    def _index(self, space: Space) -> View:
         with self._lock:
             if self._view is None:
-                self._view = View(self._store.folder, dim)
+                self._view = View(self._store.folder, space.dim, space.metric)
             return self._view
 
     def _paths(self, paths: str | Path | Sequence[str | Path]) -> list[Path]:

@@ -41,6 +41,15 @@ class Settings:
     window: int = 2048
 
 
+def cores(threads: int = 0) -> int:
+    """The threads to use where `threads` are allowed: 0 means one for every core that this process may run on."""
+    if threads:
+        return threads
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
     """Read SEMEME_HOME, SEMEME_OFFLINE, SEMEME_THREADS, SEMEME_PRECISION and HF_HUB_OFFLINE.
 

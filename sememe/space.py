@@ -16,7 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from sememe.errors import SpaceMismatch
-from sememe.types import Embedded, Progress, Role, TokenCounter, Vectors
+from sememe.types import Embedded, Metric, Progress, Role, TokenCounter, Vectors
 
 CANARY_TEXTS = (
     "The quick brown fox jumps over the lazy dog.",
@@ -38,7 +38,7 @@ class Space:
     dim: int
     pooling: str
     normalised: bool
-    metric: str
+    metric: Metric
     max_tokens: int
     prompts: tuple[tuple[str, str], ...] = ()
     modalities: tuple[str, ...] = ("text",)
@@ -99,13 +99,13 @@ def differences(stored: Space, offered: Space) -> list[str]:
     return result
 
 
-def check(stored: Space, canaries: Vectors, embedder: Embedder, *, where: str) -> None:
-    """Raise SpaceMismatch unless the embedder's vectors may meet the stored ones.
+def check(stored: Space, canaries: Vectors, embedder: Embedder, *, where: str, offered: Space | None = None) -> None:
+    """Raise SpaceMismatch unless the embedder's vectors, of the space `offered`, may meet the stored ones.
 
     They may when the ids are equal, or when only the name or the file of the model differs and the canary texts
     give the stored vectors: another export of the same model.
     """
-    offered = embedder.space
+    offered = offered or embedder.space
     if stored.id == offered.id:
         return
     differing = {f.name for f in fields(Space) if getattr(stored, f.name) != getattr(offered, f.name)}

@@ -19,6 +19,8 @@ Scores: TypeAlias = npt.NDArray[np.float32]
 Metadata: TypeAlias = Mapping[str, Any]
 
 Role = Literal["document", "query"]
+Metric = Literal["cosine", "dot", "euclidean"]
+METRICS: tuple[Metric, ...] = ("cosine", "dot", "euclidean")
 Origin = Literal["file", "given"]
 Status = Literal["embedded", "truncated", "skipped", "failed"]
 STATUSES: tuple[Status, ...] = ("embedded", "truncated", "skipped", "failed")
@@ -126,8 +128,19 @@ class Embedded:
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """How a hit came out of one part of a search: the part's name, the rank in it from 1, and the score."""
+
+    name: str
+    rank: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """A chunk that answers a query. `score` is named by `kind` (here: the cosine of query and chunk)."""
+    """A chunk that answers a query. `score` is named by `kind`: the metric of the space ("cosine", "dot",
+    "euclidean": the distance, negated), "bm25", or how both were fused ("rrf", "weighted"); higher is better.
+    """
 
     id: str
     score: float
@@ -139,6 +152,7 @@ class Hit:
     span: tuple[int, int]
     position: int
     metadata: Metadata
+    stages: tuple[Stage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +170,17 @@ class LedgerRow:
     origin: Origin = "file"
 
 
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A chunk's text with what its document says of it."""
+
+    chunk: int
+    title: str
+    headings: tuple[str, ...]
+    text: str
+    metadata: Metadata
+
+
 class VectorIndex(Protocol):
     """Nearest neighbours over ids and vectors that somebody else owns."""
 
@@ -168,7 +193,8 @@ class IndexRecord:
     """What the truth knows of a derived index: which files are current, and what they have seen.
 
     `rows` of the files are valid, whatever their length; `dead (rows,) bool` marks the deleted ones. `checksum` is
-    that of the valid rows, by the index's own arithmetic.
+    that of the valid rows, by the index's own arithmetic. An index over the first rows of another one names that
+    one's generation as its `base`, and follows no changes by itself; `details` are the index's own.
     """
 
     generation: str
@@ -176,6 +202,8 @@ class IndexRecord:
     rows: int
     dead: npt.NDArray[np.bool_]
     checksum: int = 0
+    base: str | None = None
+    details: str = "{}"
 
 
 @dataclass(frozen=True, slots=True)

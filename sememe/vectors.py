@@ -9,15 +9,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from sememe.types import Ids, Scores, Vectors
+from sememe.types import Ids, Metric, Scores, Vectors
 
 SCAN_ROWS = 16_384
 """Rows of one block of a scan: 25 MB at 384 dimensions, which stays near the last cache level."""
 
 ROUNDING = np.float32(1e-4)
-"""More than float32 products of unit vectors can differ between two ways of summing them.
-
-Vectors much longer than 1 are ranked by scores that are right, but near ties may be cut off wrongly at k."""
+"""More than float32 products of unit vectors can differ between two ways of summing them."""
 
 
 def normalise(vectors: Vectors) -> Vectors:
@@ -41,51 +39,77 @@ def truncate(vectors: Vectors, dim: int) -> Vectors:
     return normalise(np.ascontiguousarray(vectors[..., :dim]))
 
 
-def best(
-    queries: Vectors, vectors: Vectors, ids: Ids, *, k: int, dead: npt.NDArray[np.bool_] | None = None
-) -> tuple[Ids, Scores]:
-    """The k rows with the largest inner product for each query: ids and scores, (q, min(k, n)), best first.
+def scores_of(queries: Vectors, vectors: Vectors, *, metric: Metric = "cosine") -> Scores:
+    """How near every row is to every query: (q, n) float32, higher is better.
 
-    Rows that are `dead (n,)` are passed over and not counted in n. Equal scores are ordered by ascending id. Scores
-    are summed in float64 row by row, so that they depend neither on the block a row is in nor on how many rows are
-    asked for: a larger k extends a smaller one.
+    Cosine and dot are the inner product (a cosine space holds unit vectors); Euclidean is the distance, negated.
+    Summed in float64 pair by pair, so that a score does not depend on what else is scored.
+    """
+    if metric == "euclidean":
+        found = np.empty((len(queries), len(vectors)), np.float32)
+        for i, query in enumerate(queries.astype(np.float64)):
+            for start in range(0, len(vectors), SCAN_ROWS):
+                difference = vectors[start : start + SCAN_ROWS] - query
+                found[i, start : start + SCAN_ROWS] = -np.sqrt(np.einsum("nd,nd->n", difference, difference))
+        return found
+    products: Scores = np.einsum("nd,qd->qn", vectors, queries, dtype=np.float64).astype(np.float32)
+    return products
+
+
+def best(
+    queries: Vectors, vectors: Vectors, ids: Ids, *, k: int, dead: npt.NDArray[np.bool_] | None = None,
+    metric: Metric = "cosine",
+) -> tuple[Ids, Scores]:  # fmt: skip
+    """The k rows nearest to each query: ids and scores as `scores_of` has them, (q, min(k, n)), best first.
+
+    Rows that are `dead (n,)` are passed over and not counted in n. Equal scores are ordered by ascending id. A score
+    depends neither on the block a row is in nor on how many rows are asked for: a larger k extends a smaller one.
     """
     alive = len(vectors) - (0 if dead is None else int(np.count_nonzero(dead)))
     shape = (len(queries), min(k, alive))
     found_ids, found_scores = np.empty(shape, np.int64), np.empty(shape, np.float32)
     if 0 in shape:
         return found_ids, found_scores
-    for i, rows in enumerate(_candidates(queries, vectors, shape[1], dead)):
-        exact = np.einsum("nd,d->n", vectors[rows], queries[i], dtype=np.float64).astype(np.float32)
+    for i, rows in enumerate(_candidates(queries, vectors, shape[1], dead, metric)):
+        exact = scores_of(queries[i : i + 1], vectors[rows], metric=metric)[0]
         order = np.lexsort((ids[rows], -exact))[: shape[1]]
         found_ids[i], found_scores[i] = ids[rows][order], exact[order]
     return found_ids, found_scores
 
 
-def _candidates(queries: Vectors, vectors: Vectors, k: int, dead: npt.NDArray[np.bool_] | None) -> list[Ids]:
+def _candidates(
+    queries: Vectors, vectors: Vectors, k: int, dead: npt.NDArray[np.bool_] | None, metric: Metric
+) -> list[Ids]:
     """For each query the live rows that may be among its k best: a superset by the rounding of a block product."""
     kept: list[list[tuple[Ids, Scores]]] = [[] for _ in queries]
+    lengths = np.einsum("qd,qd->q", queries, queries, dtype=np.float64)
+    slack = np.full(len(queries), ROUNDING)
     for start in range(0, len(vectors), SCAN_ROWS):
-        stop = start + SCAN_ROWS
-        block = queries @ vectors[start:stop].T
+        part = vectors[start : start + SCAN_ROWS]
+        block = queries @ part.T
+        if metric != "cosine":
+            squares = np.einsum("nd,nd->n", part, part, dtype=np.float64)
+            # Products of long vectors round by their length, those of unit vectors by 1.
+            slack = np.maximum(slack, ROUNDING * (lengths + squares.max()).astype(np.float32))
+            if metric == "euclidean":
+                block = (2.0 * block - squares - lengths[:, None]).astype(np.float32)
         if dead is not None:
-            block[:, dead[start:stop]] = -np.inf
+            block[:, dead[start : start + SCAN_ROWS]] = -np.inf
         for i, scores in enumerate(block):
-            rows = _near_best(scores, k)
+            rows = _near_best(scores, k, slack[i])
             kept[i].append((rows + start, scores[rows]))
     result = []
-    for parts in kept:
+    for i, parts in enumerate(kept):
         rows = np.concatenate([part[0] for part in parts])
-        result.append(rows[_near_best(np.concatenate([part[1] for part in parts]), k)])
+        result.append(rows[_near_best(np.concatenate([part[1] for part in parts]), k, slack[i])])
     return result
 
 
-def _near_best(scores: Scores, k: int) -> Ids:
+def _near_best(scores: Scores, k: int, slack: np.float32) -> Ids:
     """Positions of all finite scores that are not clearly below the kth best."""
     if k >= len(scores):
         return np.flatnonzero(scores > -np.inf).astype(np.int64)
     threshold = np.partition(scores, len(scores) - k)[len(scores) - k]
     if threshold == -np.inf:
         return np.flatnonzero(scores > -np.inf).astype(np.int64)
-    slack = ROUNDING * max(np.float32(1.0), np.abs(threshold))
     return np.flatnonzero(scores >= threshold - slack).astype(np.int64)

@@ -20,7 +20,8 @@ from fakes import FakeEmbedder
 
 import sememe
 from sememe import failpoints
-from sememe.ingest import cutting, derived, sync
+from sememe.index import faiss
+from sememe.ingest import cutting, derived, layers, sync
 
 Plan = Mapping[str, Any]
 """collection; steps; first: the step to begin with; acks: a file; delay: seconds a text; kill_at: which of the
@@ -30,7 +31,9 @@ failpoints is the last one that is reached, 0 for none; trace: a file for the na
 def carry_out(plan: Plan) -> None:
     """Take the steps from the first one on."""
     # Small windows and batches, so that a small collection passes every place that a large one does.
-    cutting.WINDOW_TOKENS, sync.CATCH_UP_EVERY, derived.BATCH = 800, 16, 24
+    cutting.WINDOW_TOKENS, sync.CATCH_UP_EVERY, derived.BATCH, derived.TAIL = 800, 16, 24, 1
+    # Every index, although there is little to put into it.
+    faiss.MIN_ROWS, layers.MIN_COLUMN_ROWS, layers.UNINDEXED_ROWS = 24, 4, 12
     failpoints.hook = _hook(plan)
     with sememe.open(plan["collection"], model=FakeEmbedder(delay=plan["delay"])) as collection:
         for number, (verb, argument) in enumerate(plan["steps"]):

@@ -21,11 +21,11 @@ ORDER = (
     "cli",
     "serve",
     "apps train",
-    "evaluate",
+    "evaluate doctor",
     "collection",
     "ingest search",
     "sources chunking models store index",
-    "vectors space",
+    "vectors space filters",
     "types settings",
     "errors failpoints",
 )

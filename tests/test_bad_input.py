@@ -27,6 +27,7 @@ from test_crash import check_search, raw, words, write_first_schema
 import sememe
 from sememe.errors import InputError, SchemaError, SememeError, StoreDamaged, StoreError
 from sememe.index.slab import Slab
+from sememe.ingest import derived
 from sememe.store.schema import VERSION
 
 RUNNER = Path(__file__).with_name("run_cli.py")
@@ -430,16 +431,17 @@ def test_what_is_stored_is_found_when_not_one_more_file_fits(project: Path) -> N
 
 
 def test_vector_files_that_cannot_be_written_are_a_warning_and_all_is_found(project: Path) -> None:
-    (project / "docs" / "d.txt").write_text(words("delta", 30))
+    many = words("delta", 80 * derived.TAIL)  # so much that the files do not wait for more
+    (project / "docs" / "d.txt").write_text(many)
     (project / ".sememe" / "locks").mkdir(exist_ok=True)
     for path in (project / ".sememe").glob("vectors-*"):
         path.chmod(0o444)
     ended = run("add", "docs", cwd=project, **UNPRIVILEGED)
     assert ended.returncode == 0
-    check_sentence(ended.stderr, "the vector files in", "sememe optimize")
-    check_kept(project, **{"docs/d.txt": words("delta", 30)})
+    check_sentence(ended.stderr, "the index files in", "sememe optimize")
+    check_kept(project, **{"docs/d.txt": many})
     done("optimize", cwd=project, **UNPRIVILEGED)
-    check_kept(project, **{"docs/d.txt": words("delta", 30)})
+    check_kept(project, **{"docs/d.txt": many})
 
 
 # --- damaged databases -------------------------------------------------------------------------------------
@@ -674,10 +676,12 @@ def test_adding_more_appends_to_the_vector_files(project: Path) -> None:
     rows = ids.stat().st_size // 8
     with open_project(project) as collection:
         collection.add({"id": "more", "text": "more words"})
+        assert ids.stat().st_size // 8 == rows, "so little may wait for more"
+        collection.add({"id": f"more {i}", "text": f"more words {i}"} for i in range(derived.TAIL))
     assert vector_files(project) == (vectors, ids)
     slab = np.fromfile(vectors, dtype="<f4", offset=4096).reshape(-1, DIM)
-    assert len(slab) == ids.stat().st_size // 8 == rows + 1
-    assert np.array_equal(slab[-1], vector_of("more words"))
+    assert len(slab) == ids.stat().st_size // 8 == rows + 1 + derived.TAIL
+    assert np.array_equal(slab[-1], vector_of(f"more words {derived.TAIL - 1}"))
 
 
 # --- several at once, and interrupted ones -----------------------------------------------------------------

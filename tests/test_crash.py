@@ -427,7 +427,7 @@ def test_a_kill_while_an_older_schema_is_brought_to_the_current_one_keeps_all_da
     source.folder.mkdir()
     workers.start(source)
     assert workers.ended() == 0
-    for number in range(1, 30):
+    for number in range(1, 80):
         scenario = Scenario(folder / f"{number}", states=[source.states[-1]])
         scenario.collection.mkdir(parents=True)
         write_first_schema(source.collection / "truth.db", scenario.collection / "truth.db")

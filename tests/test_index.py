@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 import sememe
 from sememe.index.exact import ExactIndex, in_memory, over_slab
-from sememe.index.slab import Slab, new_slab, remove_others
+from sememe.index.slab import Rows, RowsDamaged, Slab, new_slab, remove_others, row_sums
 from sememe.ingest import derived
 from sememe.search.view import View
 from sememe.store import SQLiteStore
@@ -31,6 +31,15 @@ from sememe.vectors import normalise
 
 NO_IDS = np.empty(0, np.int64)
 NO_ROWS = np.empty((0, DIM), np.float32)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def eager() -> Iterator[None]:
+    """Files follow every change: nothing is left to wait for more."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(derived, "TAIL", 1)
+    yield
+    patch.undo()
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,7 @@ def written(folder: Path, ids: Ids, vectors: Vectors, *, dead: Ids = NO_IDS) -> 
     slab.append(0, iter([(ids[:7], vectors[:7]), (ids[7:], vectors[7:])]))
     mapped = slab.map(len(ids))
     assert mapped is not None
-    return over_slab(*mapped, recorded(slab, ids, dead=dead))
+    return over_slab(mapped, recorded(slab, ids, dead=dead))
 
 
 def added(ids: Ids, vectors: Vectors) -> Changes:
@@ -195,7 +204,7 @@ def slab_files(folder: Path) -> list[Path]:
 def files_deleted(opened: sememe.Collection, folder: Path) -> None:
     """Somebody deleted every derived file."""
     ahead_of_the_slab(opened, folder)
-    assert len(slab_files(folder)) == 2
+    assert len(slab_files(folder)) == 3
     for path in slab_files(folder):
         path.unlink()
 
@@ -222,7 +231,7 @@ def files_of_another_slab(opened: sememe.Collection, folder: Path) -> None:
     ids, vectors = rows(60)
     other = new_slab(folder, DIM)
     other.append(0, iter([(ids, vectors)]))
-    for path, source in zip(slab_files(folder), (other.ids_file, other.vectors_file), strict=True):
+    for path, source in zip(slab_files(folder), (other.ids_file, other.vectors_file, other.sums_file), strict=True):
         path.write_bytes(source.read_bytes())
 
 
@@ -230,7 +239,7 @@ def files_deleted_and_written_to_since(opened: sememe.Collection, folder: Path) 
     """The files were deleted, and the next write made them again."""
     files_deleted(opened, folder)
     opened.add(texts(90, 95))
-    assert len(slab_files(folder)) == 2
+    assert len(slab_files(folder)) == 3
 
 
 def emptied(opened: sememe.Collection, folder: Path) -> None:
@@ -246,10 +255,14 @@ COLLECTION_WAYS = (
 
 
 def seen_by(view: View, opened: sememe.Collection, store: SQLiteStore) -> Built:
-    """The index of a view, and what the truth has."""
+    """The index of a view, and what the truth has. Damage shows when a row is first read, and is told to the view."""
     ids, vectors = opened.vectors()
     with store.snapshot() as snapshot:
-        return Built(view.at(snapshot), ids, vectors)
+        try:
+            view.at(snapshot).exact.rows.scanned()
+        except RowsDamaged:
+            view.distrust()
+        return Built(view.at(snapshot).exact, ids, vectors)
 
 
 def viewed(way: Callable[[sememe.Collection, Path], None]) -> Callable[[Path], Built]:
@@ -258,7 +271,7 @@ def viewed(way: Callable[[sememe.Collection, Path], None]) -> Callable[[Path], B
     def build(folder: Path) -> Built:
         with collection(folder) as opened, contextlib.closing(SQLiteStore(folder / "c")) as store:
             way(opened, folder)
-            return seen_by(View(folder / "c", DIM), opened, store)
+            return seen_by(View(folder / "c", DIM, "cosine"), opened, store)
 
     return build
 
@@ -270,7 +283,7 @@ def watched(way: Callable[[sememe.Collection, Path], None]) -> Callable[[Path], 
         with collection(folder) as opened:
             opened.add(texts(200, 210))
             with contextlib.closing(SQLiteStore(folder / "c")) as store:
-                view = View(folder / "c", DIM)
+                view = View(folder / "c", DIM, "cosine")
                 assert len(seen_by(view, opened, store).index) == 10
                 way(opened, folder)
                 return seen_by(view, opened, store)
@@ -362,9 +375,8 @@ def test_any_history_ends_where_its_survivors_alone_would(steps: list[tuple[str,
         else:
             # What a catch-up does: the tail becomes rows of the slab.
             dead = np.r_[index.dead, np.zeros(len(index.tail_ids), bool)]
-            index = ExactIndex(
-                np.r_[index.ids, index.tail_ids], np.r_[index.vectors, index.tail_vectors], dead, NO_IDS, NO_ROWS
-            )
+            sealed = np.r_[index.rows.vectors, index.tail_vectors]
+            index = ExactIndex(Rows(index.ids, sealed, row_sums(sealed)), dead, NO_IDS, NO_ROWS)
     survivors = np.array(list(alive), np.int64)
     np.random.default_rng(seed).shuffle(survivors)
     expected = Built(index, survivors, pool[survivors])
@@ -383,8 +395,8 @@ def test_a_slab_gives_back_the_rows_that_the_truth_counts_and_no_more(tmp_path: 
     for count in (0, 1, 20, 30):
         mapped = slab.map(count)
         assert mapped is not None
-        np.testing.assert_array_equal(mapped[0], ids[:count])
-        np.testing.assert_array_equal(mapped[1], vectors[:count])
+        np.testing.assert_array_equal(mapped.ids, ids[:count])
+        np.testing.assert_array_equal(mapped.scanned(), vectors[:count])
     assert slab.map(31) is None
 
 
@@ -398,25 +410,27 @@ def test_what_a_killed_writer_left_is_written_over_and_a_mapped_row_never_change
     after = slab.map(15)
     assert before is not None
     assert after is not None
-    np.testing.assert_array_equal(before[0], ids[:10])
-    np.testing.assert_array_equal(before[1], vectors[:10])
-    np.testing.assert_array_equal(after[0], np.r_[ids[:10], ids[10:15] + 500])
-    np.testing.assert_array_equal(after[1], np.r_[vectors[:10], -vectors[10:15]])
+    np.testing.assert_array_equal(before.ids, ids[:10])
+    np.testing.assert_array_equal(before.scanned(), vectors[:10])
+    np.testing.assert_array_equal(after.ids, np.r_[ids[:10], ids[10:15] + 500])
+    np.testing.assert_array_equal(after.scanned(), np.r_[vectors[:10], -vectors[10:15]])
 
 
 @pytest.mark.parametrize(
-    "spoil", ["generation", "dimension", "missing vectors", "missing ids", "short vectors", "short ids"]
+    "spoil",
+    ["generation", "dimension", *(f"{how} {what}" for how in ("missing", "short") for what in ("slab", "ids", "sums"))],
 )
 def test_files_that_do_not_hold_what_the_truth_says_are_not_mapped(tmp_path: Path, spoil: str) -> None:
     ids, vectors = rows(30)
     slab = new_slab(tmp_path, DIM)
     slab.append(0, iter([(ids, vectors)]))
     assert slab.map(30) is not None
-    path = slab.ids_file if spoil.endswith("ids") else slab.vectors_file
+    path = slab.vectors_file.with_suffix(f".{spoil.split()[-1]}")
     if spoil == "generation":
         other = new_slab(tmp_path, DIM)
         slab.vectors_file.rename(other.vectors_file)
         slab.ids_file.rename(other.ids_file)
+        slab.sums_file.rename(other.sums_file)
         slab = other
     elif spoil == "dimension":
         slab = Slab(tmp_path, slab.generation, DIM // 2)
@@ -436,10 +450,11 @@ def test_other_generations_are_removed_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "vectors-of-mine.txt").write_text("mine")
     (tmp_path / "truth.db").write_text("truth")
     remove_others(tmp_path, slabs[1].generation)
-    left = {slabs[1].ids_file, slabs[1].vectors_file, tmp_path / "vectors-of-mine.txt", tmp_path / "truth.db"}
+    kept = slabs[1]
+    left = {kept.ids_file, kept.vectors_file, kept.sums_file, tmp_path / "vectors-of-mine.txt", tmp_path / "truth.db"}
     assert set(tmp_path.iterdir()) == left
     assert mapped is not None
-    np.testing.assert_array_equal(mapped[1], vectors)
+    np.testing.assert_array_equal(mapped.scanned(), vectors)
 
 
 # Views of a collection that changes.
@@ -455,18 +470,18 @@ def test_a_view_goes_back_to_an_older_snapshot_and_forward_again(
         contextlib.closing(SQLiteStore(tmp_path / "c")) as other,
     ):
         opened.add(texts(0, 10))
-        view = View(tmp_path / "c", DIM)
+        view = View(tmp_path / "c", DIM, "cosine")
         with store.snapshot() as old:
             before = seen_by(view, opened, store)
-            assert view.at(old) is before.index
+            assert view.at(old).exact is before.index
             with while_writing(tmp_path):
                 opened.add(texts(10, 40))
                 opened.delete("k0")
             after = seen_by(view, opened, other)
             assert_answers(after, rows(3, seed=9)[1], 50)
-            assert_answers(Built(view.at(old), before.ids, before.vectors), rows(3, seed=9)[1], 50)
+            assert_answers(Built(view.at(old).exact, before.ids, before.vectors), rows(3, seed=9)[1], 50)
             with other.snapshot() as new:
-                assert view.at(new) is after.index, "the older snapshot has cost the newer one its index"
+                assert view.at(new).exact is after.index, "the older snapshot has cost the newer one its index"
         assert_answers(seen_by(view, opened, store), rows(3, seed=9)[1], 50)
 
 
@@ -474,7 +489,7 @@ def test_a_view_whose_changes_were_pruned_starts_from_the_truth(tmp_path: Path) 
     with collection(tmp_path) as opened, contextlib.closing(SQLiteStore(tmp_path / "c")) as store:
         with index_locked(tmp_path):
             opened.add(texts(0, 10))
-            view = View(tmp_path / "c", DIM)
+            view = View(tmp_path / "c", DIM, "cosine")
             assert len(seen_by(view, opened, store).index) == 10
             opened.add(texts(10, 20))
             opened.delete("k3")
@@ -506,7 +521,7 @@ def test_a_slab_with_many_dead_rows_is_written_anew_without_them(tmp_path: Path)
         opened.delete(keys[400])
         after = slab_files(tmp_path)
         assert {path.name for path in before}.isdisjoint(path.name for path in after)
-        assert [path.stat().st_size for path in after] == [799 * 8, 4096 + 799 * DIM * 4]
+        assert [path.stat().st_size for path in after] == [799 * 8, 4096 + 799 * DIM * 4, 799 * 4]
         assert len(opened.search("text number 7", k=2000)) == 799
 
 
@@ -519,11 +534,11 @@ def test_files_that_cannot_be_used_are_made_again_by_the_next_process_that_write
         damaged = set(slab_files(tmp_path))
     with collection(tmp_path) as opened, contextlib.closing(SQLiteStore(tmp_path / "c")) as store:
         opened.add(["another text"])
-        assert len(slab_files(tmp_path)) == 2
+        assert len(slab_files(tmp_path)) == 3
         assert damaged.isdisjoint(slab_files(tmp_path))
         with store.snapshot() as snapshot:
             assert derived.usable_record(snapshot, tmp_path / "c", DIM) is not None
-        assert_answers(seen_by(View(tmp_path / "c", DIM), opened, store), rows(3, seed=9)[1], 5)
+        assert_answers(seen_by(View(tmp_path / "c", DIM, "cosine"), opened, store), rows(3, seed=9)[1], 5)
 
 
 def test_an_index_that_is_up_to_date_is_not_written_again(tmp_path: Path) -> None:

@@ -669,12 +669,12 @@ def test_what_the_truth_knows_of_an_index_comes_back(store: SQLiteStore) -> None
         assert found is not None
         assert (found.generation, found.seq, found.rows) == ("0123456789abcdef", 0, 9)
         assert found.dead.tolist() == record_of(0).dead.tolist()
-        assert snapshot.index_stamp("vectors") == ("0123456789abcdef", 0)
+        assert snapshot.index_stamps() == {"vectors": ("0123456789abcdef", 0)}
         assert snapshot.index_record("words") is None
     with store.transaction() as transaction:
         transaction.drop_index("vectors")
     with store.snapshot() as snapshot:
-        assert snapshot.index_stamp("vectors") is None
+        assert snapshot.index_stamps() == {}
 
 
 def test_changes_are_pruned_only_below_the_slowest_index_and_a_gap_is_never_passed_over(store: SQLiteStore) -> None:
@@ -962,7 +962,7 @@ def test_nothing_that_is_done_per_document_or_per_search_reads_a_whole_table(tmp
             snapshot.text(7, 2, 3)
             snapshot.vectors([5, 6], DIM)
             snapshot.changes(seq - 1, DIM)
-            snapshot.index_stamp("vectors")
+            snapshot.index_stamps()
             snapshot.known(under="none of these")
             list(snapshot.ledger(under="none of these"))
         assert scanned == []

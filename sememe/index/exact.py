@@ -5,59 +5,109 @@ An `ExactIndex` is a value: a refresh makes a new one, so threads that still sea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from sememe.types import Changes, Ids, IndexRecord, Scores, Vectors
+from sememe.index.slab import Rows
+from sememe.types import Changes, Ids, IndexRecord, Metric, Scores, Vectors
 from sememe.vectors import best
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """Which rows a filter lets through: `slab (rows,)` none of them dead, and `tail (m,)`."""
+
+    slab: Mask
+    tail: Mask
+
+    @property
+    def count(self) -> int:
+        """How many they are."""
+        return int(np.count_nonzero(self.slab)) + int(np.count_nonzero(self.tail))
 
 
 @dataclass(frozen=True, slots=True)
 class ExactIndex:
     """The rows of a slab, which of them are dead, and the tail of rows that the slab has not seen."""
 
-    ids: Ids
-    vectors: Vectors
-    dead: npt.NDArray[np.bool_]
+    rows: Rows
+    dead: Mask
     tail_ids: Ids
     tail_vectors: Vectors
+    metric: Metric = "cosine"
 
     def __len__(self) -> int:
-        return len(self.ids) - int(self.dead.sum()) + len(self.tail_ids)
+        return len(self.rows) - int(np.count_nonzero(self.dead)) + len(self.tail_ids)
 
-    def search(self, queries: Vectors, k: int) -> tuple[Ids, Scores]:
-        """The k best ids of each query and their scores, (q, min(k, n)) each; equal scores by ascending id."""
-        slab_ids, slab_scores = best(queries, self.vectors, self.ids, k=k, dead=self.dead)
-        tail_ids, tail_scores = best(queries, self.tail_vectors, self.tail_ids, k=k)
-        ids = np.concatenate([slab_ids, tail_ids], axis=1)
-        scores = np.concatenate([slab_scores, tail_scores], axis=1)
-        order = np.lexsort((ids, -scores), axis=1)[:, :k]
-        return np.take_along_axis(ids, order, axis=1), np.take_along_axis(scores, order, axis=1)
+    @property
+    def ids(self) -> Ids:
+        """The ids of the slab's rows, dead ones included, and then those of the tail."""
+        return np.concatenate([self.rows.ids, self.tail_ids])
+
+    def search(
+        self, queries: Vectors, k: int, *, start: int = 0, also: Ids | None = None, allowed: Allowed | None = None
+    ) -> tuple[Ids, Scores]:
+        """The k best ids of each query and their scores, (q, min(k, n)) each; equal scores by ascending id.
+
+        Of the slab only the rows from `start` on are compared, and `also (m,)`, rows before it; the tail always is.
+        With `allowed` nothing else is returned.
+        """
+        dead = self.dead if allowed is None else ~allowed.slab
+        parts = [self._scan(queries, k, start, dead, allowed)]
+        if also is not None:
+            also = also[~dead[also]]
+            parts.append(best(queries, self.rows.take(also), self.rows.ids[also], k=k, metric=self.metric))
+        ids, vectors = self.tail_ids, self.tail_vectors
+        if allowed is not None and not allowed.tail.all():
+            ids, vectors = ids[allowed.tail], vectors[allowed.tail]
+        parts.append(best(queries, vectors, ids, k=k, metric=self.metric))
+        return merged(parts, k)
+
+    def _scan(self, queries: Vectors, k: int, start: int, dead: Mask, allowed: Allowed | None) -> tuple[Ids, Scores]:
+        dead = dead[start:]
+        if allowed is not None and len(dead) and (alive := np.flatnonzero(~dead)).size < SCATTERED * len(dead):
+            # Picking the rows out costs less than passing over all of them.
+            rows = alive.astype(np.int64) + start
+            return best(queries, self.rows.take(rows), self.rows.ids[rows], k=k, metric=self.metric)
+        vectors = self.rows.scanned(start)
+        return best(queries, vectors, self.rows.ids[start:], k=k, dead=dead, metric=self.metric)
 
     def changed(self, changes: Changes) -> ExactIndex:
         """The index after `changes`: what went is masked or dropped, what came is in the tail."""
         dead = self.dead
         keep = np.ones(len(self.tail_ids), dtype=bool)
         if len(changes.deleted):
-            dead = dead | np.isin(self.ids, changes.deleted)
+            dead = dead | np.isin(self.rows.ids, changes.deleted)
             keep = ~np.isin(self.tail_ids, changes.deleted)
-        return ExactIndex(
-            ids=self.ids,
-            vectors=self.vectors,
-            dead=dead,
-            tail_ids=np.concatenate([self.tail_ids[keep], changes.added]),
+        return replace(
+            self, dead=dead, tail_ids=np.concatenate([self.tail_ids[keep], changes.added]),
             tail_vectors=np.concatenate([self.tail_vectors[keep], changes.vectors]),
-        )
+        )  # fmt: skip
 
 
-def over_slab(ids: Ids, vectors: Vectors, record: IndexRecord) -> ExactIndex:
+SCATTERED = 0.25
+"""A share of rows below which gathering them is quicker than a scan that masks the rest."""
+
+
+def merged(parts: list[tuple[Ids, Scores]], k: int) -> tuple[Ids, Scores]:
+    """The k best of several answers to the same queries, equal scores by ascending id."""
+    ids = np.concatenate([part[0] for part in parts], axis=1)
+    scores = np.concatenate([part[1] for part in parts], axis=1)
+    order = np.lexsort((ids, -scores), axis=1)[:, :k]
+    return np.take_along_axis(ids, order, axis=1), np.take_along_axis(scores, order, axis=1)
+
+
+def over_slab(rows: Rows, record: IndexRecord, *, metric: Metric = "cosine") -> ExactIndex:
     """An index over the mapped rows of a slab, without a tail."""
-    return ExactIndex(ids, vectors, record.dead, np.empty(0, np.int64), np.empty((0, vectors.shape[1]), np.float32))
+    dim = rows.vectors.shape[1]
+    return ExactIndex(rows, record.dead, np.empty(0, np.int64), np.empty((0, dim), np.float32), metric)
 
 
-def in_memory(ids: Ids, vectors: Vectors) -> ExactIndex:
+def in_memory(ids: Ids, vectors: Vectors, *, metric: Metric = "cosine") -> ExactIndex:
     """An index over rows that are in no file."""
-    empty = np.empty((0, vectors.shape[1]), np.float32)
-    return ExactIndex(np.empty(0, np.int64), empty, np.empty(0, bool), ids, vectors)
+    empty = Rows(np.empty(0, np.int64), np.empty((0, vectors.shape[1]), np.float32), np.empty(0, np.uint32))
+    return ExactIndex(empty, np.empty(0, bool), ids, vectors, metric)

@@ -1,13 +1,15 @@
-"""Keeping the slab up with the truth. Adding and optimising do this; a search never does.
+"""Keeping the derived indexes up with the truth. Adding and optimising do this; a search never does.
 
-Whoever holds the lock does the work, others go on: what the slab has not seen is searched from the tail. The
-truth is switched to new rows or files in one transaction after they are synced, so a kill at any moment leaves
-either the old state or the new one.
+Whoever holds the lock does the work, others go on: what an index has not seen is searched from the tail. The truth
+is switched to new rows or files in one transaction after they are synced, so a kill at any moment leaves either the
+old state or the new one. This file keeps the slab, which every other index but the lexical one lies over;
+`layers` makes those.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -15,50 +17,90 @@ import numpy as np
 
 from sememe import failpoints
 from sememe.errors import StoreFull
-from sememe.index.slab import CHECKSUM_RANGE, NAME, Slab, Verified, checksum, new_slab, remove_others
+from sememe.index.slab import (
+    CHECKSUM_RANGE,
+    NAME,
+    Rows,
+    RowsDamaged,
+    Slab,
+    checksum,
+    new_slab,
+    remove_others,
+    row_sums,
+)
+from sememe.ingest import layers
 from sememe.ingest.runs import take_lock
 from sememe.store import SQLiteStore
 from sememe.store.reading import Snapshot
-from sememe.types import Changes, Ids, IndexRecord, Vectors
+from sememe.types import Changes, Ids, IndexRecord, Progress, Vectors
 
 BATCH = 8192
 DEAD_SHARE = 0.25
 """A slab with more dead rows than this is written anew."""
 
-_VERIFIED: WeakKeyDictionary[SQLiteStore, Verified] = WeakKeyDictionary()
-"""What a store's earlier catch-ups have read: to delete one document must not take a look at every row."""
+READ_THROUGH = 65_536
+"""Rows that the first catch-up of a process compares with their checksums, 40 ms. Searches and `doctor` compare all."""
+
+TAIL = 256
+"""Changes that may wait: a search compares so few in less time than a commit of the files takes."""
 
 
-def catch_up(store: SQLiteStore, *, rebuild: bool = False, wait: bool = False) -> bool:
-    """Bring the slab to the last change; False when another process is at it. `rebuild` starts a new one.
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is done: `rebuild` starts every file anew, `full` makes all indexes and not only the slab.
+
+    `wait` for another process that is at it; `threads` 0 means every core. `progress` is called with the name of
+    what is being made.
+    """
+
+    rebuild: bool = False
+    full: bool = True
+    wait: bool = False
+    threads: int = 0
+    progress: Callable[[str], Progress | None] | None = None
+
+
+def catch_up(store: SQLiteStore, effort: Effort | None = None) -> bool:
+    """Bring the indexes to the last change; False when another process is at it, or there is too little to do.
 
     Raises ReadOnly, or StoreFull when the files cannot grow; the truth is complete all the same.
     """
+    effort = effort or Effort()
     store.require_writable()
-    lock = take_lock(store.folder, "index.lock", wait=wait)
+    lock = take_lock(store.folder, "index.lock", wait=effort.wait)
     if lock is None:
         return False
     try:
-        _catch_up(store, rebuild)
+        return _catch_up(store, effort)
     except OSError as error:
         raise StoreFull(
-            f"the vector files in {store.folder} cannot grow ({error.strerror}); everything is stored and can be "
+            f"the index files in {store.folder} cannot grow ({error.strerror}); everything is stored and can be "
             f"found, only slower: make room and run: sememe optimize"
         ) from error
     finally:
         lock.release()
-    return True
 
 
-def _catch_up(store: SQLiteStore, rebuild: bool) -> None:
+def _catch_up(store: SQLiteStore, effort: Effort) -> bool:
     with store.snapshot() as snapshot:
         stored = snapshot.space()
         if stored is None:
-            return
-        dim = stored[0].dim
-        verified = _VERIFIED.setdefault(store, Verified())
-        record = None if rebuild else usable_record(snapshot, store.folder, dim, verified=verified)
-        if record is not None and record.dead.sum() > DEAD_SHARE * max(record.rows, 1000):
+            return False
+        stamps = snapshot.index_stamps()
+        waiting = snapshot.seq() - min(stamps.get(name, ("", -TAIL))[1] for name in layers.FOLLOWERS)
+        sound = usable_record(snapshot, store.folder, stored[0].dim, known=_KNOWN.setdefault(store, _Known()))
+    if waiting < TAIL and not effort.rebuild and sound is not None:
+        return False
+    _slab(store, stored[0].dim, rebuild=effort.rebuild)
+    if effort.full:
+        layers.make(store, stored[0], layers.Work(effort.rebuild, effort.threads, effort.progress))
+    return True
+
+
+def _slab(store: SQLiteStore, dim: int, *, rebuild: bool) -> None:
+    with store.snapshot() as snapshot:
+        record = None if rebuild else usable_record(snapshot, store.folder, dim, known=_KNOWN[store])
+        if record is not None and np.count_nonzero(record.dead) > DEAD_SHARE * max(record.rows, 1000):
             record = None
         if record is not None and record.seq == snapshot.seq():
             remove_others(store.folder, record.generation)
@@ -74,13 +116,30 @@ def _catch_up(store: SQLiteStore, rebuild: bool) -> None:
     remove_others(store.folder, slab.generation)
 
 
-def usable_record(
-    snapshot: Snapshot, folder: Path, dim: int, *, verified: Verified | None = None
-) -> IndexRecord | None:
-    """The truth's record of the slab, if its files hold what it says."""
+@dataclass(slots=True)
+class _Known:
+    """The rows that a store's earlier catch-ups have read: to delete one document must not take a look at all."""
+
+    generation: str = ""
+    rows: Rows | None = None
+
+
+_KNOWN: WeakKeyDictionary[SQLiteStore, _Known] = WeakKeyDictionary()
+
+
+def usable_record(snapshot: Snapshot, folder: Path, dim: int, *, known: _Known | None = None) -> IndexRecord | None:
+    """The truth's record of the slab, if its files hold what it says: ids, and the vectors of the first rows."""
     record = snapshot.index_record(NAME)
-    mapped = None if record is None else Slab(folder, record.generation, dim).map(record.rows)
-    if record is None or mapped is None or not (verified or Verified()).admits(record, *mapped):
+    rows = None if record is None else Slab(folder, record.generation, dim).map(record.rows)
+    if record is None or rows is None or rows.checksum() != record.checksum:
+        return None
+    if known is not None:
+        if known.rows is not None and known.generation == record.generation:
+            rows.knows(known.rows)
+        known.generation, known.rows = record.generation, rows
+    try:
+        rows.check(0, min(len(rows), READ_THROUGH))
+    except RowsDamaged:
         return None
     return record
 
@@ -94,7 +153,7 @@ def _written_anew(snapshot: Snapshot, folder: Path, dim: int) -> tuple[Slab, Ind
         nonlocal total
         for start in range(0, len(chunks), BATCH):
             ids, vectors = snapshot.vectors(chunks[start : start + BATCH], dim)
-            total += checksum(ids, vectors)
+            total += checksum(ids, row_sums(vectors))
             yield ids, vectors
 
     try:
@@ -111,11 +170,11 @@ def _written_anew(snapshot: Snapshot, folder: Path, dim: int) -> tuple[Slab, Ind
 
 def _appended(slab: Slab, record: IndexRecord, changes: Changes) -> tuple[Slab, IndexRecord]:
     mapped = slab.map(record.rows)
-    ids = mapped[0] if mapped is not None else np.empty(0, np.int64)
-    dead = record.dead | np.isin(ids, changes.deleted)
+    dead = record.dead
+    if mapped is not None and len(changes.deleted):
+        dead = dead | np.isin(mapped.ids, changes.deleted)
     new = slab.append(record.rows, iter([(changes.added, changes.vectors)]))
-    dead = np.concatenate([dead, np.zeros(len(new), dtype=bool)])
-    return slab, IndexRecord(
-        generation=record.generation, seq=changes.seq, rows=record.rows + len(new), dead=dead,
-        checksum=(record.checksum + checksum(changes.added, changes.vectors)) % CHECKSUM_RANGE,
+    return slab, replace(
+        record, seq=changes.seq, rows=record.rows + len(new), dead=np.concatenate([dead, np.zeros(len(new), bool)]),
+        checksum=(record.checksum + checksum(changes.added, row_sums(changes.vectors))) % CHECKSUM_RANGE,
     )  # fmt: skip

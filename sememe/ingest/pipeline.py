@@ -21,7 +21,7 @@ from sememe.errors import InputError, ModelError
 from sememe.ingest.cutting import CutOptions, Known, Piece, Window, Windows
 from sememe.ingest.items import Item
 from sememe.ingest.runs import Run
-from sememe.space import Embedder
+from sememe.space import Embedder, Space
 from sememe.store import SQLiteStore
 from sememe.store.records import CachedVector, NewChunk, NewDocument
 from sememe.store.writing import Transaction
@@ -77,14 +77,14 @@ OnProgress = Callable[[IngestProgress], None]
 class Pipeline:
     """One run over one store. `written` is called after every commit, for indexes that want to keep up.
 
-    `space` is the id of the store's own space: that of the embedder may differ by the file of the same model.
+    `space` is the store's own: that of the embedder may differ by the file of the same model.
     """
 
     store: SQLiteStore
     embedder: Embedder
     options: CutOptions
     run: Run
-    space: str
+    space: Space
     window: int = 4096
     on_progress: OnProgress | None = None
     written: Callable[[], None] | None = None
@@ -131,14 +131,14 @@ class Pipeline:
         texts = {
             key: chunk.input for piece in window.pieces for key, chunk in zip(piece.inputs, piece.chunks, strict=True)
         }
-        computed = _Computed(self.embedder, self._one_at_a_time)
+        computed = _Computed(self.embedder, self._one_at_a_time, unit=self.space.metric == "cosine")
         coming: dict[bytes, str] = before.texts if before is not None else {}
         return _Embedding(window, texts, computed, pool.submit(self._compute, texts, computed, coming))
 
     def _compute(self, texts: dict[bytes, str], computed: _Computed, coming: Container[bytes]) -> None:
         """Embed what is neither stored nor in the window before, which is being embedded or stored meanwhile."""
         with self.store.snapshot() as snapshot:
-            there = snapshot.cached(self.space, list(texts))
+            there = snapshot.cached(self.space.id, list(texts))
         computed.add({key: text for key, text in texts.items() if key not in there and key not in coming})
 
     def _report(self, window: Window) -> None:
@@ -176,8 +176,8 @@ class Pipeline:
 
     def _vectors(self, transaction: Transaction, computed: _Computed, keys: list[bytes]) -> dict[bytes, CachedVector]:
         if computed.keys:
-            transaction.add_vectors(self.space, computed.keys, computed.embedded())
-        rows = transaction.cached(self.space, keys)
+            transaction.add_vectors(self.space.id, computed.keys, computed.embedded())
+        rows = transaction.cached(self.space.id, keys)
         if len(rows) < len(keys):
             raise _VectorGone
         return rows
@@ -270,8 +270,9 @@ class _Open:
 class _Computed:
     """Vectors made for one window, by the digest of their input."""
 
-    def __init__(self, embedder: Embedder, one_at_a_time: threading.Lock) -> None:
+    def __init__(self, embedder: Embedder, one_at_a_time: threading.Lock, *, unit: bool) -> None:
         self._embedder = embedder
+        self._unit = unit
         self._one_at_a_time = one_at_a_time
         self.keys: list[bytes] = []
         self._parts: list[Embedded] = []
@@ -292,8 +293,8 @@ class _Computed:
                     f"{self._embedder.space.model} gave values that are not finite numbers; nothing of this window "
                     f"was stored: check the model's files, or use precision f32"
                 )
-            if not self._embedder.space.normalised:
-                # Scores are cosines: every vector is scaled once, here, and never again.
+            if self._unit and not self._embedder.space.normalised:
+                # Where scores are cosines every vector is scaled once, here, and never again.
                 made = replace(made, vectors=normalise(made.vectors))
             self._parts.append(made)
             self.keys.extend(new)

@@ -67,18 +67,18 @@ class Scope:
 
 def add(
     store: SQLiteStore, embedder: Embedder, items: Iterable[Item], *, options: CutOptions,
-    progress: OnProgress | None = None,
+    progress: OnProgress | None = None, threads: int = 0,
 ) -> Summary:  # fmt: skip
     """Add items whose number nobody knows yet."""
     with running(store, "add") as run:
         pipeline = _pipeline(store, embedder, options, run, progress)
         pipeline.ingest(items, _looked_up(store), checksum=False)
-        return _finished(store, run, pipeline.summary)
+        return _finished(store, run, pipeline.summary, threads)
 
 
 def add_files(
     store: SQLiteStore, embedder: Embedder, scope: Scope, *, options: CutOptions, checksum: bool = False,
-    progress: OnProgress | None = None,
+    progress: OnProgress | None = None, threads: int = 0,
 ) -> Summary:  # fmt: skip
     """Add the files of a scope."""
     items = scope.items()
@@ -86,12 +86,12 @@ def add_files(
         pipeline = _pipeline(store, embedder, options, run, progress, total=_total(items))
         pipeline.summary.passed_over = scope.passed_over.total()
         pipeline.ingest(items, _known(store).get, checksum=checksum)
-        return _finished(store, run, pipeline.summary)
+        return _finished(store, run, pipeline.summary, threads)
 
 
 def sync_folder(
     store: SQLiteStore, embedder: Embedder, scope: Scope, *, options: CutOptions, checksum: bool = False,
-    allow_empty: bool = False, progress: OnProgress | None = None,
+    allow_empty: bool = False, progress: OnProgress | None = None, threads: int = 0,
 ) -> Summary:  # fmt: skip
     """Make the store agree with a folder."""
     folder, items = _folder_and_items(scope, allow_empty)
@@ -107,7 +107,7 @@ def sync_folder(
         pipeline.summary.renamed = renamed
         pipeline.summary.documents -= renamed
         pipeline.summary.deleted = _delete_gone(store, gone) - renamed
-        return _finished(store, run, pipeline.summary)
+        return _finished(store, run, pipeline.summary, threads)
 
 
 def delete(store: SQLiteStore, keys: list[str]) -> int:
@@ -179,7 +179,7 @@ def _pipeline(
     with store.snapshot() as snapshot:
         stored = snapshot.space()
     pipeline = Pipeline(
-        store=store, embedder=embedder, options=options, run=run, space=(stored[0] if stored else embedder.space).id,
+        store=store, embedder=embedder, options=options, run=run, space=stored[0] if stored else embedder.space,
         on_progress=progress, bytes_total=total,
     )  # fmt: skip
     seen = 0
@@ -188,16 +188,16 @@ def _pipeline(
         nonlocal seen
         if pipeline.summary.chunks - seen >= CATCH_UP_EVERY:
             seen = pipeline.summary.chunks
-            derived.catch_up(store)
+            derived.catch_up(store, derived.Effort(full=False))
 
     pipeline.written = written
     return pipeline
 
 
-def _finished(store: SQLiteStore, run: Run, summary: Summary) -> Summary:
+def _finished(store: SQLiteStore, run: Run, summary: Summary, threads: int) -> Summary:
     finish(store, run, summary.as_dict())
     try:
-        derived.catch_up(store)
+        derived.catch_up(store, derived.Effort(threads=threads))
     except StoreFull as error:
         summary.warning = str(error)
     return summary

@@ -23,7 +23,7 @@ import numpy as np
 from sememe.errors import ModelError
 from sememe.models import graph
 from sememe.models.cards import Card
-from sememe.settings import Settings
+from sememe.settings import Settings, cores
 from sememe.types import Ids, Vectors
 
 GRAPH_VERSION = 1
@@ -101,8 +101,8 @@ def load(card: Card, files: Mapping[str, Path], *, settings: Settings) -> Compil
     config: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": precision,
         "PERFORMANCE_HINT": "THROUGHPUT",
-        "NUM_STREAMS": _threads(settings),
-        "INFERENCE_NUM_THREADS": _threads(settings),
+        "NUM_STREAMS": cores(settings.threads),
+        "INFERENCE_NUM_THREADS": cores(settings.threads),
     }
     folder = settings.home / "compiled" / _key(card, ov.__version__)
     try:
@@ -163,16 +163,15 @@ def _key(card: Card, version: str) -> str:
     return f"{card.name.replace('/', '--')}-{digest[:16]}"
 
 
+def cpu_capabilities() -> list[str]:
+    """What OpenVINO says this CPU computes in."""
+    import openvino as ov
+
+    return list(ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
 def _precision(core: Any, settings: Settings) -> str:
     native = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if settings.precision == "bf16" and not native:
         raise ModelError("precision bf16 was asked for, but this CPU does not multiply bf16; use f32 or auto")
     return "bf16" if native and settings.precision != "f32" else "f32"
-
-
-def _threads(settings: Settings) -> int:
-    if settings.threads:
-        return settings.threads
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

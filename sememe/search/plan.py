@@ -1,103 +1,186 @@
-"""From a question to a plan to hits: the plan is a value that can be printed, and what runs is the plan."""
+"""From a query to a plan: a value that can be printed, and what runs is the plan.
+
+A plan is made when the query's vector is known and its filter has been counted, so nothing is left to be decided
+while it runs. This file chooses; `run` does.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
-from sememe.errors import InputError
-from sememe.search.view import View
-from sememe.space import Embedder
-from sememe.store import SQLiteStore
-from sememe.store.reading import Snapshot
-from sememe.store.records import StoredChunk, StoredDocument
-from sememe.types import CHUNK_PREFIX, Hit, Vectors
-from sememe.vectors import normalise
+from sememe.filters import describe
+from sememe.index import faiss
+from sememe.index.exact import Allowed
+from sememe.search.fuse import RRF_K
+from sememe.search.query import Query
+from sememe.search.view import Moment
+from sememe.types import Metric, Vectors
 
-SCORE_KIND = "cosine"
+DEFAULT_RECALL = 0.99
+HYBRID_DEPTH = 100
+"""Hits of each part that are fused, at least: beyond it a rank adds less than 1/160 to a score."""
+
+POOL = 200
+POOL_PER_HIT = 4
+"""Rows that are rescored exactly, at least: the same for up to 50 hits, so that more hits extend fewer."""
+
+SUBSET_ROWS = 4_096
+"""So few rows are compared one by one whatever the index: it takes about 3 ms, and misses nothing."""
+
+WANTED_MATCHES = 40
+"""Rows that match a filter and lie in the scanned cells, for one hit."""
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """What is asked: a text, or a vector of the collection's space; `k` hits at most."""
+class Embed:
+    """The exact string that is embedded."""
 
-    text: str | None = None
-    vector: Vectors | None = None
-    k: int = 10
+    input: str
+
+    def __str__(self) -> str:
+        return f"embed    {self.input!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What the filter says, and how many chunks match it of how many there are."""
+
+    where: str
+    matches: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"filter   {self.where}: {self.matches:,} of {self.of:,} chunks match"
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """Every vector that may be returned is compared exactly."""
+
+    rows: int
+    depth: int
+    metric: Metric
+
+    def __str__(self) -> str:
+        return f"scan     all {self.rows:,} vectors exactly by {self.metric}, keep {self.depth}"
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The quantised index names candidates, which are compared exactly, and so is everything it has not seen."""
+
+    index: str
+    rows: int
+    probes: int
+    cells: int
+    candidates: int
+    beside: int
+    depth: int
+    metric: Metric
+    filtered: bool
+
+    def __str__(self) -> str:
+        among = " that match" if self.filtered else ""
+        beside = f" and {self.beside:,} newer rows" if self.beside else ""
+        return (
+            f"search   {self.index} over {self.rows:,} vectors, {self.probes:,} of {self.cells:,} cells, "
+            f"{self.candidates:,} candidates{among}\n"
+            f"rescore  the candidates{beside} exactly by {self.metric}, keep {self.depth}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """BM25 over the words of titles, headings and text."""
+
+    terms: tuple[str, ...]
+    depth: int
+
+    def __str__(self) -> str:
+        return f"words    BM25 for {' '.join(self.terms) or '(no word that can be looked up)'}, keep {self.depth}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fuse:
+    """One ranking of both: by ranks, or with `alpha` by scores."""
+
+    alpha: float | None
+
+    def __str__(self) -> str:
+        if self.alpha is None:
+            return f"fuse     reciprocal ranks, k = {RRF_K}"
+        return f"fuse     {self.alpha:g} x meaning + {1 - self.alpha:g} x words, scores stretched to 0..1"
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """The texts of the best."""
+
+    k: int
+
+    def __str__(self) -> str:
+        return f"fetch    the best {self.k}"
+
+
+Step = Embed | Filter | Scan | Neighbours | Words | Fuse | Fetch
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The steps of a search, in order: the exact string that is embedded (None for a vector), then the scan."""
+    """The steps of a search in order. `str` prints it, a step a line."""
 
-    input: str | None
-    k: int
-    index: str = "exact"
+    steps: tuple[Step, ...]
 
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.steps))
 
-def checked(query: Query, dim: int) -> Query:
-    """The query, if it can be answered. Raises InputError naming what is wrong."""
-    if not isinstance(query.k, int) or isinstance(query.k, bool):
-        raise InputError(f"k is {query.k!r}; give a whole number")
-    if query.k < 1:
-        raise InputError(f"k is {query.k}; ask for at least 1 hit")
-    if (query.text is None) == (query.vector is None):
-        raise InputError("a query has either a text or a vector")
-    if query.text is not None and not query.text.strip():
-        raise InputError("the query is empty; say what you are looking for")
-    if query.vector is not None:
-        try:
-            vector = np.asarray(query.vector, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"the query is a {type(query.vector).__name__}; give a string or a vector") from error
-        if vector.shape != (dim,):
-            raise InputError(f"the query vector has shape {vector.shape}, the collection has ({dim},)")
-        if not np.isfinite(vector).all():
-            raise InputError("the query vector has values that are not finite numbers")
-        if not vector.any():
-            raise InputError("the query vector holds only zeros, which point nowhere; embed a text for one")
-    return query
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """The steps for JSON, each with its name."""
+        return [{"step": type(step).__name__.lower(), **asdict(step)} for step in self.steps]
 
 
-def plan(query: Query, prompt: str) -> Plan:
-    """How the query will be answered. `prompt` is what the model wants before a query's text."""
-    return Plan(input=None if query.text is None else prompt + query.text, k=query.k)
+def plan(
+    query: Query, moment: Moment, *, embedded: str | None, vector: Vectors | None, allowed: Allowed | None,
+    terms: tuple[str, ...],
+) -> Plan:  # fmt: skip
+    """How the query will be answered: `vector (dim,)` is what it became, `allowed` what its filter lets through."""
+    hybrid = query.mode == "hybrid"
+    k = query.k + len(query.exclude)
+    depth = max(k, min(2 * k, 10 * HYBRID_DEPTH), HYBRID_DEPTH) if hybrid else k
+    steps: list[Step] = [] if embedded is None else [Embed(embedded)]
+    if allowed is not None and query.where is not None:
+        steps.append(Filter(describe(query.where), allowed.count, len(moment.exact)))
+    if vector is not None:
+        steps.append(_dense(query, moment, vector, allowed, depth))
+    if query.mode != "vector":
+        steps.append(Words(terms, depth))
+    if hybrid:
+        steps.append(Fuse(query.alpha))
+    return Plan((*steps, Fetch(query.k)))
 
 
-def run(plan: Plan, query: Query, *, store: SQLiteStore, view: View, embedder: Embedder) -> list[Hit]:
-    """Answer: best first, at most k, and only chunks that exist at this moment."""
-    if query.text is not None:
-        vector = embedder.embed([query.text], role="query").vectors
-    else:
-        vector = np.asarray(query.vector, dtype=np.float32)[None, :]
-    vector = normalise(vector)
-    with store.snapshot() as snapshot:
-        index = view.at(snapshot)
-        ids, scores = index.search(vector, plan.k)
-        return _hits(snapshot, ids[0].tolist(), scores[0].tolist())
+def _dense(query: Query, moment: Moment, vector: Vectors, allowed: Allowed | None, depth: int) -> Step:
+    exact, known = moment.exact, moment.files.neighbours
+    rows = len(exact) if allowed is None else allowed.count
+    if known is None or query.recall == 1 or (allowed is not None and rows <= SUBSET_ROWS):
+        return Scan(rows, depth, exact.metric)
+    setting = faiss.choose(known.details, recall=DEFAULT_RECALL if query.recall is None else query.recall)
+    probes = setting.probes
+    if allowed is not None:
+        wanted = WANTED_MATCHES * max(depth, 10)
+        probes = max(probes, known.index.probes_for(vector, allowed.slab[: known.details.rows], wanted))
+    return Neighbours(
+        index=known.details.kind, rows=known.details.rows, probes=probes, cells=known.details.cells,
+        candidates=max(setting.candidates, POOL, POOL_PER_HIT * depth), depth=depth, metric=exact.metric,
+        beside=_beside(moment, allowed), filtered=allowed is not None,
+    )  # fmt: skip
 
 
-def _hits(snapshot: Snapshot, ids: list[int], scores: list[float]) -> list[Hit]:
-    chunks = snapshot.chunks(ids)
-    documents = snapshot.documents(chunk.document for chunk in chunks.values())
-    return [
-        _hit(chunks[i], documents[chunks[i].document], score)
-        for i, score in zip(ids, scores, strict=True)
-        if i in chunks
-    ]
-
-
-def _hit(chunk: StoredChunk, document: StoredDocument, score: float) -> Hit:
-    return Hit(
-        id=f"{CHUNK_PREFIX}{chunk.id}",
-        score=score,
-        kind=SCORE_KIND,
-        text=chunk.text,
-        document=document.key,
-        title=document.title,
-        headings=chunk.headings,
-        span=(chunk.start, chunk.end),
-        position=chunk.position,
-        metadata=document.metadata,
-    )
+def _beside(moment: Moment, allowed: Allowed | None) -> int:
+    """Rows that the quantised index has not seen and that may be returned."""
+    if allowed is not None:
+        return int(np.count_nonzero(allowed.slab[moment.covered :])) + int(np.count_nonzero(allowed.tail))
+    return int(np.count_nonzero(~moment.exact.dead[moment.covered :])) + len(moment.exact.tail_ids)

@@ -1,64 +1,191 @@
-"""The index as one moment of the truth has it.
+"""The indexes as one moment of the truth has them.
 
-A `View` keeps the mapped slab between searches and brings it to the snapshot of each: rows that the slab has not
-seen are loaded into the tail, deleted ones are masked. It never writes a file.
+A `View` keeps the mapped files between searches and brings them to the snapshot of each: rows that the files have not
+seen are loaded into the tail, deleted ones are masked. It never writes a file. What is missing or damaged is left
+out, and the truth itself is searched: slower, never wrongly.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from sememe.index.exact import ExactIndex, in_memory, over_slab
-from sememe.index.slab import NAME, Slab, Verified
+import numpy as np
+
+from sememe.filters import Condition, matches
+from sememe.index import columns, faiss, slab
+from sememe.index.exact import Allowed, ExactIndex, Mask, in_memory, over_slab
+from sememe.index.slab import Rows, Slab
+from sememe.search.words import Words
 from sememe.store.reading import Snapshot
+from sememe.types import IndexRecord, Metric
+
+KEPT_FILTERS = 32
+"""Masks that are remembered: one of a million rows is a megabyte."""
+
+Stamps = Mapping[str, tuple[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """What an index was made from: the slab's files and stamp, and the last change that is in it."""
+class Neighbours:
+    """The quantised index over the first rows of the slab."""
 
-    base: tuple[str, int] | None
+    index: faiss.NeighbourIndex
+    details: faiss.Details
+
+
+@dataclass(slots=True)
+class Files:
+    """What was made of the files of one set of stamps; `masks` by the filter's text, over the columns' rows."""
+
+    stamps: Stamps
+    rows: Rows
+    neighbours: Neighbours | None
+    columns: columns.Columns | None
+    masks: OrderedDict[Condition, Mask] = field(default_factory=OrderedDict)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Every index at one `seq`. A value: a later moment is another one."""
+
+    files: Files
     seq: int
-    index: ExactIndex
+    exact: ExactIndex
+
+    @property
+    def covered(self) -> int:
+        """How many rows of the slab the quantised index knows."""
+        found = self.files.neighbours
+        return found.details.rows if found is not None else 0
 
 
 class View:
-    """The exact index of a collection, current as of the snapshot that it is given."""
+    """The indexes of a collection, current as of the snapshot that they are asked for."""
 
-    def __init__(self, folder: Path, dim: int) -> None:
+    def __init__(self, folder: Path, dim: int, metric: Metric) -> None:
         self._folder = folder
         self._dim = dim
+        self._metric: Metric = metric
         self._lock = threading.Lock()
-        self._seen: _Seen | None = None
-        self._verified = Verified()
+        self._moment: Moment | None = None
+        self._damaged: set[str] = set()
+        self._metadata: dict[int, Mapping[str, Any]] = {}
+        self.words = Words(folder)
 
-    def at(self, snapshot: Snapshot) -> ExactIndex:
-        """The index at the moment of the snapshot."""
+    def at(self, snapshot: Snapshot) -> Moment:
+        """The indexes at the moment of the snapshot."""
         with self._lock:
-            base = snapshot.index_stamp(NAME)
+            stamps = {name: stamp for name, stamp in snapshot.index_stamps().items() if name in LAYERS}
             seq = snapshot.seq()
-            seen = self._seen
-            if seen is None or seen.base != base or seen.seq > seq:
-                seen = self._from_slab(snapshot)
-            if seen.seq < seq:
-                changes = snapshot.changes(seen.seq, self._dim)
-                index = self._in_memory(snapshot) if changes is None else seen.index.changed(changes)
-                seen = _Seen(base, seq, index)
-            if self._seen is None or self._seen.seq <= seq:
-                # A snapshot that is older than the last one gets its own index, and leaves the newer one in place.
-                self._seen = seen
-            return seen.index
+            moment = self._moment
+            if moment is None or moment.files.stamps != stamps or moment.seq > seq:
+                moment = self._from_files(snapshot, stamps)
+            if moment.seq < seq:
+                changes = snapshot.changes(moment.seq, self._dim)
+                exact = self._in_memory(snapshot) if changes is None else moment.exact.changed(changes)
+                moment = Moment(moment.files, seq, exact)
+            if self._moment is None or self._moment.seq <= seq:
+                # A snapshot that is older than the last one gets its own indexes, and leaves the newer ones in place.
+                self._moment = moment
+            return moment
 
-    def _from_slab(self, snapshot: Snapshot) -> _Seen:
-        record = snapshot.index_record(NAME)
-        if record is not None:
-            mapped = Slab(self._folder, record.generation, self._dim).map(record.rows)
-            if mapped is not None and self._verified.admits(record, *mapped):
-                return _Seen((record.generation, record.seq), record.seq, over_slab(*mapped, record))
-        return _Seen(snapshot.index_stamp(NAME), snapshot.seq(), self._in_memory(snapshot))
+    def distrust(self) -> None:
+        """Use the current vector file no more: it is not what was written."""
+        with self._lock:
+            if self._moment is not None:
+                self._damaged.add(self._moment.files.stamps[slab.NAME][0])
+            self._moment = None
+
+    def allowed(self, snapshot: Snapshot, moment: Moment, condition: Condition) -> Allowed:
+        """The live rows that a filter lets through."""
+        exact, files = moment.exact, moment.files
+        mask = np.zeros(len(exact.rows), dtype=bool)
+        known = 0
+        if files.columns is not None:
+            # NotIndexed: a collection of more fields than are kept; every row is asked then.
+            with contextlib.suppress(columns.NotIndexed):
+                mask[: files.columns.rows] = self._mask(files, files.columns, condition)
+                known = files.columns.rows
+        mask &= ~exact.dead
+        later = np.flatnonzero(~exact.dead[known:]) + known
+        unknown = [*exact.rows.ids[later].tolist(), *exact.tail_ids.tolist()]
+        found = self._matching(snapshot, unknown, condition)
+        mask[later] = found[: len(later)]
+        return Allowed(slab=mask, tail=found[len(later) :])
+
+    def _mask(self, files: Files, known: columns.Columns, condition: Condition) -> Mask:
+        with self._lock:
+            mask = files.masks.pop(condition, None)
+        if mask is None:
+            mask = known.select(condition)
+        with self._lock:
+            files.masks[condition] = mask
+            if len(files.masks) > KEPT_FILTERS:
+                files.masks.popitem(last=False)
+        return mask
+
+    def _matching(self, snapshot: Snapshot, chunks: list[int], condition: Condition) -> Mask:
+        """Which of the chunks match, by their documents' metadata, row by row."""
+        with self._lock:
+            kept = self._metadata
+        missing = [chunk for chunk in chunks if chunk not in kept]
+        if missing:
+            owners = snapshot.documents_of(missing)
+            about = snapshot.metadata_of(owners.values())
+            kept = {chunk: kept[chunk] for chunk in chunks if chunk in kept}
+            kept |= {chunk: about[document] for chunk, document in owners.items()}
+            with self._lock:
+                self._metadata = kept
+        return np.fromiter((matches(condition, kept[chunk]) for chunk in chunks), dtype=bool, count=len(chunks))
+
+    def _from_files(self, snapshot: Snapshot, stamps: Stamps) -> Moment:
+        record = snapshot.index_record(slab.NAME)
+        rows = self._rows(record)
+        if record is None or rows is None:
+            exact = self._in_memory(snapshot)
+            return Moment(Files(stamps, exact.rows, None, None), snapshot.seq(), exact)
+        earlier = self._moment
+        if earlier is not None and earlier.files.stamps.get(slab.NAME, ("", 0))[0] == record.generation:
+            rows.knows(earlier.files.rows)
+        neighbours = self._neighbours(snapshot, record, earlier)
+        if neighbours is not None:
+            rows.read_at_random()
+        files = Files(stamps, rows, neighbours, self._columns(snapshot, record, earlier))
+        return Moment(files, record.seq, over_slab(rows, record, metric=self._metric))
+
+    def _rows(self, record: IndexRecord | None) -> Rows | None:
+        if record is None or record.generation in self._damaged:
+            return None
+        rows = Slab(self._folder, record.generation, self._dim).map(record.rows)
+        return rows if rows is not None and rows.checksum() == record.checksum else None
+
+    def _neighbours(self, snapshot: Snapshot, base: IndexRecord, earlier: Moment | None) -> Neighbours | None:
+        record = snapshot.index_record(faiss.NAME)
+        if record is None or record.base != base.generation:
+            return None
+        if earlier is not None and earlier.files.stamps.get(faiss.NAME) == (record.generation, record.seq):
+            return earlier.files.neighbours
+        details = faiss.Details.from_json(record.details)
+        index = faiss.NeighbourIndex.open(self._folder, record.generation, details, dim=self._dim)
+        return None if index is None else Neighbours(index, details)
+
+    def _columns(self, snapshot: Snapshot, base: IndexRecord, earlier: Moment | None) -> columns.Columns | None:
+        record = snapshot.index_record(columns.NAME)
+        if record is None or record.base != base.generation:
+            return None
+        if earlier is not None and earlier.files.stamps.get(columns.NAME) == (record.generation, record.seq):
+            return earlier.files.columns
+        return columns.Columns.read(self._folder, record.generation, record.checksum)
 
     def _in_memory(self, snapshot: Snapshot) -> ExactIndex:
         """The truth itself, while there are no usable files: until the next write or `optimize` makes them."""
-        return in_memory(*snapshot.vectors(snapshot.live_chunks(), self._dim))
+        return in_memory(*snapshot.vectors(snapshot.live_chunks(), self._dim), metric=self._metric)
+
+
+LAYERS = (slab.NAME, faiss.NAME, columns.NAME)

@@ -6,9 +6,11 @@ Texts and vectors carry checksums, compared whenever they are read.
 
 from __future__ import annotations
 
+import itertools
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -20,13 +22,14 @@ from sememe.space import Space, id_of
 from sememe.store.connection import WHAT_TO_DO
 from sememe.store.records import CachedVector, KnownDocument, SourceStamp, StoredChunk, StoredDocument, Totals
 from sememe.store.writing import cached
-from sememe.types import STATUSES, Changes, Ids, IndexRecord, LedgerRow, Origin, Recipe, Status, Vectors
+from sememe.types import STATUSES, Changes, Ids, IndexRecord, LedgerRow, Origin, Passage, Recipe, Status, Vectors
 
 CHUNK_COLUMNS = "c.id, c.document, c.position, c.start, c.end, c.headings, v.tokens, v.kept"
 DOCUMENT_COLUMNS = (
     "id, key, title, media_type, metadata, recipe, precision, origin, digest, size, mtime_ns, characters, added"
 )
 
+ABOUT_COLUMNS = "id, key, title, media_type, added, metadata"
 STARTS_WITH = "key >= ? AND key < CAST(? AS TEXT)"
 """A range that the index on the key answers; see `_prefix` for its bounds."""
 
@@ -59,43 +62,52 @@ class Snapshot:
         found = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'changes'").get
         return int(found or 0)
 
-    def index_stamp(self, name: str) -> tuple[str, int] | None:
-        """The generation of a derived index and what it has seen: cheap enough to ask before every search."""
-        row: tuple[str, int] | None = self._connection.execute(
-            "SELECT generation, seq FROM indexes WHERE name = ?", (name,)
-        ).fetchone()
-        return row
+    def index_stamps(self) -> dict[str, tuple[str, int]]:
+        """The generation of every derived index and what it has seen: cheap enough to ask before every search."""
+        return {row[0]: (row[1], row[2]) for row in self._rows("SELECT name, generation, seq FROM indexes")}
 
     def index_record(self, name: str) -> IndexRecord | None:
         """Which files of a derived index are current, None when there are none."""
         row = self._connection.execute(
-            "SELECT generation, seq, rows, dead, checksum FROM indexes WHERE name = ?", (name,)
+            "SELECT generation, seq, rows, dead, checksum, base, details FROM indexes WHERE name = ?", (name,)
         ).fetchone()
         if row is None:
             return None
-        generation, seq, rows, dead, checksum = row
-        bits = np.unpackbits(np.frombuffer(dead, dtype=np.uint8), count=rows).astype(bool)
-        return IndexRecord(generation=generation, seq=seq, rows=rows, dead=bits, checksum=checksum)
+        generation, seq, rows, dead, checksum, base, details = row
+        bits = np.unpackbits(np.frombuffer(dead, dtype=np.uint8), count=rows).view(bool)
+        return IndexRecord(
+            generation=generation, seq=seq, rows=rows, dead=bits, checksum=checksum, base=base, details=details
+        )
 
     def changes(self, after: int, dim: int) -> Changes | None:
         """The net effect of everything written after `after`; vectors of what came are loaded and checked.
 
         None when a part of it is pruned, because every recorded index has seen it: start from the truth then.
         """
+        net = self.net_changes(after)
+        if net is None:
+            return None
+        added_ids, vectors = self.vectors(net[0], dim)
+        return Changes(seq=self.seq(), added=added_ids, vectors=vectors, deleted=np.array(net[1], dtype=np.int64))
+
+    def net_changes(self, after: int) -> tuple[list[int], list[int]] | None:
+        """The chunks that came and those that went after `after`; None when a part of it is pruned."""
         rows = self._rows("SELECT chunk, added FROM changes WHERE seq > ? ORDER BY seq", (after,))
         if len(rows) < self.seq() - after:
             # Numbers are handed out without gaps: what is rolled back gives its numbers back.
             return None
         last: dict[int, int] = dict(rows)
-        deleted = np.array([chunk for chunk, added in last.items() if not added], dtype=np.int64)
-        added_ids, vectors = self.vectors([chunk for chunk, added in last.items() if added], dim)
-        return Changes(seq=self.seq(), added=added_ids, vectors=vectors, deleted=deleted)
+        return [chunk for chunk, added in last.items() if added], [c for c, added in last.items() if not added]
 
     def live_chunks(self) -> list[int]:
         """The ids of all chunks that can be found, in the order they came."""
         return [row[0] for row in self._connection.execute(
             "SELECT c.id FROM chunks c JOIN documents d ON d.id = c.document WHERE d.live = 1 ORDER BY c.id"
         )]  # fmt: skip
+
+    def live_documents(self) -> list[int]:
+        """The ids of all documents that can be found."""
+        return [row[0] for row in self._rows("SELECT id FROM documents WHERE live = 1 ORDER BY id")]
 
     def vectors(self, chunks: Sequence[int], dim: int) -> tuple[Ids, Vectors]:
         """Vectors of chunks, in their order; ids that are not there are left out."""
@@ -137,7 +149,71 @@ class Snapshot:
             " d.id = c.document WHERE d.live = 1 AND c.id IN (SELECT value FROM json_each(?))",
             (json.dumps([int(i) for i in ids]),),
         )
-        return {row[0]: _chunk(row, self.text(row[1], row[3], row[4])) for row in rows}
+        texts = self._texts_of([row[0] for row in rows])
+        return {row[0]: _chunk(row, self._cut(row[1], texts[row[0]], row[3], row[4])) for row in rows}
+
+    def _texts_of(self, chunks: Sequence[int]) -> dict[int, list[tuple[int, bytes, int]]]:
+        """The stored parts that each chunk lies in: (first character, UTF-8, checksum), in their order."""
+        found: dict[int, list[tuple[int, bytes, int]]] = {chunk: [] for chunk in chunks}
+        for chunk, *part in self._rows(
+            "SELECT c.id, t.start, CAST(t.text AS BLOB), t.crc FROM chunks c JOIN texts t ON t.document = c.document"
+            " AND t.start < c.end AND t.start >= (SELECT coalesce(max(start), 0) FROM texts WHERE document = c.document"
+            " AND start <= c.start) WHERE c.id IN (SELECT value FROM json_each(?)) ORDER BY c.id, t.start",
+            (json.dumps(list(chunks)),),
+        ):
+            found[chunk].append((part[0], part[1], part[2]))
+        return found
+
+    def passages(self, chunks: Sequence[int]) -> Iterator[Passage]:
+        """The texts of live chunks, in their order as far as they come document by document."""
+        for part in _parts(chunks, 1000):
+            rows = self._rows(
+                "SELECT c.id, c.document, c.start, c.end, c.headings FROM chunks c JOIN documents d ON"
+                " d.id = c.document WHERE d.live = 1 AND c.id IN (SELECT value FROM json_each(?)) ORDER BY c.id",
+                (json.dumps(part),),
+            )
+            documents = self.metadata_of(row[1] for row in rows)
+            for document, group in itertools.groupby(rows, key=lambda row: row[1]):
+                members = list(group)
+                first = min(row[2] for row in members)
+                text = self.text(document, first, max(row[3] for row in members))
+                about = documents[document]
+                for chunk, _, start, end, headings in members:
+                    yield Passage(
+                        chunk=chunk, title=about["@title"], headings=tuple(json.loads(headings)),
+                        text=text[start - first : end - first], metadata=about,
+                    )  # fmt: skip
+
+    def metadata_of(self, documents: Iterable[int]) -> dict[int, dict[str, Any]]:
+        """The metadata of live documents by id, with what is known of every document: "@key", "@title" and so on."""
+        rows = self._rows(
+            f"SELECT {ABOUT_COLUMNS} FROM documents WHERE live = 1 AND id IN (SELECT value FROM json_each(?))",
+            (json.dumps(sorted(set(documents))),),
+        )
+        return {row[0]: _about(*row[1:]) for row in rows}
+
+    def metadata_by_row(self, chunks: Ids) -> Iterator[tuple[dict[str, Any], Ids]]:
+        """For each live document its metadata and the positions in `chunks (n,)` of those chunks that are its own."""
+        owners = np.array(self._rows("SELECT id, document FROM chunks ORDER BY id"), dtype=np.int64).reshape(-1, 2)
+        place = np.searchsorted(owners[:, 0], chunks)
+        there = place < len(owners)
+        there[there] = owners[place[there], 0] == chunks[there]
+        positions = np.flatnonzero(there)
+        documents = owners[place[there], 1]
+        order = np.argsort(documents, kind="stable")
+        documents, positions = documents[order], positions[order]
+        found, starts = np.unique(documents, return_index=True)
+        ends = np.append(starts[1:], len(documents))
+        at = {int(document): i for i, document in enumerate(found)}
+        for number, *about in self._connection.execute(f"SELECT {ABOUT_COLUMNS} FROM documents WHERE live = 1"):
+            if number in at:
+                yield _about(*about), positions[starts[at[number]] : ends[at[number]]]
+
+    def documents_of(self, chunks: Sequence[int]) -> dict[int, int]:
+        """The document of every chunk that is there."""
+        return dict(self._rows(
+            "SELECT id, document FROM chunks WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(list(chunks)),)
+        ))  # fmt: skip
 
     def chunks_of(self, document: int) -> list[StoredChunk]:
         """The chunks of a document in reading order."""
@@ -158,10 +234,16 @@ class Snapshot:
             " (SELECT coalesce(max(start), 0) FROM texts WHERE document = ?1 AND start <= ?2) ORDER BY start",
             (document, start, end if end is not None else 1 << 62),
         )
-        origin = reached = rows[0][0] if rows else 0
+        return self._cut(document, rows, start, end)
+
+    def _cut(self, document: int, parts: Sequence[tuple[Any, ...]], start: int, end: int | None) -> str:
+        """The characters `[start, end)` out of the stored parts that hold them."""
+        if start == end:
+            return ""
+        origin = reached = parts[0][0] if parts else 0
         pieces: list[str] = []
         # Read as bytes: a damaged text may be no UTF-8, and it is the checksum that should tell.
-        for offset, blob, crc in rows:
+        for offset, blob, crc in parts:
             if offset != reached or zlib.crc32(blob) != crc:
                 raise self._damaged_text(document, reached)
             pieces.append(blob.decode())
@@ -186,7 +268,7 @@ class Snapshot:
         row = self._connection.execute(
             f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE live = 1 AND key = ?", (key,)
         ).fetchone()
-        return None if row is None else self._document(row)
+        return None if row is None else self._document(row, self._chunk_counts([row[0]]).get(row[0], 0))
 
     def documents(self, ids: Iterable[int]) -> dict[int, StoredDocument]:
         """Live documents by id."""
@@ -194,11 +276,17 @@ class Snapshot:
             f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE live = 1 AND id IN (SELECT value FROM json_each(?))",
             (json.dumps(sorted(set(ids))),),
         )
-        return {row[0]: self._document(row) for row in rows}
+        counts = self._chunk_counts([row[0] for row in rows])
+        return {row[0]: self._document(row, counts.get(row[0], 0)) for row in rows}
 
-    def _document(self, row: tuple[Any, ...]) -> StoredDocument:
+    def _chunk_counts(self, documents: Sequence[int]) -> dict[int, int]:
+        return dict(self._rows(
+            "SELECT document, count(*) FROM chunks WHERE document IN (SELECT value FROM json_each(?))"
+            " GROUP BY document", (json.dumps(list(documents)),)
+        ))  # fmt: skip
+
+    def _document(self, row: tuple[Any, ...], count: int) -> StoredDocument:
         number, key, title, media_type, metadata, recipe, precision, *stamp, characters, added = row
-        count = self._connection.execute("SELECT count(*) FROM chunks WHERE document = ?", (number,)).get
         return StoredDocument(
             id=number, key=key, title=title, media_type=media_type, metadata=json.loads(metadata),
             recipe=self._recipe(recipe), precision=precision, stamp=_stamp(*stamp),
@@ -299,6 +387,11 @@ def _chunk(row: tuple[Any, ...], text: str) -> StoredChunk:
 def _prefix(under: str) -> tuple[str, bytes]:
     """The bounds of all keys that start with `under`: SQLite compares bytes, and 0xFF is in no UTF-8."""
     return under, under.encode() + b"\xff"
+
+
+def _about(key: str, title: str, media_type: str, added: float, metadata: str) -> dict[str, Any]:
+    instant = datetime.fromtimestamp(added, UTC).isoformat()
+    return {**json.loads(metadata), "@key": key, "@title": title, "@media_type": media_type, "@added": instant}
 
 
 @lru_cache(maxsize=64)

@@ -74,6 +74,13 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         ) STRICT, WITHOUT ROWID;
         """,
     ),
+    (
+        "indexes that lie over the rows of another one, and what they are made of",
+        """
+        ALTER TABLE indexes ADD COLUMN base TEXT;
+        ALTER TABLE indexes ADD COLUMN details TEXT NOT NULL DEFAULT '{}';
+        """,
+    ),
 )
 
 VERSION = len(MIGRATIONS)

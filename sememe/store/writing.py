@@ -191,12 +191,14 @@ class Transaction:
     def set_index(self, name: str, record: IndexRecord) -> None:
         """Switch a derived index to other files, or to more rows of the same; prune what every index has seen."""
         self._connection.execute(
-            "INSERT OR REPLACE INTO indexes (name, generation, seq, rows, dead, checksum) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO indexes (name, generation, seq, rows, dead, checksum, base, details)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 name, record.generation, record.seq, record.rows, np.packbits(record.dead).tobytes(), record.checksum,
+                record.base, record.details,
             ),
         )  # fmt: skip
-        self._connection.execute("DELETE FROM changes WHERE seq <= (SELECT min(seq) FROM indexes)")
+        self._connection.execute("DELETE FROM changes WHERE seq <= (SELECT min(seq) FROM indexes WHERE base IS NULL)")
 
     def drop_index(self, name: str) -> None:
         """Forget a derived index; it is built again from every live chunk."""

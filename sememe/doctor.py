@@ -1,0 +1,147 @@
+"""What this installation is, and whether a collection is sound from end to end.
+
+Everything is read: the database by SQLite's own check, every text and vector against its checksum, every derived
+file against the truth. Nothing is written.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+from typing import Literal
+
+from sememe.errors import SememeError
+from sememe.index import columns, faiss, lexical
+from sememe.index.slab import NAME as VECTORS
+from sememe.index.slab import Slab
+from sememe.models.compiled import cpu_capabilities
+from sememe.settings import Settings, cores, from_environment
+from sememe.store import SQLiteStore
+from sememe.store.connection import FIXED_SQLITE, file_system, sqlite_version
+from sememe.store.reading import Snapshot
+
+LIBRARIES = ("openvino", "faiss-cpu", "tantivy", "apsw", "tokenizers", "safetensors", "numpy", "huggingface-hub")
+BATCH = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the diagnosis: a fact, something that was checked and is sound, or trouble and what to do."""
+
+    kind: Literal["fact", "sound", "trouble"]
+    name: str
+    text: str
+
+
+def examine(collection: Path | None, *, settings: Settings | None = None) -> list[Finding]:
+    """Look at the installation, and at the collection in a folder if one is given."""
+    settings = settings or from_environment()
+    findings = list(_installation(settings))
+    if collection is not None:
+        try:
+            findings += _collection(collection.expanduser().absolute())
+        except SememeError as error:
+            findings.append(Finding("trouble", "collection", str(error)))
+    return findings
+
+
+def _installation(settings: Settings) -> Iterator[Finding]:
+    yield Finding("fact", "sememe", f"{metadata.version('sememe')} on Python {platform.python_version()}")
+    yield Finding("fact", "system", f"{platform.platform()}, {os.cpu_count()} cores")
+    yield Finding("fact", "threads", f"{cores(settings.threads)} (SEMEME_THREADS), one for a search")
+    for name in LIBRARIES:
+        try:
+            yield Finding("fact", name, metadata.version(name))
+        except metadata.PackageNotFoundError:
+            yield Finding("trouble", name, f"it is not installed; install it with: pip install {name}")
+    if util.find_spec("openvino") is not None:
+        yield Finding("fact", "cpu", f"computes in {', '.join(cpu_capabilities())}; precision {settings.precision}")
+    if util.find_spec("faiss") is not None:
+        yield Finding("fact", "cpu of faiss", faiss.compiled_for())
+    version = ".".join(map(str, sqlite_version()))
+    if sqlite_version() >= FIXED_SQLITE:
+        yield Finding("sound", "SQLite", f"{version}, bundled; it has the fix of the WAL-reset fault")
+    else:
+        wanted = ".".join(map(str, FIXED_SQLITE))
+        yield Finding("trouble", "SQLite", f"{version} can lose commits when it resets its log; upgrade to {wanted}")
+    yield Finding("fact", "models", f"{settings.home}{' (offline)' if settings.offline else ''}")
+
+
+def _collection(folder: Path) -> Iterator[Finding]:
+    store = SQLiteStore(folder)
+    try:
+        yield Finding("fact", "collection", f"{folder} on {file_system(folder) or 'a file system of unknown kind'}")
+        troubles = store.check()
+        if troubles:
+            yield Finding("trouble", "database", f"{troubles[0]}; restore a backup, or add the sources again")
+        else:
+            yield Finding("sound", "database", "SQLite's integrity check passed")
+        with store.snapshot() as snapshot:
+            yield from _contents(snapshot)
+            yield from _derived(snapshot, folder)
+    finally:
+        store.close()
+
+
+def _contents(snapshot: Snapshot) -> Iterator[Finding]:
+    stored = snapshot.space()
+    if stored is None:
+        yield Finding("fact", "space", "none yet: the collection is empty")
+        return
+    space = stored[0]
+    yield Finding("fact", "space", f"{space.id}: {space.model}, {space.dim} dimensions, {space.metric}")
+    chunks = snapshot.live_chunks()
+    count = 0
+    for start in range(0, len(chunks), BATCH):
+        ids, _ = snapshot.vectors(chunks[start : start + BATCH], space.dim)
+        count += len(ids)
+    if count < len(chunks):
+        yield Finding("trouble", "vectors", f"{len(chunks) - count:,} of {len(chunks):,} chunks have none; add again")
+    else:
+        yield Finding("sound", "vectors", f"{count:,} agree with their checksums")
+    documents = snapshot.live_documents()
+    for document in documents:
+        snapshot.text(document)
+    yield Finding("sound", "texts", f"those of {len(documents):,} documents agree with their checksums")
+
+
+def _derived(snapshot: Snapshot, folder: Path) -> Iterator[Finding]:
+    stored = snapshot.space()
+    base = snapshot.index_record(VECTORS)
+    if stored is None or base is None:
+        yield Finding("fact", "vector files", "none yet; searches read the database")
+        return
+    rows = Slab(folder, base.generation, stored[0].dim).map(base.rows)
+    try:
+        sound = rows is not None and rows.checksum() == base.checksum and rows.scanned() is not None
+    except SememeError:
+        sound = False
+    newer = snapshot.seq() - base.seq
+    yield _judged(sound, "vector files", f"{base.rows:,} rows, {newer:,} changes newer than they")
+    record = snapshot.index_record(faiss.NAME)
+    if record is not None and record.base == base.generation:
+        details = faiss.Details.from_json(record.details)
+        index = faiss.NeighbourIndex.open(folder, record.generation, details, dim=stored[0].dim)
+        yield _judged(index is not None, "neighbours", f"{details.kind} over {details.rows:,} rows")
+    record = snapshot.index_record(columns.NAME)
+    if record is not None and record.base == base.generation:
+        found = columns.Columns.read(folder, record.generation, record.checksum)
+        fields = 0 if found is None else len(found.facts().fields)
+        yield _judged(found is not None, "columns", f"{fields:,} fields of {record.rows:,} rows")
+    record = snapshot.index_record(lexical.NAME)
+    if record is not None:
+        words = lexical.LexicalIndex.open(folder, record.generation)
+        yield _judged(words is not None, "words", f"as of change {record.seq:,} of {snapshot.seq():,}")
+
+
+def _judged(sound: bool, name: str, text: str) -> Finding:
+    if sound:
+        return Finding("sound", name, text)
+    return Finding(
+        "trouble", name, f"{text}, but the files are missing or damaged: searches are slower, not wrong; make them "
+        f"anew with: sememe doctor --rebuild",
+    )  # fmt: skip

@@ -1,0 +1,425 @@
+"""Quantised neighbours: an inverted file of product-quantised codes over the rows of a slab, made by faiss.
+
+The vectors are grouped into cells (k-means), and each is kept as one 4-bit code for every few dimensions (Jégou et
+al. 2011; the codes are compared in registers, André et al. 2017). A search scans the codes of the cells nearest to the
+query and returns row numbers; whoever asked scores those rows exactly, from the slab. The codes are those of the
+vectors themselves, not of what is left when the cell's centre is taken away: one table of distances then serves all
+cells, which makes a cell cost so little that many can be scanned.
+
+`neighbours-<generation>.faiss` is written once and never changed. How many rows it covers, its checksum, and the table
+of what each setting costs and finds are `Details`, which the truth keeps. This file knows no ids and no deletions: rows
+that went since are left out by the caller, through `allowed`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from sememe import failpoints
+from sememe.errors import StoreDamaged
+from sememe.index.probe import POOLS, Setting, measure
+from sememe.index.slab import sync_folder
+from sememe.types import Ids, Metric, Progress, Vectors
+
+NAME = "neighbours"
+"""What the truth calls this index: its writer and its readers have to agree."""
+
+MIN_ROWS = 10_000
+"""Below it an exact scan answers in about the time of the index."""
+
+CELLS_PER_ROOT = 2
+"""Cells for n rows are twice the square root of n: more find the same in fewer rows, but take longer to train."""
+
+TRAINING_ROWS_PER_CELL = 48
+TRAINING_ROUNDS = 6
+"""More rows or rounds gain less than .002 in recall, at twice and four times the time."""
+
+CODE_ROWS = 8_192
+"""Rows that the codes are trained on; each has 16 values."""
+
+BATCH = 65_536
+DIMENSIONS_PER_CODE = {"cosine": 4, "euclidean": 4, "dot": 2}
+"""Under dot, rows of any length compete, so that small errors matter more: twice the codes."""
+
+COUNTED_ROWS = 65_536
+"""Rows at most by which the matches of a filter in each cell are counted; of more, every nth is."""
+
+LONG_QUERY = 100.0
+"""A query's length, in that of the longest row: 2qx can then outweigh |x|² 200 times, within what float32 resolves."""
+
+STORED_MISSES = 2 / 3
+"""Neighbours that are missed of a stored vector, for one that is missed of a new query."""
+
+SUFFIX = ".faiss"
+READ_BYTES = 1 << 20
+Mask: TypeAlias = npt.NDArray[np.bool_]
+Allowed: TypeAlias = npt.NDArray[np.bool_] | npt.NDArray[np.uint8]
+"""Of every covered row whether it may be returned: one bool a row, or one bit a row, the lowest first."""
+
+__all__ = [
+    "MIN_ROWS", "NAME", "Allowed", "Details", "NeighbourIndex", "Setting", "build", "choose", "compiled_for", "extend",
+    "remove_others",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What the truth keeps of an index beside its generation.
+
+    It covers the first `rows` of the slab, in `cells`; `trained` were there when cells and codes were learnt.
+    `checksum` is the CRC-32 of the file; `table` is what the probe measured.
+    """
+
+    kind: str
+    metric: Metric
+    rows: int
+    cells: int
+    trained: int
+    checksum: int
+    table: tuple[Setting, ...]
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Details:
+        """The inverse of `to_json`."""
+        fields: dict[str, Any] = json.loads(text)
+        return cls(**{**fields, "table": tuple(Setting(**row) for row in fields["table"])})
+
+
+def choose(details: Details, *, recall: float) -> Setting:
+    """The quickest setting that finds the share `recall` of true neighbours, else the one that finds most.
+
+    Stored vectors are easier to look for than new queries: of real lines, where 1.0 % of a stored one's neighbours
+    were missed, up to 1.5 % of a new one's were. So the table has to show two thirds of the misses that are allowed.
+    """
+    shown = 1.0 - (1.0 - recall) * STORED_MISSES
+    enough = [setting for setting in details.table if setting.recall >= shown]
+    if enough:
+        return min(enough, key=lambda setting: setting.milliseconds)
+    everything = Setting(details.cells, max(POOLS), 0.0, 0.0)
+    return max(details.table, key=lambda setting: setting.recall, default=everything)
+
+
+def build(
+    folder: Path, vectors: Vectors, live: Mask, *, metric: Metric, threads: int, progress: Progress | None = None
+) -> tuple[str, Details]:
+    """Index the `live (n,)` of `vectors (n, dim)`, measure it, and write it; returns its generation and details.
+
+    Cosine expects unit vectors, or zeros. The same rows in the same order give the same file. Memory: the codes, a
+    sample of 48 rows a cell (150 MB of a million rows), and a batch. Raises OSError when the file cannot be written;
+    nothing is left of it then.
+    """
+    rows = np.flatnonzero(live)
+    cells = max(1, min(len(rows), int(CELLS_PER_ROOT * len(rows) ** 0.5)))
+    with _threads(threads):
+        index = _trained(vectors, rows, cells, metric)
+        _add(index, vectors, live, start=0, progress=progress)
+    details = Details(
+        kind=f"IVF{cells},PQ{index.pq.M}x4fs", metric=metric, rows=len(vectors), cells=cells, trained=len(vectors),
+        checksum=0, table=(),
+    )  # fmt: skip
+    found = NeighbourIndex(index, details, vectors.shape[1])
+
+    def search(query: Vectors, probes: int, count: int) -> Ids:
+        return found.candidates(query, setting=Setting(probes, count, 0.0, 0.0), count=count)
+
+    table = measure(search, vectors, live, metric=metric, cells=cells)
+    generation, checksum = _write(folder, index)
+    return generation, replace(details, checksum=checksum, table=table)
+
+
+def extend(
+    folder: Path, generation: str, details: Details, *, vectors: Vectors, live: Mask, metric: Metric, threads: int
+) -> tuple[str, Details]:
+    """Add the live rows from `details.rows` on to a copy of an index; returns the new generation and details.
+
+    Cells, codes and the table stay: a share of the cells finds the same share of neighbours while what comes is like
+    what was there. Build anew when `len(vectors)` is twice `details.trained`. Raises StoreDamaged when the file is not
+    what was written, OSError when the new one cannot be.
+    """
+    if metric != details.metric:
+        raise StoreDamaged(f"index {generation} is for {details.metric}, the space for {metric}; run: sememe optimize")
+    index = _read(folder, generation, details, vectors.shape[1])
+    if index is None:
+        raise StoreDamaged(f"index file {_file(folder, generation).name} is missing or damaged; run: sememe optimize")
+    with _threads(threads):
+        _add(index, vectors, live, start=details.rows, progress=None)
+    new, checksum = _write(folder, index)
+    return new, replace(details, rows=len(vectors), checksum=checksum)
+
+
+class NeighbourIndex:
+    """An index that was opened: a value that several threads may search at once."""
+
+    def __init__(self, index: Any, details: Details, dim: int) -> None:
+        # Of faiss's ways to scan for one query, 11 takes the cells in their order and keeps a reservoir.
+        index.implem = 11
+        self._index = index
+        self._sample: npt.NDArray[np.int32] | None = None
+        self._query_length = _query_length(index, details.metric)
+        self.details = details
+        self.dim = dim
+
+    @classmethod
+    def open(cls, folder: Path, generation: str, details: Details, *, dim: int) -> NeighbourIndex | None:
+        """The index in memory; None when its file is missing or is not what was written."""
+        index = _read(folder, generation, details, dim)
+        return None if index is None else cls(index, details, dim)
+
+    @property
+    def all_cells(self) -> int:
+        """How many probes scan everything."""
+        return self.details.cells
+
+    @property
+    def memory(self) -> int:
+        """Bytes held: codes, row numbers, centres, and what `probes_for` counts by, once it was called."""
+        index = self._index
+        # Codes lie in blocks of 32 rows, two codes a byte.
+        blocks = sum(-(-int(index.invlists.list_size(cell)) // 32) for cell in range(self.all_cells))
+        codes = blocks * 32 * int(index.M2) // 2 + int(index.ntotal) * 8
+        centres = (self.all_cells + 16) * int(index.d) * 4
+        return int(codes + centres + (0 if self._sample is None else self._sample.nbytes))
+
+    def candidates(self, query: Vectors, *, setting: Setting, count: int, allowed: Allowed | None = None) -> Ids:
+        """Row numbers (m,), m <= count, that are probably nearest to the finite query (dim,): the nearest first.
+
+        Only rows that are `allowed`, each once. Fewer than `count` means that the scanned cells hold no more: widen
+        `setting.probes` up to `all_cells`. The same call always gives the same rows; those for a smaller count are
+        mostly, but need not be, the first of those for a larger one.
+        """
+        faiss = _faiss()
+        faiss.omp_set_num_threads(1)
+        count = min(count, int(self._index.ntotal))
+        if count < 1:
+            return np.empty(0, np.int64)
+        options: dict[str, Any] = {"nprobe": max(1, min(setting.probes, self.all_cells))}
+        if allowed is not None:
+            bits = self._bits(allowed)
+            options["sel"] = faiss.IDSelectorBitmap(bits)
+        found = self._index.search(self._shaped(query), count, params=faiss.SearchParametersIVF(**options))[1][0]
+        rows: Ids = found[found >= 0]
+        return rows
+
+    def probes_for(self, query: Vectors, allowed: Mask, want: int) -> int:
+        """How many cells have to be scanned so that they hold `want` allowed rows; all cells when there are no more.
+
+        Matches of a filter may lie far from the query; the usual number of cells then holds few of them, or none.
+        Counted by at most 65,536 rows: of a larger index the number is an estimate.
+        """
+        _faiss().omp_set_num_threads(1)
+        sample = self._cells_of_rows()
+        step = self._step()
+        # Through positions: four times quicker than picking by bools.
+        inside = sample[np.flatnonzero(self._checked(allowed)[::step])]
+        # Rows that were dead when the index was built are in no cell: they have the number behind the last.
+        counts = np.bincount(inside, minlength=self.all_cells + 1)[: self.all_cells] * step
+        order = self._index.quantizer.search(self._shaped(query), self.all_cells)[1][0]
+        held = np.cumsum(counts[order])
+        return min(int(np.searchsorted(held, want)) + 1, self.all_cells)
+
+    def _shaped(self, query: Vectors) -> Vectors:
+        """The query as the index wants it: (1, columns), its length made to serve the metric."""
+        row = np.asarray(query, np.float32).reshape(1, self.dim)
+        length = float(np.sqrt(np.einsum("qd,qd->", row, row, dtype=np.float64)))
+        if length > 0 and self._query_length:
+            row = (row * (self._query_length / length)).astype(np.float32)
+        return _columns(row, int(self._index.d))
+
+    def _bits(self, allowed: Allowed) -> npt.NDArray[np.uint8]:
+        if allowed.dtype != np.uint8:
+            return np.packbits(self._checked(allowed), bitorder="little")
+        if len(allowed) != -(-self.details.rows // 8):
+            raise ValueError(f"{len(allowed)} bytes of bits for {self.details.rows} rows; give one bit a row")
+        return np.ascontiguousarray(allowed, dtype=np.uint8)
+
+    def _checked(self, allowed: Allowed) -> Mask:
+        if len(allowed) != self.details.rows or allowed.dtype != np.bool_:
+            raise ValueError(f"{len(allowed)} {allowed.dtype} for {self.details.rows} rows; give one bool a row")
+        return np.asarray(allowed, dtype=np.bool_)
+
+    def _step(self) -> int:
+        return max(1, -(-self.details.rows // COUNTED_ROWS))
+
+    def _cells_of_rows(self) -> npt.NDArray[np.int32]:
+        """The cell of every counted row. Two threads may both make it: the same, so either will do."""
+        if self._sample is None:
+            faiss, lists = _faiss(), self._index.invlists
+            cell_of = np.full(self.details.rows, self.all_cells, np.int32)
+            for cell in range(self.all_cells):
+                size = lists.list_size(cell)
+                if size:
+                    cell_of[faiss.rev_swig_ptr(lists.get_ids(cell), size)] = cell
+            self._sample = cell_of[:: self._step()].copy()
+        return self._sample
+
+
+def remove_others(folder: Path, keep: str | None) -> None:
+    """Delete the files of every generation but `keep`. One that is held elsewhere may refuse; it is left."""
+    for path in folder.glob(f"{NAME}-*{SUFFIX}"):
+        if keep is None or path != _file(folder, keep):
+            with contextlib.suppress(OSError):
+                path.unlink()
+                failpoints.reach("old neighbours file removed")
+
+
+def compiled_for() -> str:
+    """The instructions of this CPU that faiss uses, in its own words."""
+    return str(_faiss().SIMDConfig.get_level_name())
+
+
+# --- learning and filling ----------------------------------------------------------------------------------
+
+
+def _trained(vectors: Vectors, rows: npt.NDArray[np.intp], cells: int, metric: Metric) -> Any:
+    """An index that has learnt cells and codes from a sample, and holds no rows."""
+    faiss = _faiss()
+    per_code = DIMENSIONS_PER_CODE[metric]
+    codes = -(-vectors.shape[1] // per_code)
+    width = codes * per_code
+    sample = _sample(vectors, rows, cells * TRAINING_ROWS_PER_CELL, width)
+    quantizer = faiss.IndexFlatL2(width) if metric == "euclidean" else faiss.IndexFlatIP(width)
+    # Centres of unit length, compared by the angle: on unit vectors they find more than Euclidean ones.
+    clustering = faiss.Clustering(width, cells)
+    clustering.spherical = metric != "euclidean"
+    clustering.niter, clustering.seed = TRAINING_ROUNDS, 1
+    clustering.min_points_per_centroid, clustering.max_points_per_centroid = 1, TRAINING_ROWS_PER_CELL + 1
+    clustering.train(sample, quantizer)
+    # Codes are compared by distance even under dot, see `_shaped`: faiss drops rows of the least inner product.
+    index = faiss.IndexIVFPQFastScan(quantizer, width, cells, codes, 4, faiss.METRIC_L2)
+    index.by_residual = False
+    index.quantizer_trains_alone = 1
+    index.pq.cp.min_points_per_centroid = 1
+    # Hundreds of tiny clusterings: a second on one thread, while several wait for each other for up to a minute.
+    with _threads(1):
+        index.train(np.resize(sample, (max(len(sample[:CODE_ROWS]), 16), width)))
+    return index
+
+
+def _sample(vectors: Vectors, rows: npt.NDArray[np.intp], size: int, width: int) -> Vectors:
+    """Up to `size` of the rows, drawn with a fixed seed, in random order; one of zeros when there are none."""
+    if len(rows) == 0:
+        return np.zeros((1, width), np.float32)
+    rng = np.random.default_rng(0)
+    # Read in the order of the file, and then shuffled: the codes are learnt from the first of them.
+    drawn = np.sort(rng.choice(rows, size=min(size, len(rows)), replace=False))
+    sample = _columns(vectors[drawn], width)
+    rng.shuffle(sample)
+    return sample
+
+
+def _add(index: Any, vectors: Vectors, live: Mask, *, start: int, progress: Progress | None) -> None:
+    for first in range(start, len(vectors), BATCH):
+        stop = min(first + BATCH, len(vectors))
+        rows = np.flatnonzero(live[first:stop])
+        part = vectors[first:stop] if len(rows) == stop - first else vectors[first:stop][rows]
+        if len(rows):
+            index.add_with_ids(_columns(part, int(index.d)), (rows + first).astype(np.int64))
+        if progress is not None:
+            progress(stop, len(vectors))
+
+
+def _columns(vectors: Vectors, width: int) -> Vectors:
+    """The vectors with columns of zeros up to `width`: (n, width), contiguous."""
+    missing = width - vectors.shape[1]
+    return np.ascontiguousarray(np.pad(vectors, ((0, 0), (0, missing))) if missing else vectors, dtype=np.float32)
+
+
+def _query_length(index: Any, metric: Metric) -> float:
+    """The length that queries are given before they are compared with codes; 0 to leave them as they are.
+
+    The squared distance is |q|² - 2qx + |x|². Under cosine rows are of unit length, but their codes are not quite:
+    against a unit query that matters least. Under dot the query is made so long that |x|² does not count beside qx.
+    """
+    if metric == "euclidean":
+        return 0.0
+    if metric == "cosine":
+        return 1.0
+    centroids = _faiss().vector_to_array(index.pq.centroids).reshape(index.pq.M, index.pq.ksub, -1)
+    longest = float(np.sqrt(np.square(centroids).sum(axis=2).max(axis=1).sum()))
+    return LONG_QUERY * longest
+
+
+# --- files -------------------------------------------------------------------------------------------------
+
+
+def _file(folder: Path, generation: str) -> Path:
+    return folder / f"{NAME}-{generation}{SUFFIX}"
+
+
+def _write(folder: Path, index: Any) -> tuple[str, int]:
+    """Write an index under a new generation and sync it; returns the generation and the checksum of the file."""
+    generation = os.urandom(8).hex()
+    path = _file(folder, generation)
+    content = _faiss().serialize_index(index)
+    try:
+        with path.open("xb") as file:
+            file.write(content.data)
+            failpoints.reach("neighbours file written")
+            file.flush()
+            os.fsync(file.fileno())
+        failpoints.reach("neighbours file synced")
+        sync_folder(folder)
+    except BaseException:
+        # Nobody would ever look for a file of this name, and the disk may be full already.
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise
+    return generation, zlib.crc32(content.data)
+
+
+def _read(folder: Path, generation: str, details: Details, dim: int) -> Any | None:
+    """The index, if its file is what `details` says; checked before faiss sees a byte of it, which trusts its input."""
+    faiss = _faiss()
+    try:
+        with _file(folder, generation).open("rb") as file:
+            if _checksum(file) != details.checksum:
+                return None
+            file.seek(0)
+            index = faiss.read_index(faiss.PyCallbackIOReader(file.read, READ_BYTES))
+    except (OSError, RuntimeError):
+        # RuntimeError: another version of faiss, to which the right bytes mean nothing.
+        return None
+    per_code = DIMENSIONS_PER_CODE[details.metric]
+    if not isinstance(index, faiss.IndexIVFPQFastScan) or index.d != -(-dim // per_code) * per_code:
+        return None
+    return index if index.nlist == details.cells and index.ntotal <= details.rows else None
+
+
+def _checksum(file: BinaryIO) -> int:
+    found = 0
+    while part := file.read(READ_BYTES):
+        found = zlib.crc32(part, found)
+    return found
+
+
+def _faiss() -> Any:
+    """The library, whose import takes a quarter of a second: when it is needed."""
+    import faiss
+
+    return faiss
+
+
+@contextlib.contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """faiss on so many threads inside; the count belongs to the calling thread."""
+    faiss = _faiss()
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(number)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)

@@ -1,0 +1,148 @@
+"""How near an approximate index comes to the truth, measured on a collection's own vectors.
+
+Live rows are asked for their neighbours, the answers are compared with an exact scan, and every combination of cells
+scanned and rows rescored becomes one row of a table, from which a search chooses. This file knows no index: it is
+handed a function that searches one.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from sememe.types import Ids, Metric, Scores, Vectors
+from sememe.vectors import scores_of
+
+Search = Callable[[Vectors, int, int], Ids]
+"""Query (dim,), cells to scan, rows wanted: row numbers, the most promising first."""
+
+K = 10
+"""What recall is measured at."""
+
+QUERIES = 200
+TIMED = 20
+"""Of the queries: a median of 20 is within a tenth, and the whole table is timed in about two seconds."""
+
+POOLS = (50, 100, 150, 200, 400)
+SCAN_ROWS = 16_384
+FULL = 0.9995
+"""A recall above which more cells are not tried: one neighbour of 2,000 is what 200 queries can tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How to search, and what it is worth: `candidates` rows out of `probes` cells are rescored exactly.
+
+    `recall` is the mean share of the true 10 nearest neighbours found, `milliseconds` the median time of a query on
+    one thread, rescoring included.
+    """
+
+    probes: int
+    candidates: int
+    recall: float
+    milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Rows that serve as queries (q,), and the score of the last true neighbour of each, itself left out."""
+
+    rows: Ids
+    last: Scores
+
+
+def measure(
+    search: Search, vectors: Vectors, live: npt.NDArray[np.bool_], *, metric: Metric, cells: int
+) -> tuple[Setting, ...]:
+    """The table of an index over `vectors (n, dim)`: what no other row of it beats, the fewest cells first."""
+    rows = np.flatnonzero(live).astype(np.int64)
+    k = min(K, len(rows) - 1)
+    if k < 1:
+        return (Setting(cells, max(POOLS), 1.0, 0.0),)
+    asked = np.sort(np.random.default_rng(0).choice(rows, size=min(QUERIES, len(rows)), replace=False))
+    truth = _Asked(asked, _last_scores(vectors, live, asked, k=k, metric=metric))
+    found: list[Setting] = []
+    for probes in _steps(cells):
+        found += _at(search, vectors, truth, k=k, metric=metric, probes=probes)
+        if found[-1].recall >= FULL:
+            break
+    kept = [setting for setting in found if not any(_beats(other, setting) for other in found)]
+    return tuple(_timed(search, vectors, kept, asked[:TIMED], metric=metric))
+
+
+def _steps(cells: int) -> list[int]:
+    """From a hundredth of the cells to all of them, each step half as many again."""
+    steps = [max(1, cells // 100)]
+    while steps[-1] < cells:
+        steps.append(min(cells, steps[-1] + max(1, steps[-1] // 2)))
+    return steps
+
+
+def _beats(one: Setting, other: Setting) -> bool:
+    """Whether one costs no more in anything, finds no less, and is another."""
+    return (
+        one.probes <= other.probes
+        and one.candidates <= other.candidates
+        and one.recall >= other.recall
+        and (one.probes, one.candidates) != (other.probes, other.candidates)
+    )
+
+
+def _last_scores(vectors: Vectors, live: npt.NDArray[np.bool_], asked: Ids, *, k: int, metric: Metric) -> Scores:
+    """The kth best score of each asked row among the other live rows, as `_scores` has it: (q,)."""
+    queries = np.ascontiguousarray(vectors[asked])
+    best = np.full((len(asked), k), -np.inf, np.float32)
+    for start in range(0, len(vectors), SCAN_ROWS):
+        part = vectors[start : start + SCAN_ROWS]
+        block = queries @ part.T
+        if metric == "euclidean":
+            block = 2.0 * block - np.einsum("nd,nd->n", part, part)
+        block[:, ~live[start : start + SCAN_ROWS]] = -np.inf
+        inside = np.flatnonzero((asked >= start) & (asked < start + len(part)))
+        block[inside, asked[inside] - start] = -np.inf
+        if len(part) > k:
+            block = np.partition(block, len(part) - k, axis=1)[:, -k:]
+        best = np.partition(np.concatenate([best, block], axis=1), -k, axis=1)[:, -k:]
+    last: Scores = best.min(axis=1)
+    return last
+
+
+def _at(search: Search, vectors: Vectors, truth: _Asked, *, k: int, metric: Metric, probes: int) -> list[Setting]:
+    """One search of the largest pool tells what the smaller ones find: they are its beginnings."""
+    hits = np.zeros(len(POOLS))
+    for row, last in zip(truth.rows, truth.last, strict=True):
+        query = vectors[row]
+        found = search(query, probes, max(POOLS) + 1)
+        found = found[found != row]
+        part = vectors[found]
+        scores = part @ query
+        if metric == "euclidean":
+            scores = 2.0 * scores - np.einsum("nd,nd->n", part, part)
+        # Rows that tie with the last neighbour are as good, and a product may round either way.
+        good = scores >= last - 1e-5 * max(1.0, abs(float(last)))
+        hits += np.array([min(k, np.count_nonzero(good[:pool])) for pool in POOLS])
+    share = hits / (k * len(truth.rows))
+    return [Setting(probes, pool, float(recall), 0.0) for pool, recall in zip(POOLS, share, strict=True)]
+
+
+def _timed(
+    search: Search, vectors: Vectors, settings: Sequence[Setting], asked: Ids, *, metric: Metric
+) -> list[Setting]:
+    """The settings with their times, taken in turns, so that a busy moment slows all of them."""
+    times: list[list[float]] = [[] for _ in settings]
+    for row in asked:
+        query = np.array(vectors[row])
+        for setting, taken in zip(settings, times, strict=True):
+            start = time.perf_counter()
+            found = search(query, setting.probes, setting.candidates)
+            scores_of(query[None], vectors[found], metric=metric)
+            taken.append(time.perf_counter() - start)
+    return [
+        replace(setting, milliseconds=round(1000 * statistics.median(taken), 4))
+        for setting, taken in zip(settings, times, strict=True)
+    ]

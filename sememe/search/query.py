@@ -1,0 +1,78 @@
+"""What may be asked, and the check that it can be answered."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import numpy as np
+
+from sememe.errors import InputError
+from sememe.filters import Condition
+from sememe.types import Vectors
+
+Mode = Literal["vector", "lexical", "hybrid"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked: a text, or a vector of the collection's space; `k` hits at most.
+
+    `where` leaves out what it does not match, and `exclude` chunks by number. `mode` compares meanings, words, or
+    both; then `alpha` weighs the scores (1: meaning alone), and without it the ranks are fused. `recall` is the
+    share of the true neighbours that will do, 1 for all of them.
+    """
+
+    text: str | None = None
+    vector: Vectors | None = None
+    k: int = 10
+    where: Condition | None = None
+    mode: Mode = "vector"
+    alpha: float | None = None
+    recall: float | None = None
+    exclude: frozenset[int] = frozenset()
+
+
+def checked(query: Query, dim: int) -> Query:
+    """The query, its vector as float32 (dim,). Raises InputError naming what is wrong with it."""
+    if not isinstance(query.k, int) or isinstance(query.k, bool):
+        raise InputError(f"k is {query.k!r}; give a whole number")
+    if query.k < 1:
+        raise InputError(f"k is {query.k}; ask for at least 1 hit")
+    if (query.text is None) == (query.vector is None):
+        raise InputError("a query has either a text or a vector")
+    if query.text is not None and not query.text.strip():
+        raise InputError("the query is empty; say what you are looking for")
+    if query.mode not in MODES:
+        raise InputError(f"the mode is {query.mode!r}; use one of {', '.join(MODES)}")
+    if query.text is None and query.mode != "vector":
+        raise InputError(f"the mode is {query.mode!r}, but the query is a vector and has no words; give a text")
+    if query.alpha is not None and query.mode != "hybrid":
+        raise InputError(f"alpha is {query.alpha!r}, but the mode is {query.mode!r}; alpha goes with mode 'hybrid'")
+    _refuse_outside("alpha", query.alpha, "1 is meaning alone, 0 words alone")
+    _refuse_outside("recall", query.recall, "1 compares every vector")
+    return query if query.vector is None else replace(query, vector=_vector(query.vector, dim))
+
+
+def _refuse_outside(name: str, value: float | None, meaning: str) -> None:
+    if value is None:
+        return
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or not 0 <= value <= 1:
+        raise InputError(f"{name} is {value!r}; give a number from 0 to 1 ({meaning})")
+
+
+def _vector(given: Vectors, dim: int) -> Vectors:
+    try:
+        vector = np.asarray(given, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the query is a {type(given).__name__}; give a string or a vector") from error
+    if vector.shape != (dim,):
+        raise InputError(f"the query vector has shape {vector.shape}, the collection has ({dim},)")
+    if not np.isfinite(vector).all():
+        raise InputError("the query vector has values that are not finite numbers")
+    if not vector.any():
+        raise InputError("the query vector holds only zeros, which point nowhere; embed a text for one")
+    return vector

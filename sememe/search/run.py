@@ -1,0 +1,184 @@
+"""From a query to hits, by way of a plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from sememe.filters import Condition
+from sememe.index import columns, faiss
+from sememe.index.exact import Allowed
+from sememe.index.slab import RowsDamaged
+from sememe.search import plan as planning
+from sememe.search.fuse import Ranking, ordered, reciprocal_ranks, weighted
+from sememe.search.plan import Fetch, Fuse, Neighbours, Plan, Scan, Words
+from sememe.search.query import Query
+from sememe.search.view import Moment, View
+from sememe.space import Embedder, Space
+from sememe.store import SQLiteStore
+from sememe.store.reading import Snapshot
+from sememe.store.records import StoredChunk, StoredDocument
+from sememe.types import CHUNK_PREFIX, Hit, Stage, Vectors
+from sememe.vectors import normalise
+
+BM25 = "bm25"
+
+
+class Hits(list[Hit]):
+    """The answer, best first, with the plan that ran and what should be said about it.
+
+    `matched` counts the chunks that the filter lets through, None without one.
+    """
+
+    def __init__(self, hits: list[Hit], plan: Plan, *, matched: int | None = None, notes: tuple[str, ...] = ()) -> None:
+        super().__init__(hits)
+        self.plan = plan
+        self.matched = matched
+        self.notes = notes
+
+
+@dataclass(slots=True)
+class _Found:
+    """What the steps have come to so far: one ranking a part, and then the order of all."""
+
+    rankings: dict[str, Ranking] = field(default_factory=dict)
+    best: list[tuple[int, float]] = field(default_factory=list)
+    kind: str = ""
+
+
+def answer(query: Query, *, store: SQLiteStore, view: View, space: Space, embedder: Embedder | None) -> Hits:
+    """Best first, at most k, and only chunks that exist at this moment."""
+    embedded, vector = _embedded(query, space, embedder)
+    with store.snapshot() as snapshot:
+        try:
+            return _answer(query, embedded, vector, snapshot, view)
+        except RowsDamaged:
+            # The truth has every vector: this search and the next ones read it from there.
+            view.distrust()
+            return _answer(query, embedded, vector, snapshot, view)
+
+
+def _embedded(query: Query, space: Space, embedder: Embedder | None) -> tuple[str | None, Vectors | None]:
+    """The exact string that was embedded, and the vector (dim,) to look for."""
+    if query.mode == "lexical":
+        return None, None
+    text, vector = None, query.vector
+    if query.text is not None:
+        assert embedder is not None
+        text = dict(space.prompts).get("query", "") + query.text
+        vector = embedder.embed([query.text], role="query").vectors[0]
+    assert vector is not None
+    return text, normalise(vector) if space.metric == "cosine" else vector
+
+
+def _answer(query: Query, embedded: str | None, vector: Vectors | None, snapshot: Snapshot, view: View) -> Hits:
+    moment = view.at(snapshot)
+    allowed = None if query.where is None else view.allowed(snapshot, moment, query.where)
+    terms = () if query.mode == "vector" or query.text is None else view.words.terms(snapshot, query.text)
+    plan = planning.plan(query, moment, embedded=embedded, vector=vector, allowed=allowed, terms=terms)
+    found = run(plan, query, vector=vector, allowed=allowed, moment=moment, view=view, snapshot=snapshot)
+    hits = _hits(snapshot, found)
+    matched = None if allowed is None else allowed.count
+    return Hits(hits, plan, matched=matched, notes=_notes(query, matched, moment, snapshot))
+
+
+def run(
+    plan: Plan, query: Query, *, vector: Vectors | None, allowed: Allowed | None, moment: Moment, view: View,
+    snapshot: Snapshot,
+) -> _Found:  # fmt: skip
+    """Do what the plan says, step by step."""
+    found = _Found()
+    for step in plan.steps:
+        if isinstance(step, Scan | Neighbours) and vector is not None:
+            found.rankings[step.metric] = _nearest(step, vector, allowed, moment)
+        elif isinstance(step, Words) and query.text is not None:
+            ids = None if allowed is None else _ids(moment, allowed)
+            found.rankings[BM25] = view.words.search(snapshot, query.text, k=step.depth, allowed=ids)
+        elif isinstance(step, Fuse):
+            rankings = list(found.rankings.values())
+            fused = (
+                reciprocal_ranks(rankings) if step.alpha is None else weighted(rankings, (step.alpha, 1.0 - step.alpha))
+            )
+            found.kind = "rrf" if step.alpha is None else "weighted"
+            found.best = ordered(fused, len(fused))
+        elif isinstance(step, Fetch):
+            if not found.kind:
+                ((found.kind, (numbers, scores)),) = found.rankings.items()
+                found.best = list(zip(numbers.tolist(), scores.tolist(), strict=True))
+            found.best = [pair for pair in found.best if pair[0] not in query.exclude][: step.k]
+    return found
+
+
+def _nearest(step: Scan | Neighbours, vector: Vectors, allowed: Allowed | None, moment: Moment) -> Ranking:
+    queries = np.ascontiguousarray(vector[None])
+    known = moment.files.neighbours
+    if isinstance(step, Scan) or known is None:
+        ids, scores = moment.exact.search(queries, step.depth, allowed=allowed)
+        return ids[0], scores[0]
+    alive = allowed.slab if allowed is not None else ~moment.exact.dead
+    alive = alive[: step.rows]
+    setting = replace(faiss.choose(known.details, recall=0.0), probes=step.probes, candidates=step.candidates)
+    rows = known.index.candidates(
+        vector, setting=setting, count=step.candidates, allowed=None if alive.all() else alive
+    )
+    ids, scores = moment.exact.search(queries, step.depth, start=step.rows, also=rows, allowed=allowed)
+    return ids[0], scores[0]
+
+
+def _ids(moment: Moment, allowed: Allowed) -> np.ndarray:
+    exact = moment.exact
+    return np.sort(np.concatenate([exact.rows.ids[allowed.slab], exact.tail_ids[allowed.tail]]))
+
+
+def _notes(query: Query, matched: int | None, moment: Moment, snapshot: Snapshot) -> tuple[str, ...]:
+    """What should be said aloud: that fewer match than were asked for, and why."""
+    if matched is None or query.where is None or matched >= query.k:
+        return ()
+    notes = [f"only {matched:,} of {len(moment.exact):,} chunks match the filter"]
+    if matched == 0:
+        notes = ["no chunk matches the filter", *_field_notes(query.where, moment, snapshot)]
+    return tuple(notes)
+
+
+def _field_notes(where: Condition, moment: Moment, snapshot: Snapshot) -> list[str]:
+    known = moment.files.columns
+    ids = moment.exact.ids[0 if known is None else known.rows :]
+    newer = columns.notes(where, columns.Columns.build(len(ids), snapshot.metadata_by_row(ids)).facts())
+    # What a field holds in newer rows alone is no reason to say that it is not there.
+    return newer if known is None or (len(ids) and not newer) else columns.notes(where, known.facts())
+
+
+def _hits(snapshot: Snapshot, found: _Found) -> list[Hit]:
+    chunks = snapshot.chunks([number for number, _ in found.best])
+    documents = snapshot.documents(chunk.document for chunk in chunks.values())
+    places = {
+        name: {
+            number: (rank, score)
+            for rank, (number, score) in enumerate(zip(ids.tolist(), scores.tolist(), strict=True), 1)
+        }
+        for name, (ids, scores) in found.rankings.items()
+    }
+    hits = []
+    for number, score in found.best:
+        if number in chunks:
+            stages = tuple(Stage(name, *at[number]) for name, at in places.items() if number in at)
+            chunk = chunks[number]
+            hits.append(_hit(chunk, documents[chunk.document], score, found.kind, stages))
+    return hits
+
+
+def _hit(chunk: StoredChunk, document: StoredDocument, score: float, kind: str, stages: tuple[Stage, ...]) -> Hit:
+    return Hit(
+        id=f"{CHUNK_PREFIX}{chunk.id}",
+        score=score,
+        kind=kind,
+        text=chunk.text,
+        document=document.key,
+        title=document.title,
+        headings=chunk.headings,
+        span=(chunk.start, chunk.end),
+        position=chunk.position,
+        metadata=document.metadata,
+        stages=stages,
+    )

@@ -1,0 +1,338 @@
+"""Searching from the front door: by meaning, by words and by both, filtered, planned, explained by its notes.
+
+The same collections are searched with every index there is and with none; NumPy over `Collection.vectors` is the
+oracle.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes import DIM, FakeEmbedder, vector_of
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import sememe
+from sememe.errors import InputError, NotFound, SpaceMismatch
+from sememe.filters import matches, parse
+from sememe.index import faiss
+from sememe.ingest import derived, layers
+from sememe.search import plan as planning
+
+COLOURS = ("red", "green", "blue")
+
+
+def record(number: int) -> dict[str, Any]:
+    """A document of one chunk; every tenth has no metadata."""
+    about = {
+        "year": 2000 + number % 25,
+        "colour": COLOURS[number % 3],
+        "tags": [f"t{number % 4}", f"u{number % 7}"],
+        "author": {"name": f"name {number % 11}"},
+        "draft": number % 2 == 0,
+        "day": f"2024-{number % 12 + 1:02}-10",
+    }
+    return {
+        "id": f"k{number}", "title": f"title {number}", "text": f"the {COLOURS[number % 3]} text number n{number}",
+        "metadata": {} if number % 10 == 9 else about,
+    }  # fmt: skip
+
+
+FILTERS: tuple[dict[str, Any], ...] = (
+    {},
+    {"colour": "red"},
+    {"year": {"$gte": 2010, "$lt": 2014}},
+    {"colour": {"$in": ["red", "blue"]}, "draft": True},
+    {"$or": [{"tags": "t1"}, {"author.name": "name 3"}]},
+    {"year": {"$exists": False}},
+    {"tags": {"$contains": "u5"}},
+    {"author.name": {"$contains": "me 1"}},
+    {"day": {"$gt": datetime.date(2024, 6, 1)}},
+    {"$nor": [{"colour": "red"}, {"draft": {"$ne": True}}]},
+    {"@key": {"$prefix": "k1"}},
+    {"colour": "violet"},
+)
+
+
+@pytest.fixture(scope="module", params=["scanned", "indexed", "behind"])
+def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sememe.Collection]:
+    """A collection without any index, with all, and with all of them behind by a few hundred rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        least = 10**9 if request.param == "scanned" else 100
+        patch.setattr(faiss, "MIN_ROWS", least)
+        patch.setattr(layers, "MIN_COLUMN_ROWS", least)
+        patch.setattr(planning, "SUBSET_ROWS", 50)
+        with sememe.open(tmp_path_factory.mktemp("search") / "c", model=FakeEmbedder()) as collection:
+            collection.add(map(record, range(1500)))
+            collection.delete([f"k{number}" for number in range(3, 1500, 50)])
+            if request.param == "behind":
+                patch.setattr(derived, "TAIL", 10**9)
+            collection.add(map(record, range(1500, 1700)))
+            if request.param == "indexed":
+                collection.optimize()
+            yield collection
+
+
+def stored(opened: sememe.Collection) -> dict[str, tuple[dict[str, Any], np.ndarray]]:
+    """What is there: metadata and vector by key."""
+    numbers = [number for number in range(1700) if not (number < 1500 and number % 50 == 3)]
+    return {
+        f"k{number}": ({**record(number)["metadata"], "@key": f"k{number}"}, vector_of(record(number)["text"]))
+        for number in numbers
+    }
+
+
+def oracle(opened: sememe.Collection, vector: np.ndarray, where: dict[str, Any], k: int) -> list[str]:
+    """Search everything, then filter."""
+    condition = parse(where)
+    found = [(float(v @ vector), key) for key, (about, v) in stored(opened).items() if matches(condition, about)]
+    return [key for _, key in sorted(found, key=lambda pair: -pair[0])][:k]
+
+
+@pytest.mark.parametrize("where", FILTERS, ids=str)
+def test_filter_then_search_is_search_then_filter(opened: sememe.Collection, where: dict[str, Any]) -> None:
+    for text in ("the red text number n6", "the blue text number n1601", "something else"):
+        hits = opened.search(text, k=12, where=where, recall=1)
+        assert [hit.document for hit in hits] == oracle(opened, vector_of(text), where, 12)
+
+
+@pytest.mark.parametrize("where", FILTERS, ids=str)
+def test_a_filter_never_costs_results(opened: sememe.Collection, where: dict[str, Any]) -> None:
+    expected = oracle(opened, vector_of("a question"), where, 20)
+    hits = opened.search("a question", k=20, where=where)
+    assert len(hits) == len(expected)
+    assert len({hit.document for hit in hits} & set(expected)) >= 0.9 * len(expected)
+    assert hits.matched == len(oracle(opened, vector_of("a question"), where, 10**6))
+
+
+def test_fewer_matches_than_were_asked_for_are_said_aloud(opened: sememe.Collection) -> None:
+    hits = opened.search("a question", k=50, where={"@key": {"$in": ["k1", "k2", "nowhere"]}})
+    assert sorted(hit.document for hit in hits) == ["k1", "k2"]
+    assert hits.notes[0].startswith("only 2 of 1,670 chunks match the filter")
+
+
+def test_a_field_that_no_document_has_is_named(opened: sememe.Collection) -> None:
+    hits = opened.search("a question", where={"yaer": 2004})
+    assert not hits
+    notes = " ".join(hits.notes)
+    assert "yaer" in notes
+    assert "year" in notes
+
+
+def test_a_text_is_its_own_best_answer_in_every_mode(opened: sememe.Collection) -> None:
+    for mode in ("vector", "lexical", "hybrid"):
+        for number in (0, 777, 1650):
+            assert opened.search(record(number)["text"], k=3, mode=mode)[0].document == f"k{number}"
+
+
+def test_words_find_what_was_deleted_no_more_and_what_is_new_at_once(opened: sememe.Collection) -> None:
+    assert opened.search("n53", mode="lexical") == []
+    opened.add({"id": "fresh", "text": "an unheardof word"})
+    assert [hit.document for hit in opened.search("unheardof", mode="lexical")] == ["fresh"]
+    assert opened.search("unheardof", mode="lexical")[0].kind == "bm25"
+    opened.delete("fresh")
+    assert opened.search("unheardof", mode="lexical") == []
+
+
+def test_words_are_filtered_too(opened: sememe.Collection) -> None:
+    hits = opened.search("text number", k=40, mode="lexical", where={"colour": "red", "year": {"$gte": 2020}})
+    assert len(hits) == 40
+    assert all(hit.metadata["colour"] == "red" and hit.metadata["year"] >= 2020 for hit in hits)
+
+
+def test_hybrid_is_the_sum_of_reciprocal_ranks(opened: sememe.Collection) -> None:
+    for hit in opened.search("the red text number n6", k=10, mode="hybrid"):
+        assert hit.kind == "rrf"
+        assert hit.score == pytest.approx(sum(1 / (60 + stage.rank) for stage in hit.stages))
+        assert {stage.name for stage in hit.stages} <= {"cosine", "bm25"}
+
+
+def test_alpha_1_ranks_by_meaning_and_alpha_0_by_words(opened: sememe.Collection) -> None:
+    for alpha, mode in ((1.0, "vector"), (0.0, "lexical")):
+        fused = opened.search("the red text number n6", k=5, mode="hybrid", alpha=alpha)
+        alone = opened.search("the red text number n6", k=5, mode=mode)
+        assert [hit.id for hit in fused] == [hit.id for hit in alone]
+        assert {hit.kind for hit in fused} == {"weighted"}
+
+
+@pytest.mark.parametrize("mode", ["vector", "lexical", "hybrid"])
+def test_a_larger_k_extends_a_smaller_one(opened: sememe.Collection, mode: Any) -> None:
+    longest = [hit.id for hit in opened.search("the red text number n6", k=20, mode=mode)]
+    for k in (1, 2, 5, 10, 19):
+        assert [hit.id for hit in opened.search("the red text number n6", k=k, mode=mode)] == longest[:k]
+
+
+def test_what_is_similar_to_a_chunk_or_a_document_is_not_itself(opened: sememe.Collection) -> None:
+    vectors = {key: vector for key, (_, vector) in stored(opened).items()}
+    expected = sorted((k for k in vectors if k != "k8"), key=lambda key: -float(vectors[key] @ vectors["k8"]))[:5]
+    hits = opened.similar("k8", k=5, recall=1)
+    assert [hit.document for hit in hits] == expected
+    chunk = opened.get("k8").chunks[0]
+    assert [hit.id for hit in opened.similar(f"chunk:{chunk.id}", k=5, recall=1)] == [hit.id for hit in hits]
+    assert all(hit.metadata["colour"] == "red" for hit in opened.similar("k8", k=5, where={"colour": "red"}))
+    with pytest.raises(NotFound, match="nowhere"):
+        opened.similar("nowhere")
+
+
+def test_the_plan_says_what_ran(opened: sememe.Collection) -> None:
+    hits = opened.search("a question", k=7, where={"colour": "red"}, mode="hybrid")
+    steps = [step["step"] for step in hits.plan.as_dicts()]
+    assert steps[:2] == ["embed", "filter"]
+    assert steps[2] in ("scan", "neighbours")
+    assert steps[3:] == ["words", "fuse", "fetch"]
+    printed = str(hits.plan)
+    assert "'a question'" in printed
+    assert f"{hits.matched:,} of 1,670 chunks match" in printed
+    assert "fetch    the best 7" in printed
+
+
+def test_few_matches_are_compared_one_by_one_whatever_the_index(opened: sememe.Collection) -> None:
+    hits = opened.search("a question", where={"@key": {"$in": [f"k{i}" for i in range(40)]}})
+    assert "scan     all 39 vectors exactly" in str(hits.plan)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"k": 0}, "k is 0"),
+        ({"k": 2.5}, "whole number"),
+        ({"mode": "fuzzy"}, "vector, lexical, hybrid"),
+        ({"alpha": 0.5}, "mode 'hybrid'"),
+        ({"mode": "hybrid", "alpha": 1.5}, "alpha is 1.5"),
+        ({"mode": "hybrid", "alpha": math.nan}, "alpha is nan"),
+        ({"recall": 2}, "recall is 2"),
+        ({"recall": "high"}, "recall is 'high'"),
+        ({"where": {"year": {"$gt": [1]}}}, "year"),
+        ({"where": {"year": {"$near": 3}}}, "$near"),
+        ({"where": {"$and": {}}}, "$and"),
+        ({"where": ["year"]}, "filter"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_in_one_sentence(
+    opened: sememe.Collection, arguments: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError) as refused:
+        opened.search("a question", **arguments)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_vector_has_no_words(opened: sememe.Collection) -> None:
+    with pytest.raises(InputError, match="has no words"):
+        opened.search(vector_of("x"), mode="lexical")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_vector_that_is_not_finite_is_refused(opened: sememe.Collection, value: float) -> None:
+    vector = vector_of("x").copy()
+    vector[3] = value
+    with pytest.raises(InputError, match="finite"):
+        opened.search(vector)
+
+
+SYNTAX = st.text(alphabet='abc"*+-&|!(){}[]^~:\\/ andornot<>=?.,\u00e9\u4e2d\U0001f600', max_size=40)
+
+
+@given(text=SYNTAX)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_text_can_be_searched_for_by_words(opened: sememe.Collection, text: str) -> None:
+    if text.strip():
+        for hit in opened.search(text, mode="lexical", k=3):
+            assert hit.kind == "bm25"
+
+
+# --- collections of unusual content ------------------------------------------------------------------------
+
+
+class Given(FakeEmbedder):
+    """A model that is not normalised, whose vectors are written in the texts."""
+
+    def __init__(self, metric: str = "cosine") -> None:
+        super().__init__(dim=4)
+        space = self.space
+        self.space = type(space)(**{
+            name: getattr(space, name) for name in space.__dataclass_fields__
+        } | {"metric": metric, "normalised": False})  # fmt: skip
+
+    def embed(self, texts: Any, *, role: Any = "document", progress: Any = None) -> Any:
+        """The numbers of each text."""
+        made = super().embed(texts, role=role)
+        for i, text in enumerate(texts):
+            numbers = [float(part) for part in text.split() if part.lstrip("-").replace(".", "").isdigit()]
+            if len(numbers) == 4:
+                made.vectors[i] = numbers
+        return made
+
+
+def numbers(seed: int, count: int) -> list[str]:
+    rng = np.random.default_rng(seed)
+    return [" ".join(f"{value:.3f}" for value in rng.normal(size=4) * rng.uniform(0.1, 9)) for _ in range(count)]
+
+
+ORACLES: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "cosine": lambda q, v: float(q @ v / np.linalg.norm(q) / np.linalg.norm(v)),
+    "dot": lambda q, v: float(q @ v),
+    "euclidean": lambda q, v: -float(np.linalg.norm(q - v)),
+}
+
+
+@pytest.mark.parametrize("metric", list(ORACLES))
+@pytest.mark.parametrize("least", [10**9, 300])
+def test_every_metric_ranks_and_scores_as_it_is_defined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: Any, least: int
+) -> None:
+    monkeypatch.setattr(faiss, "MIN_ROWS", least)
+    texts = numbers(0, 600)
+    with sememe.open(tmp_path / "c", model=Given(), metric=metric) as opened:
+        opened.add(texts)
+        for query in numbers(1, 5):
+            wanted = np.array([float(x) for x in query.split()])
+            scores = {t: ORACLES[metric](wanted, np.array([float(x) for x in t.split()])) for t in texts}
+            hits = opened.search(query, k=8)
+            expected = sorted(scores, key=lambda t: -scores[t])[:8]
+            assert [hit.text for hit in hits] == expected
+            assert [hit.score for hit in hits] == pytest.approx([scores[t] for t in expected], abs=1e-4)
+            assert {hit.kind for hit in hits} == {metric}
+
+
+def test_the_metric_of_a_collection_stays_what_it_was_made_with(tmp_path: Path) -> None:
+    with sememe.open(tmp_path / "c", model=Given(), metric="dot") as opened:
+        opened.add("1 2 3 4")
+    with sememe.open(tmp_path / "c", model=Given()) as opened:
+        assert opened.space is not None
+        assert opened.space.metric == "dot"
+    with pytest.raises(SpaceMismatch, match="by dot, and cosine was asked for"):
+        sememe.open(tmp_path / "c", model=Given(), metric="cosine")
+    with pytest.raises(InputError, match="cosine, dot, euclidean"):
+        sememe.open(tmp_path / "d", metric="manhattan")  # type: ignore[arg-type]
+
+
+def test_an_empty_collection_answers_with_nothing_in_every_mode(tmp_path: Path) -> None:
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as opened:
+        for mode in ("vector", "lexical", "hybrid"):
+            assert opened.search("anything", mode=mode, where={"a": 1}) == []
+        opened.add("one")
+        opened.delete(next(opened.ledger()).key)
+        for mode in ("vector", "lexical", "hybrid"):
+            assert opened.search("anything", mode=mode, where={"a": 1}) == []
+
+
+def test_a_collection_of_equal_texts_answers_by_ascending_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faiss, "MIN_ROWS", 100)
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as opened:
+        opened.add({"id": f"k{i}", "text": "the same"} for i in range(400))
+        hits = opened.search("the same", k=400)
+        assert len(hits) == 400
+        ids = [int(hit.id.removeprefix("chunk:")) for hit in opened.search("the same", k=10, recall=1)]
+        assert ids == sorted(ids)
+
+
+def test_the_dimension_of_a_query_is_that_of_the_collection(opened: sememe.Collection) -> None:
+    with pytest.raises(InputError, match=rf"\(3,\), the collection has \({DIM},\)"):
+        opened.search(np.ones(3, np.float32))
