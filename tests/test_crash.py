@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -353,12 +353,30 @@ def test_every_named_place_is_reached(uninterrupted: tuple[list[str], Contents, 
 def test_a_kill_at_any_named_place_loses_nothing_and_shows_nothing_half(
     workers: Workers, uninterrupted: tuple[list[str], Contents, float], folder: Path
 ) -> None:
+    reached = uninterrupted[0]
+    chosen = {
+        place for name in reached for place in (reached.index(name), len(reached) - 1 - reached[::-1].index(name))
+    }
+    kill_at_places(workers, folder, uninterrupted, sorted(chosen | set(range(0, len(reached), 7))))
+
+
+@pytest.mark.slow
+def test_a_kill_at_every_call_of_every_named_place_loses_nothing_and_shows_nothing_half(
+    workers: Workers, uninterrupted: tuple[list[str], Contents, float], folder: Path
+) -> None:
+    kill_at_places(workers, folder, uninterrupted, range(len(uninterrupted[0])))
+
+
+def kill_at_places(
+    workers: Workers, folder: Path, uninterrupted: tuple[list[str], Contents, float], places: Iterable[int]
+) -> None:
+    """Kill a run at each of the places that an uninterrupted one passes, by their number."""
     reached, expected, _ = uninterrupted
-    for number, name in enumerate(reached, start=1):
+    for number in places:
         scenario = everything(folder / f"{number}")
         scenario.folder.mkdir()
-        workers.start(scenario, kill_at=number)
-        assert workers.ended() == -signal.SIGKILL, f"{name} ({number}) was not reached"
+        workers.start(scenario, kill_at=number + 1)
+        assert workers.ended() == -signal.SIGKILL, f"{reached[number]} ({number}) was not reached"
         check_after_kill(scenario, expected)
 
 

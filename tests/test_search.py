@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import sememe
+from sememe import doctor
 from sememe.errors import InputError, NotFound, SpaceMismatch
 from sememe.filters import matches, parse
 from sememe.index import faiss
@@ -336,3 +337,68 @@ def test_a_collection_of_equal_texts_answers_by_ascending_id(tmp_path: Path, mon
 def test_the_dimension_of_a_query_is_that_of_the_collection(opened: sememe.Collection) -> None:
     with pytest.raises(InputError, match=rf"\(3,\), the collection has \({DIM},\)"):
         opened.search(np.ones(3, np.float32))
+
+
+# --- derived files that are gone or are not what was written -----------------------------------------------
+
+
+def damaged(path: Path, damage: str) -> None:
+    """One file, spoilt."""
+    content = path.read_bytes()
+    if damage == "deleted":
+        path.unlink()
+    elif damage == "emptied":
+        path.write_bytes(b"")
+    elif damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        rng = np.random.default_rng(0)
+        spoilt = bytearray(content)
+        for place in rng.integers(len(content), size=1 + len(content) // 50) if content else ():
+            spoilt[place] ^= 0x55
+        path.write_bytes(spoilt)
+
+
+@pytest.mark.parametrize("damage", ["deleted", "emptied", "cut", "overwritten"])
+@pytest.mark.parametrize("files", ["vectors-*", "neighbours-*", "columns-*", "lexical-*/*", "*"])
+def test_derived_files_that_are_damaged_cost_time_and_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: str, damage: str
+) -> None:
+    monkeypatch.setattr(faiss, "MIN_ROWS", 100)
+    monkeypatch.setattr(layers, "MIN_COLUMN_ROWS", 100)
+    asked: list[dict[str, Any]] = [
+        {"query": record(7)["text"], "recall": 1}, {"query": record(8)["text"], "where": {"colour": "red"}},
+        {"query": "text number n11", "mode": "lexical"}, {"query": "red n12", "mode": "hybrid", "recall": 1},
+    ]  # fmt: skip
+
+    def answers() -> list[list[tuple[str, float]]]:
+        with sememe.open(tmp_path / "c", model=FakeEmbedder()) as opened:
+            # Without its files BM25 counts one row less: the stamp of the files is none of the documents.
+            return [
+                [
+                    (hit.document, 0.0 if hit.kind == "bm25" else round(hit.score, 5))
+                    for hit in opened.search(k=5, **one)
+                ]
+                for one in asked
+            ]
+
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as opened:
+        opened.add(map(record, range(400)))
+    expected = answers()
+    derived_files = [
+        path
+        for path in (tmp_path / "c").glob(files if files != "*" else "**/*")
+        if path.is_file() and not path.name.startswith("truth.db") and path.parent.name != "locks"
+    ]
+    assert derived_files
+    for path in derived_files:
+        damaged(path, damage)
+    assert answers() == expected
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as opened:
+        opened.add(map(record, range(400, 700)))
+        opened.delete([f"k{number}" for number in range(400, 700)])
+    assert [[name for name, _ in found] for found in answers()] == [[name for name, _ in found] for found in expected]
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as opened:
+        opened.optimize()
+    assert answers() == expected
+    assert not [finding for finding in doctor.examine(tmp_path / "c") if finding.kind == "trouble"]

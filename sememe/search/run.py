@@ -116,11 +116,10 @@ def _nearest(step: Scan | Neighbours, vector: Vectors, allowed: Allowed | None, 
     if isinstance(step, Scan) or known is None:
         ids, scores = moment.exact.search(queries, step.depth, allowed=allowed)
         return ids[0], scores[0]
-    alive = allowed.slab if allowed is not None else ~moment.exact.dead
-    alive = alive[: step.rows]
+    alive = allowed.slab if allowed is not None else moment.alive
     setting = replace(faiss.choose(known.details, recall=0.0), probes=step.probes, candidates=step.candidates)
     rows = known.index.candidates(
-        vector, setting=setting, count=step.candidates, allowed=None if alive.all() else alive
+        vector, setting=setting, count=step.candidates, allowed=None if alive is None else alive[: step.rows]
     )
     ids, scores = moment.exact.search(queries, step.depth, start=step.rows, also=rows, allowed=allowed)
     return ids[0], scores[0]

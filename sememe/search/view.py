@@ -57,6 +57,12 @@ class Moment:
     files: Files
     seq: int
     exact: ExactIndex
+    alive: Mask | None = None
+
+    @classmethod
+    def of(cls, files: Files, seq: int, exact: ExactIndex) -> Moment:
+        """A moment; `alive (rows,)` are the slab's rows that are not dead, None when all of them live."""
+        return cls(files, seq, exact, ~exact.dead if exact.dead.any() else None)
 
     @property
     def covered(self) -> int:
@@ -89,7 +95,7 @@ class View:
             if moment.seq < seq:
                 changes = snapshot.changes(moment.seq, self._dim)
                 exact = self._in_memory(snapshot) if changes is None else moment.exact.changed(changes)
-                moment = Moment(moment.files, seq, exact)
+                moment = Moment.of(moment.files, seq, exact)
             if self._moment is None or self._moment.seq <= seq:
                 # A snapshot that is older than the last one gets its own indexes, and leaves the newer ones in place.
                 self._moment = moment
@@ -149,7 +155,7 @@ class View:
         rows = self._rows(record)
         if record is None or rows is None:
             exact = self._in_memory(snapshot)
-            return Moment(Files(stamps, exact.rows, None, None), snapshot.seq(), exact)
+            return Moment.of(Files(stamps, exact.rows, None, None), snapshot.seq(), exact)
         earlier = self._moment
         if earlier is not None and earlier.files.stamps.get(slab.NAME, ("", 0))[0] == record.generation:
             rows.knows(earlier.files.rows)
@@ -157,7 +163,7 @@ class View:
         if neighbours is not None:
             rows.read_at_random()
         files = Files(stamps, rows, neighbours, self._columns(snapshot, record, earlier))
-        return Moment(files, record.seq, over_slab(rows, record, metric=self._metric))
+        return Moment.of(files, record.seq, over_slab(rows, record, metric=self._metric))
 
     def _rows(self, record: IndexRecord | None) -> Rows | None:
         if record is None or record.generation in self._damaged:
