@@ -34,7 +34,7 @@ parity: $(RUNTIME)
 	@$(BIN)/python benchmarks/parity.py
 
 bench: $(RUNTIME)
-	@for name in embed ingest start retrieval; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	@for name in embed ingest start retrieval hybrid mixed vectors filters; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean:
 	rm -rf $(VENV) .demo .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -28,8 +28,14 @@ def main() -> int:
 
 def tables() -> str:
     """Every table whose results are there, with the machine they were measured on."""
-    found = {name: load(name) for name in ("embed", "ingest", "start", "retrieval")}
-    parts = [table(found[name]) for name, table in TABLES.items() if found[name]]
+    parts = [
+        table(load(path.stem))
+        for name, table in TABLES.items()
+        # Real vectors before synthetic ones, fewer before more.
+        for path in sorted(
+            RESULTS.glob(f"{name}.json"), key=lambda path: ("synthetic" in path.stem, len(path.stem), path.stem)
+        )
+    ]
     return "\n".join(parts)
 
 
@@ -78,6 +84,64 @@ def retrieval(result: dict[str, Any]) -> str:
     return f"**Finding what it should**, {what}:\n\n{markdown(head, rows)}"
 
 
+def vectors(result: dict[str, Any]) -> str:
+    rows = []
+    for name, f in result["contestants"].items():
+        if "failed" in f:
+            continue
+        times = [f["fastest"][target] for target in ("0.95", "0.99")]
+        build = f.get("build", {})
+        rows.append(
+            [NAMES.get(name, name), *(f"{t['p50']:.2f} ms" if t else "not reached" for t in times),
+             f"{build['seconds']:,.0f} s" if build else "", f"{build['disk']:,.0f} MB" if build else "",
+             f"{f['memory']['searched']['anonymous'] - f['memory']['imported']['anonymous']:,.0f} MB",
+             f"{f['open']['seconds']:.2f} s"]
+        )  # fmt: skip
+    head = ["", "recall@10 ≥ .95", "≥ .99", "build", "disk", "memory", "open"]
+    kind = "real" if result["data"] == "lines" else "synthetic, clustered"
+    what = f"{result['count']:,} {kind} vectors of {result['dim']} dimensions, one query at a time, median"
+    return f"**Vector search**, {what}, {machine(result)}:\n\n{markdown(head, rows)}"
+
+
+NAMES = {"sememe": "sememe, with texts and metadata", "sememe-bare": "sememe, ids and scores as the others"}
+
+
+def filters(result: dict[str, Any]) -> str:
+    cells = {name: f["cells"] for name, f in result["contestants"].items() if "cells" in f}
+    rows = [
+        [f"{cell['kind']}, {cell['share']}"]
+        + [f"{c['recall']:.3f} · {c['p50']:.1f} ms" for name in cells for c in cells[name]
+           if (c["kind"], c["share"]) == (cell["kind"], cell["share"])]
+        for cell in cells["sememe"]
+    ]  # fmt: skip
+    what = f"recall@10 · median, {result['count']:,} real vectors"
+    return f"**Filtered search**, {what}, {machine(result)}:\n\n{markdown(['matching rows', *cells], rows)}"
+
+
+def hybrid(result: dict[str, Any]) -> str:
+    speed = result["speed"]
+    rows = [[mode, *(f"{speed[mode][p]:.1f} ms" for p in ("p50", "p95"))] for mode in ("vector", "lexical", "hybrid")]
+    what = f"{result['documents']:,} one-line documents, embedding of the query included"
+    text = f"**By meaning, by words, by both**, {what}, {machine(result)}:\n\n{markdown(['mode', 'p50', 'p95'], rows)}"
+    found = [[name, f"{r['sememe']:.4f}", f"{r['bm25s']:.4f}"] for name, r in result["ranking"].items()]
+    return f"{text}\n{markdown(['BM25, nDCG@10', 'sememe', 'bm25s'], found)}"
+
+
+def mixed(result: dict[str, Any]) -> str:
+    s = result["settings"]
+    rows = [
+        [name, f"{result[key]['calls']:,}", *(f"{result[key][p]:.1f} ms" for p in ("p50", "p95", "p99"))]
+        for name, key in ((f"add {s['batch']} records", "write"), ("search", "search"))
+    ]
+    what = (
+        f"{s['upserts']} upserts and {s['searches']} searches a second from two processes for {s['seconds']:.0f} s, "
+        f"{s['documents']:,} documents; {result['missed']} of {result['asked for the newest']:,} searches missed what "
+        f"had just been acknowledged, {result['stale']} deletions were still seen"
+    )
+    head = ["call, embedding included", "calls", "p50", "p95", "p99"]
+    return f"**Writing and searching at once**: {what}, {machine(result)}:\n\n{markdown(head, rows)}"
+
+
 def machine(result: dict[str, Any]) -> str:
     """The machine in few words, and when."""
     facts = result["machine"]
@@ -90,7 +154,10 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-TABLES = {"embed": embed, "ingest": ingest, "start": start, "retrieval": retrieval}
+TABLES = {
+    "embed": embed, "ingest": ingest, "start": start, "retrieval": retrieval, "vectors-*": vectors,
+    "filters-*": filters, "hybrid": hybrid, "mixed": mixed,
+}  # fmt: skip
 
 if __name__ == "__main__":
     raise SystemExit(main())

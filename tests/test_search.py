@@ -324,6 +324,35 @@ def test_an_empty_collection_answers_with_nothing_in_every_mode(tmp_path: Path) 
             assert opened.search("anything", mode=mode, where={"a": 1}) == []
 
 
+@pytest.mark.parametrize("least", [10**9, 1])
+def test_a_collection_of_one_row_gives_it_however_many_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: int
+) -> None:
+    monkeypatch.setattr(faiss, "MIN_ROWS", least)
+    monkeypatch.setattr(layers, "MIN_COLUMN_ROWS", least)
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as opened:
+        opened.add(record(1))
+        opened.optimize()
+        for mode in ("vector", "lexical", "hybrid"):
+            assert [hit.document for hit in opened.search("text n1", k=100, mode=mode)] == ["k1"]
+            assert [hit.document for hit in opened.search("n1", k=5, mode=mode, where={"year": 2001})] == ["k1"]
+            assert opened.search("n1", k=5, mode=mode, where={"year": 2002}) == []
+        assert opened.similar("k1") == []
+
+
+def test_a_search_writes_no_file(tmp_path: Path) -> None:
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as opened:
+        opened.add(map(record, range(300)))
+    for path in (tmp_path / "c").glob("vectors-*"):
+        path.unlink()
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as opened:
+        before = sorted(path.name for path in (tmp_path / "c").rglob("*") if not path.name.startswith("truth.db-"))
+        for mode in ("vector", "lexical", "hybrid"):
+            assert len(opened.search("text n1", mode=mode, where={"colour": "green"})) == 10
+        after = sorted(path.name for path in (tmp_path / "c").rglob("*") if not path.name.startswith("truth.db-"))
+    assert after == before
+
+
 def test_a_collection_of_equal_texts_answers_by_ascending_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faiss, "MIN_ROWS", 100)
     with sememe.open(tmp_path / "c", model=FakeEmbedder()) as opened:

@@ -29,6 +29,9 @@ from sememe.types import Ids, Vectors
 GRAPH_VERSION = 1
 """Raised when `graph.py` changes what it builds, so that old entries of the cache are left alone."""
 
+LEAST_TOKENS = 64
+"""A batch of fewer tokens costs more to start than it saves."""
+
 
 class CompiledEncoder:
     """One compiled model and its queue of requests. One batch job at a time; threads wait for each other."""
@@ -64,7 +67,10 @@ class CompiledEncoder:
         done: list[tuple[Ids, Vectors]] = []
         self._queue.set_callback(lambda request, rows: done.append((rows, request.get_output_tensor(0).data.copy())))
         try:
-            for rows in batches([len(i) for i in ids], batch_tokens):
+            lengths = [len(i) for i in ids]
+            # So few that they would be one batch are shared out, or every core but one would stand idle.
+            share = max(LEAST_TOKENS, -(-sum(lengths) // (2 * self._requests)))
+            for rows in batches(lengths, min(batch_tokens, share)):
                 self._queue.start_async(_padded(ids, rows), rows)
         finally:
             self._queue.wait_all()

@@ -24,8 +24,8 @@ HYBRID_DEPTH = 100
 """Hits of each part that are fused, at least: beyond it a rank adds less than 1/160 to a score."""
 
 POOL = 400
-POOL_PER_HIT = 8
-"""Rows that are rescored exactly, at least: the same for up to 50 hits, so that more hits extend fewer."""
+POOL_PER_HIT = 4
+"""Rows that are rescored exactly, at least: the same for up to 100 hits, so that more hits extend fewer."""
 
 SUBSET_ROWS = 4_096
 """So few rows are compared one by one whatever the index: it takes about 3 ms, and misses nothing."""
