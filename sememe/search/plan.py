@@ -13,10 +13,11 @@ import numpy as np
 
 from sememe.filters import describe
 from sememe.index import faiss
-from sememe.index.exact import Allowed
+from sememe.index.exact import Allowed, Mask
 from sememe.search.fuse import RRF_K
 from sememe.search.query import Query
 from sememe.search.view import Moment
+from sememe.search.view import Neighbours as Known
 from sememe.types import Metric, Vectors
 
 DEFAULT_RECALL = 0.99
@@ -33,6 +34,13 @@ SUBSET_ROWS = 4_096
 WANTED_MATCHES = 16_000
 """Rows that match a filter and have to lie in the scanned cells: topics of 2 to 5 % of the rows need so many for a
 recall of .99, measured at half a million real vectors."""
+
+
+FAR = 1.5
+"""Times the cells that matches spread evenly would take: then they lie away from the query, at distances that differ
+less than the codes can tell, and all cells and a large pool are needed: .86 became .98 at 600,000 real vectors."""
+
+FILTERED_POOL, ALL_CELLS_POOL, FAR_POOL = 800, 1_600, 3_200
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,16 +177,24 @@ def _dense(query: Query, moment: Moment, vector: Vectors, allowed: Allowed | Non
     if known is None or query.recall == 1 or (allowed is not None and rows <= SUBSET_ROWS):
         return Scan(rows, depth, exact.metric)
     setting = faiss.choose(known.details, recall=DEFAULT_RECALL if query.recall is None else query.recall)
-    probes = setting.probes
+    probes, pool = setting.probes, max(setting.candidates, POOL)
     if allowed is not None:
-        matching = allowed.slab[: known.details.rows]
-        probes = min(2 * probes, known.details.cells)
-        probes = max(probes, known.index.probes_for(vector, matching, WANTED_MATCHES))
+        probes, pool = _filtered(known, vector, allowed.slab[: known.details.rows], probes)
     return Neighbours(
         index=known.details.kind, rows=known.details.rows, probes=probes, cells=known.details.cells,
-        candidates=max(setting.candidates, POOL, POOL_PER_HIT * depth), depth=depth, metric=exact.metric,
+        candidates=max(pool, POOL_PER_HIT * depth), depth=depth, metric=exact.metric,
         beside=_beside(moment, allowed), filtered=allowed is not None,
     )  # fmt: skip
+
+
+def _filtered(known: Known, vector: Vectors, matching: Mask, probes: int) -> tuple[int, int]:
+    """Cells to scan and rows to rescore so that a filter costs no results, wherever its matches lie."""
+    cells, matches = known.details.cells, int(np.count_nonzero(matching))
+    needed = known.index.probes_for(vector, matching, WANTED_MATCHES)
+    if needed > FAR * cells * WANTED_MATCHES / max(matches, 1):
+        return cells, FAR_POOL
+    probes = max(min(2 * probes, cells), needed)
+    return probes, ALL_CELLS_POOL if probes == cells else FILTERED_POOL
 
 
 def _beside(moment: Moment, allowed: Allowed | None) -> int:
