@@ -40,6 +40,9 @@ FAR = 1.5
 """Times the cells that matches spread evenly would take: then they lie away from the query, at distances that differ
 less than the codes can tell, and all cells and a large pool are needed: .86 became .98 at 600,000 real vectors."""
 
+NEARLY_ALL = 0.9
+"""A share of the cells that matches spread evenly would never take, where they take fewer."""
+
 FILTERED_POOL, ALL_CELLS_POOL, FAR_POOL = 800, 1_600, 3_200
 
 
@@ -191,7 +194,8 @@ def _filtered(known: Known, vector: Vectors, matching: Mask, probes: int) -> tup
     """Cells to scan and rows to rescore so that a filter costs no results, wherever its matches lie."""
     cells, matches = known.details.cells, int(np.count_nonzero(matching))
     needed = known.index.probes_for(vector, matching, WANTED_MATCHES)
-    if needed > FAR * cells * WANTED_MATCHES / max(matches, 1):
+    evenly = cells * WANTED_MATCHES / max(matches, 1)
+    if needed > min(FAR * evenly, max(NEARLY_ALL * cells, evenly)):
         return cells, FAR_POOL
     probes = max(min(2 * probes, cells), needed)
     return probes, ALL_CELLS_POOL if probes == cells else FILTERED_POOL
