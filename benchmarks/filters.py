@@ -24,8 +24,8 @@ import harness
 import numpy as np
 import numpy.typing as npt
 import vector_peers
-from vector_peers import Contender, Vectors, Where
-from vectors import HALVES, TIE, Data, Ids, data_of, once, parsed, say
+from vector_peers import Vectors, Where
+from vectors import HALVES, TIE, Contender, Data, Ids, data_of, once, parsed, say
 
 K = 10
 PARTS = 10_000

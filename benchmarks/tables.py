@@ -134,7 +134,8 @@ def mixed(result: dict[str, Any]) -> str:
         for name, key in ((f"add {s['batch']} records", "write"), ("search", "search"))
     ]
     what = (
-        f"{s['upserts']} upserts and {s['searches']} searches a second from two processes for {s['seconds']:.0f} s, "
+        f"two processes for {s['seconds']:.0f} s, {s['upserts']} upserts and {s['searches']} searches a second wanted, "
+        f"{result['upserted'] / s['seconds']:.0f} and {result['search']['calls'] / s['seconds']:.0f} reached, "
         f"{s['documents']:,} documents; {result['missed']} of {result['asked for the newest']:,} searches missed what "
         f"had just been acknowledged, {result['stale']} deletions were still seen"
     )

@@ -1,20 +1,17 @@
 """The vector indexes that are compared: each builds, opens and searches the way its makers mean it to be used.
 
-Run as a script this file is a worker (see harness) for one contestant; `start` begins one. A name is an engine and a
-kind of index ("usearch-bf16"); `VARIANTS` lists all that were tried, with the settings of their curves, and `CHOSEN`
-the one of each engine that was best on the development half of the queries. A filter travels as (column, low, high):
-low <= column < high. What is measured and how often is the caller's business. All that depends on how sememe is
-used stands in `Sememe` and `Rows`.
+Run as a script this file is a worker (see harness) for one contestant. A name is an engine and a kind of index
+("usearch-bf16"); `VARIANTS` lists what is worth comparing, with the settings of its curve, and `CHOSEN` the best of
+each engine on the development half of the queries. A filter travels as (column, low, high): low <= column < high.
+What is measured and how often is the caller's business; sememe itself is in `vector_ours`.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import faulthandler
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from harness import Worker, index_peers_python, peak_megabytes, serve, timed, versions
+from harness import peak_megabytes, serve, timed, versions
 
 Vectors = npt.NDArray[np.float32]
 Columns = Mapping[str, npt.NDArray[np.int64]]
@@ -122,10 +119,10 @@ class Faiss:
 
 
 class Usearch:
-    """usearch: HNSW over vectors of a smaller type, mapped or loaded from one file."""
+    """usearch: HNSW over vectors of a smaller type, loaded from one file."""
 
-    def __init__(self, dtype: str, *, connectivity: int = 16, view: bool = False, curve: Sequence[Setting]) -> None:
-        self._dtype, self._connectivity, self._view, self.curve = dtype, connectivity, view, curve
+    def __init__(self, dtype: str, *, connectivity: int = 16, curve: Sequence[Setting]) -> None:
+        self._dtype, self._connectivity, self.curve = dtype, connectivity, curve
 
     def build(self, vectors: Vectors, columns: Columns, folder: Path) -> None:
         from usearch.index import Index
@@ -140,7 +137,7 @@ class Usearch:
     def open(self, folder: Path) -> None:
         from usearch.index import Index
 
-        self._index = Index.restore(str(folder / "index.usearch"), view=self._view)
+        self._index = Index.restore(str(folder / "index.usearch"))
 
     def use(self, setting: Setting) -> None:
         self._index.expansion_search = int(setting["ef"])
@@ -337,7 +334,6 @@ class QdrantEdge:
             "none": lambda: None,
             "int8": lambda: qe.ScalarQuantizationConfig(qe.ScalarType.Int8, quantile=0.99, memory=pinned),
             "turbo4": lambda: qe.TurboQuantQuantizationConfig(bits=qe.TurboQuantBitSize.Bits4, memory=pinned),
-            "binary": lambda: qe.BinaryQuantizationConfig(memory=pinned),
         }[self._quantization]()
         graph = qe.HnswIndexConfig(m=self._m, ef_construct=self._ef, full_scan_threshold=1000, memory=pinned)
         vector = qe.EdgeVectorParams(DIM, qe.Distance.Dot, quantization_config=quantization, hnsw_config=graph)
@@ -401,126 +397,33 @@ class Chroma:
         return chromadb.PersistentClient(str(folder / "chroma"), settings=Settings(anonymized_telemetry=False))
 
 
-class Rows:
-    """A stub `Embedder`: the text "row 17" has the vector of row 17, any other text one of its own."""
+def _ours(*, bare: bool) -> Contestant:
+    # Here, because the peers' environment cannot import it, and it needs the names above.
+    from vector_ours import Sememe
 
-    precision, reserved, additive = "f32", 0, True
-
-    def __init__(self, vectors: Vectors) -> None:
-        from sememe.space import Space
-
-        self.space = Space(
-            model="rows", digest="0" * 64, dim=DIM, pooling="mean", normalised=True, metric="cosine", max_tokens=64
-        )
-        self.counter = self
-        self._vectors = vectors
-
-    def embed(self, texts: Sequence[str], *, role: str = "document", progress: Any = None) -> Any:
-        """The vectors (n, dim) of the rows that the texts name, whatever they are for."""
-        from sememe.types import Embedded
-
-        del role, progress
-        vectors = np.stack([self._vector(text) for text in texts])
-        tokens = np.full(len(texts), 2, dtype=np.int64)
-        return Embedded(vectors=vectors, tokens=tokens, kept=tokens, replaced=np.zeros(len(texts), dtype=np.int64))
-
-    def offsets(self, text: str) -> npt.NDArray[np.int64]:
-        """The spans of the words, for the cutter: (n, 2)."""
-        ends = [i for i, letter in enumerate(text + " ") if letter == " "]
-        return np.array([[end - len(text[:end].split(" ")[-1]), end] for end in ends], dtype=np.int64).reshape(-1, 2)
-
-    def count(self, text: str) -> int:
-        """The number of words."""
-        return len(text.split())
-
-    def _vector(self, text: str) -> Vectors:
-        if text.startswith("row "):
-            return np.asarray(self._vectors[int(text[4:])], dtype=np.float32)
-        unit = np.zeros(DIM, np.float32)
-        unit[len(text) % DIM] = 1.0
-        return unit
-
-
-class Sememe:
-    """sememe through its public door: texts with ids and metadata go in, hits with text and metadata come out.
-
-    With `bare`, over the same folder, the index alone: ids and scores, as the peers answer, nothing read from SQL.
-    """
-
-    def __init__(self, curve: Sequence[Setting], *, bare: bool = False) -> None:
-        self.curve, self._bare = curve, bare
-
-    def build(self, vectors: Vectors, columns: Columns, folder: Path) -> None:
-        import sememe
-
-        with sememe.open(folder / "sememe", model=Rows(vectors)) as collection:
-            collection.add(
-                (
-                    {"id": str(i), "text": f"row {i}", "metadata": {name: int(c[i]) for name, c in columns.items()}}
-                    for i in range(len(vectors))
-                ),
-                chunk=False,
-            )
-            collection.optimize()
-
-    def open(self, folder: Path) -> None:
-        import sememe
-
-        self._collection = sememe.open(folder / "sememe", model=Rows(np.zeros((0, DIM), np.float32)))
-        self._space = self._collection.space
-
-    def use(self, setting: Setting) -> None:
-        self._options = dict(setting)
-
-    def search(self, query: Vectors, k: int, where: Where | None = None) -> Answer:
-        if self._bare:
-            return self._index_alone(query, k)
-        given = {"where": {where[0]: {"$gte": where[1], "$lt": where[2]}}} if where else {}
-        hits = self._collection.search(query, k=k, **given, **self._options)
-        return [int(hit.document) for hit in hits], [hit.score for hit in hits]
-
-    def _index_alone(self, query: Vectors, k: int) -> Answer:
-        """What the plan's search finds, without texts; the chunks of documents added in order are numbered from 1."""
-        from sememe.search import plan, run
-        from sememe.search.query import Query
-
-        asked = Query(vector=query, k=k, **self._options)
-        with self._collection._store.snapshot() as snapshot:
-            moment = self._collection._index(self._space).at(snapshot)
-            made = plan.plan(asked, moment, embedded=None, vector=query, allowed=None, terms=())
-            ids, scores = run._nearest(made.steps[0], query, None, moment)
-        return (ids - 1).tolist(), scores.tolist()
-
-
-def sememe_settings() -> list[Setting]:
-    """The points of sememe's curve: what `Sememe.use` passes on to every search."""
-    return _grid("recall", 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 1)
+    return Sememe(bare=bare)
 
 
 EF = _grid("ef", 16, 24, 32, 48, 64, 96, 128, 192, 256, 384)
-CELLS = [{"nprobe": n, "refine": r} for n, r in ((16, 40), (32, 40), (32, 100), (64, 100), (128, 100), (256, 200))]
+CELLS = [
+    {"nprobe": n, "refine": r}
+    for n, r in ((16, 40), (32, 40), (32, 100), (64, 100), (128, 100), (256, 200), (512, 200))
+]
 PROBES = [{"nprobes": n, "refine": r} for n, r in ((8, 4), (16, 4), (32, 4), (32, 10), (64, 10), (128, 10), (256, 10))]
 VARIANTS: dict[str, Callable[[], Contestant]] = {
-    "sememe": lambda: Sememe(sememe_settings()),
-    "sememe-bare": lambda: Sememe(sememe_settings(), bare=True),
-    "faiss-hnsw": lambda: Faiss("HNSW32,Flat", EF),
-    "faiss-hnsw-sq8": lambda: Faiss("HNSW32,SQ8", EF),
+    "sememe": lambda: _ours(bare=False),
+    "sememe-bare": lambda: _ours(bare=True),
     "faiss-hnsw-sq8-refined": lambda: Faiss("HNSW32,SQ8", [{**one, "refine": 20} for one in EF if one["ef"] > 20]),
     "faiss-hnsw-bf16": lambda: Faiss("HNSW32,SQbf16", EF),
     "faiss-ivf-sq8": lambda: Faiss("IVF{cells},SQ8", _grid("nprobe", 8, 16, 32, 64, 128, 256)),
     "faiss-ivf-rabitq": lambda: Faiss("IVF{cells},RaBitQ", CELLS),
-    "usearch-f32": lambda: Usearch("f32", curve=EF),
     "usearch-f16": lambda: Usearch("f16", curve=EF),
     "usearch-bf16": lambda: Usearch("bf16", curve=EF),
     "usearch-i8": lambda: Usearch("i8", curve=EF),
-    "usearch-i8-32": lambda: Usearch("i8", connectivity=32, curve=EF),
-    "usearch-bf16-24": lambda: Usearch("bf16", connectivity=24, curve=EF),
     "usearch-bf16-32": lambda: Usearch("bf16", connectivity=32, curve=EF),
-    "usearch-bf16-view": lambda: Usearch("bf16", view=True, curve=EF),
     "lancedb-hnsw-sq": lambda: LanceDB(
         "HnswSq", {"num_partitions": 1}, [{"ef": e, "refine": 2} for e in (20, 32, 64, 96, 128, 192, 256, 384)]
     ),
-    "lancedb-hnsw-sq-plain": lambda: LanceDB("HnswSq", {"num_partitions": 1}, EF),
     "lancedb-hnsw-flat": lambda: LanceDB("HnswFlat", {"num_partitions": 1}, EF),
     "lancedb-ivf-rq": lambda: LanceDB("IvfRq", {}, PROBES),
     "lancedb-ivf-rq5": lambda: LanceDB(
@@ -528,21 +431,16 @@ VARIANTS: dict[str, Callable[[], Contestant]] = {
     ),
     "lancedb-ivf-pq": lambda: LanceDB("IvfPq", {"num_sub_vectors": 48}, PROBES),
     "zvec-hnsw": lambda: Zvec("UNDEFINED", EF),
-    "zvec-hnsw-m50": lambda: Zvec("UNDEFINED", EF, m=50, ef=500),
     "zvec-hnsw-fp16": lambda: Zvec("FP16", EF),
     "zvec-hnsw-int8": lambda: Zvec("INT8", EF),
     "zvec-hnsw-int8-refined": lambda: Zvec("INT8", [{**one, "refine": 2} for one in EF]),
     "zvec-hnsw-uint8-refined": lambda: Zvec("UNIFORM_UINT8", [{**one, "refine": 2} for one in EF]),
-    "zvec-hnsw-int8-m32": lambda: Zvec("INT8", [{**one, "refine": 2} for one in EF], m=32, ef=400),
     "zvec-hnsw-rabitq": lambda: Zvec("RABITQ", [{**one, "refine": 4} for one in EF]),
     "qdrant-float": lambda: QdrantEdge("none", EF),
     "qdrant-int8": lambda: QdrantEdge("int8", [{**one, "oversampling": 2} for one in EF]),
     "qdrant-turbo4": lambda: QdrantEdge("turbo4", [{**one, "oversampling": 2} for one in EF]),
-    "qdrant-binary": lambda: QdrantEdge("binary", [{**one, "oversampling": 8} for one in EF]),
     "chroma": lambda: Chroma(_grid("ef", 16, 32, 64, 96, 128, 192, 384)),
 }
-
-
 OURS = ("sememe", "sememe-bare")
 CHOSEN = (
     "faiss-hnsw-bf16", "faiss-ivf-rabitq", "usearch-bf16", "zvec-hnsw-int8-refined", "qdrant-turbo4",
@@ -628,31 +526,6 @@ class Operations:
         start = time.perf_counter()
         ids, _ = self._contestant.search(query, k, where)
         return (time.perf_counter() - start) * 1000, [int(one) for one in ids]
-
-
-class Contender(Worker):
-    """A worker whose failure is a result: from then on it answers {"failed": the last words of its log}."""
-
-    def __init__(self, name: str, folder: Path) -> None:
-        self._log = folder.parent / f"{folder.name}.log"
-        self._failure = ""
-        python = sys.executable if name.startswith("sememe") else index_peers_python()
-        super().__init__(name, python, [__file__, name, str(folder), str(self._log)])
-
-    def call(self, operation: str, argument: Any = None) -> Any:
-        """As a worker's, but never raises."""
-        if not self._failure:
-            try:
-                return super().call(operation, argument)
-            except (RuntimeError, OSError) as error:
-                said = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
-                self._failure = f"{error}: {said[-1][:300] if said else 'it said nothing'}"
-        return {"failed": self._failure}
-
-    def close(self) -> None:
-        """End the process; one that died before has nothing to say to that."""
-        with contextlib.suppress(OSError):
-            super().close()
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ curves as SVG beside it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import statistics
@@ -31,7 +32,7 @@ import harness
 import numpy as np
 import numpy.typing as npt
 import vector_peers
-from vector_peers import DIM, Contender, Vectors
+from vector_peers import DIM, Vectors
 
 K = 10
 HALVES = {"development": (0, 500), "held-out": (500, 1000)}
@@ -159,6 +160,31 @@ def best_two() -> list[str]:
     reached = {name: one["fastest"][str(TARGETS[0])] for name, one in before.items() if "fastest" in one}
     times = {n: f["p50"] for n, f in reached.items() if f and n not in vector_peers.OURS and n in vector_peers.VARIANTS}
     return sorted(times, key=times.__getitem__)[:2]
+
+
+class Contender(harness.Worker):
+    """A worker whose failure is a result: from then on it answers {"failed": the last words of its log}."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self._log = folder.parent / f"{folder.name}.log"
+        self._failure = ""
+        python = sys.executable if name.startswith("sememe") else harness.index_peers_python()
+        super().__init__(name, python, [vector_peers.__file__, name, str(folder), str(self._log)])
+
+    def call(self, operation: str, argument: Any = None) -> Any:
+        """As a worker's, but never raises."""
+        if not self._failure:
+            try:
+                return super().call(operation, argument)
+            except (RuntimeError, OSError) as error:
+                said = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
+                self._failure = f"{error}: {said[-1][:300] if said else 'it said nothing'}"
+        return {"failed": self._failure}
+
+    def close(self) -> None:
+        """End the process; one that died before has nothing to say to that."""
+        with contextlib.suppress(OSError):
+            super().close()
 
 
 def built_and_opened(name: str, folder: Path, data: Data) -> dict[str, Any]:
