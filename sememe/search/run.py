@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -117,7 +117,7 @@ def _nearest(step: Scan | Neighbours, vector: Vectors, allowed: Allowed | None, 
         ids, scores = moment.exact.search(queries, step.depth, allowed=allowed)
         return ids[0], scores[0]
     alive = allowed.slab if allowed is not None else moment.alive
-    setting = replace(faiss.choose(known.details, recall=0.0), probes=step.probes, candidates=step.candidates)
+    setting = faiss.Setting(step.probes, step.candidates, recall=0.0, milliseconds=0.0)
     rows = known.index.candidates(
         vector, setting=setting, count=step.candidates, allowed=None if alive is None else alive[: step.rows]
     )
