@@ -27,14 +27,12 @@ from sememe.search.plan import Plan
 from sememe.search.query import Mode, Query, checked
 from sememe.search.run import Hits, answer
 from sememe.search.view import View
-from sememe.settings import Settings, from_environment
+from sememe.settings import DEFAULT_FOLDER, Settings, from_environment
 from sememe.space import CANARY_TEXTS, Embedder, Space, check
 from sememe.store import SQLiteStore
 from sememe.store.records import StoredChunk, StoredDocument, Totals
 from sememe.store.sqlite import is_there
 from sememe.types import CHUNK_PREFIX, METRICS, Ids, LedgerRow, Metric, Progress, Vectors
-
-DEFAULT_FOLDER = ".sememe"
 
 
 @dataclass(frozen=True, slots=True)

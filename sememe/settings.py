@@ -17,6 +17,9 @@ import platformdirs
 from sememe.errors import InputError
 
 Precision = Literal["auto", "f32", "bf16"]
+DEFAULT_FOLDER = ".sememe"
+"""The folder of a collection, unless another one is named."""
+
 PRECISIONS: tuple[Precision, ...] = ("auto", "f32", "bf16")
 
 

@@ -1,0 +1,5 @@
+"""`python -m sememe.cli`."""
+
+from sememe.cli import main
+
+main()

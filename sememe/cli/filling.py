@@ -1,0 +1,132 @@
+"""Commands that fill a collection: add, sync, delete."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sememe import collection as collections
+from sememe.cli.options import (
+    DEFAULT,
+    ChecksumOption,
+    CollectionOption,
+    DryRunOption,
+    HiddenOption,
+    JsonOption,
+    ModelOption,
+    ShowInputOption,
+    StrictOption,
+    WholeOption,
+)
+from sememe.cli.session import opened_at, progress_shown, refuse_missing
+from sememe.cli.show import end_strictly, print_json, print_pairs, print_summary, print_troubles
+from sememe.errors import SememeError
+from sememe.ingest.pipeline import OnProgress, Summary
+from sememe.ingest.sync import Choices
+
+
+def add(
+    paths: Annotated[list[Path], typer.Argument(help="Files, and folders to go through.", readable=False)],
+    collection: CollectionOption = DEFAULT,
+    model: ModelOption = None,
+    dry_run: DryRunOption = False,
+    show_input: ShowInputOption = False,
+    whole: WholeOption = False,
+    hidden: HiddenOption = False,
+    checksum: ChecksumOption = False,
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="How a new collection compares: cosine, dot or euclidean.")
+    ] = None,
+    strict: StrictOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Add files and folders. What is there already and has not changed costs nothing."""
+    refuse_missing(paths)
+    if show_input and not dry_run:
+        raise SememeError("--show-input prints what an add would embed and goes with --dry-run; say both")
+    if dry_run:
+        choices = Choices(chunk=not whole, hidden=hidden, checksum=checksum)
+        planned = preview(list(paths), collection, model, choices=choices, show_input=show_input, as_json=as_json)
+        end_strictly(planned, strict)
+        return
+    with progress_shown() as shown, opened_at(collection, model, create=True, progress=shown, metric=metric) as opened:
+        summary = opened.add_files(
+            list(paths), chunk=not whole, hidden=hidden, checksum=checksum, progress=shown.ingest
+        )
+        shown.stop()
+        print_summary(summary, collection, as_json)
+    end_strictly(summary, strict)
+
+
+def sync(
+    folder: Annotated[Path, typer.Argument(help="The folder to agree with.", readable=False)],
+    collection: CollectionOption = DEFAULT,
+    model: ModelOption = None,
+    dry_run: DryRunOption = False,
+    whole: WholeOption = False,
+    hidden: HiddenOption = False,
+    checksum: ChecksumOption = False,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="Go on even if nothing of the folder would be left.")
+    ] = False,
+    strict: StrictOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Agree with a folder: take in what is new or changed, delete what is gone."""
+    if not allow_empty:
+        refuse_missing([folder])
+    if dry_run:
+        choices = Choices(not whole, hidden, checksum, deleting=True, allow_empty=allow_empty)
+        planned = preview([folder], collection, model, choices=choices, show_input=False, as_json=as_json)
+        end_strictly(planned, strict)
+        return
+    with progress_shown() as shown, opened_at(collection, model, create=True, progress=shown) as opened:
+        summary = opened.sync(
+            folder, chunk=not whole, hidden=hidden, checksum=checksum, allow_empty=allow_empty,
+            progress=shown.ingest,
+        )  # fmt: skip
+        shown.stop()
+        print_summary(summary, collection, as_json)
+    end_strictly(summary, strict)
+
+
+def delete(
+    keys: Annotated[list[str], typer.Argument(metavar="ID...", help="Keys of documents.")],
+    collection: CollectionOption = DEFAULT,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete documents, all of those named or none."""
+    with opened_at(collection, None, create=False) as opened:
+        deleted = opened.delete(keys)
+    if as_json:
+        print_json({"deleted": deleted})
+    else:
+        typer.echo(f"{deleted} deleted")
+
+
+def preview(
+    paths: list[Path], collection: Path, model: str | None, *, choices: Choices, show_input: bool, as_json: bool
+) -> Summary:
+    """Print what an add or a sync would do; nothing is written."""
+
+    def show(key: str, text: str) -> None:
+        typer.echo(json.dumps({"document": key, "input": text}) if as_json else f"--- {key}\n{text}")
+
+    with progress_shown() as shown:
+        report_to: OnProgress | None = None if show_input else shown.ingest
+        summary = collections.preview(
+            list(paths), path=collection, model=model, choices=choices, inputs=show if show_input else None,
+            progress=report_to,
+        )  # fmt: skip
+    if as_json:
+        print_json(summary.as_dict())
+    else:
+        names = ["documents", "chunks", "tokens", "unchanged", "truncated", "skipped", "failed"]
+        names += ["deleted"] if choices.deleting else []
+        print_pairs([("files" if n == "documents" else n, getattr(summary, n)) for n in names])
+        print_troubles(summary, collection)
+    typer.echo("Nothing was written (dry run).", err=True)
+    return summary

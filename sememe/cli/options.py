@@ -1,0 +1,43 @@
+"""The options that commands share. Each is one `Annotated` type: its flag, its help, its environment name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sememe.settings import DEFAULT_FOLDER
+
+CollectionOption = Annotated[
+    Path,
+    typer.Option(
+        "--collection",
+        "-c",
+        envvar="SEMEME_COLLECTION",
+        help="The folder of the collection.",
+        show_default=True,
+        readable=False,
+    ),
+]
+ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="A model's name, or the folder of its files.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one document a line.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Count files, chunks and tokens; write nothing.")]
+HiddenOption = Annotated[bool, typer.Option("--hidden", help="Take hidden files and folders too.")]
+ChecksumOption = Annotated[bool, typer.Option("--checksum", help="Read every file, whatever its time says.")]
+WholeOption = Annotated[bool, typer.Option("--whole", help="Do not cut: one chunk a document, truncated if long.")]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="End with status 3 if any input was truncated, skipped or failed.")
+]
+ShowInputOption = Annotated[
+    bool, typer.Option("--show-input", help="Print the exact strings that are embedded; with add, needs --dry-run.")
+]
+KOption = Annotated[int, typer.Option("--k", "-k", help="How many hits at most.")]
+WhereOption = Annotated[
+    str | None, typer.Option("--where", "-w", help='A filter over metadata in JSON: \'{"year": {"$gte": 2020}}\'.')
+]
+RecallOption = Annotated[
+    float | None, typer.Option("--recall", help="The share of the true neighbours that will do; 1 for all of them.")
+]
+PlanOption = Annotated[bool, typer.Option("--plan", help="Print the plan that ran before the hits.")]
+DEFAULT = Path(DEFAULT_FOLDER)

@@ -1,0 +1,121 @@
+"""What commands do around the one call: open the collection, show progress, read a filter."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import typer
+
+from sememe import collection as collections
+from sememe.cli.show import printable
+from sememe.collection import Collection
+from sememe.errors import InputError
+from sememe.ingest.pipeline import IngestProgress
+from sememe.sources import key_of
+from sememe.types import Metric
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def refuse_missing(paths: list[Path]) -> None:
+    """Before a collection is made for nothing."""
+    for path in paths:
+        if str(path).startswith(("http:/", "https:/")):
+            raise InputError(f"{path} is an address; pages are not fetched: save it as a file and add that")
+        if not os.path.lexists(path.expanduser()):
+            raise InputError(f"there is no file or folder {printable(key_of(path))}; check the spelling")
+
+
+def where_of(text: str | None) -> dict[str, Any] | None:
+    """The filter of a command line."""
+    if text is None:
+        return None
+    try:
+        found: dict[str, Any] = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"--where {text!r} is not JSON ({error.msg} at character {error.pos}); write it like "
+            f"""'{{"year": {{"$gte": 2020}}}}'"""
+        ) from error
+    return found
+
+
+class Shown:
+    """Progress on stderr: bars on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, bars: Progress | None) -> None:
+        self._bars = bars
+        self._tasks: dict[str, Any] = {}
+        self._said = time.monotonic()
+
+    def ingest(self, at: IngestProgress) -> None:
+        """How far adding is: in bytes where they are known, else in inputs."""
+        done, total = (at.bytes_done, at.bytes_total) if at.bytes_total else (at.inputs, None)
+        self._show(f"{at.chunks:,} chunks of {at.inputs:,} inputs", "ingest", done, total)
+
+    def named(self, name: str) -> Callable[[int, int | None], None]:
+        """How far the making of something is, by its name."""
+        return lambda done, total: self._show(name, name, done, total)
+
+    def fetch(self, label: str, done: int, total: int | None) -> None:
+        """How far a download is, in bytes."""
+        self._show(label, label, done, total)
+
+    def _show(self, text: str, name: str, done: int, total: int | None) -> None:
+        if self._bars is None:
+            if time.monotonic() - self._said >= SECONDS_BETWEEN_LINES:
+                self._said = time.monotonic()
+                typer.echo(f"{text}{f', {done / total:.0%}' if total else ''}", err=True)
+            return
+        if name not in self._tasks:
+            self._bars.start()
+            self._tasks[name] = self._bars.add_task(text, total=total)
+        self._bars.update(self._tasks[name], completed=done, total=total, description=text)
+
+    def stop(self) -> None:
+        """Leave the terminal as it was found."""
+        if self._bars is not None:
+            self._bars.stop()
+
+
+@contextmanager
+def progress_shown() -> Iterator[Shown]:
+    """Progress on stderr, gone when the block ends."""
+    bars = None
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import TimeRemainingColumn as Remaining
+
+        bars = Progress(
+            BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), Remaining(),
+            console=Console(stderr=True), transient=True,
+        )  # fmt: skip
+    shown = Shown(bars)
+    try:
+        yield shown
+    finally:
+        shown.stop()
+
+
+@contextmanager
+def opened_at(
+    path: Path, model: str | None, *, create: bool, progress: Shown | None = None, metric: str | None = None
+) -> Iterator[Collection]:
+    """The collection of this command, closed when the block ends."""
+    opened = collections.open(
+        path, model=model, metric=cast("Metric | None", metric), create=create,
+        fetch_progress=progress.fetch if progress else None,
+    )  # fmt: skip
+    with opened:
+        yield opened

@@ -1,0 +1,114 @@
+"""What commands print: results on stdout, troubles and remarks on stderr. Knows values, opens nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import typer
+
+from sememe.cli.options import DEFAULT
+from sememe.ingest.pipeline import Summary
+from sememe.search.run import Hits
+from sememe.types import Hit, LedgerRow, embedded_input
+
+STRICT_FAILED = 3
+SHOWN_TROUBLES = 5
+
+
+def print_summary(summary: Summary, collection: Path, as_json: bool) -> None:
+    """What a run did, and its first troubles."""
+    if as_json:
+        print_json(summary.as_dict())
+    else:
+        fields = summary.as_dict()
+        optional = ("unchanged", "renamed", "deleted", "passed_over")
+        names = ("documents", "chunks", "tokens", "embedded", "truncated", "skipped", "failed")
+        print_pairs([(n.replace("_", " "), fields[n]) for n in (*names, *(n for n in optional if fields[n]))])
+        print_pairs([("seconds", f"{summary.seconds:.1f}")])
+        print_troubles(summary, collection)
+    if summary.warning:
+        typer.echo(f"sememe: {summary.warning}", err=True)
+
+
+def end_strictly(summary: Summary, strict: bool) -> None:
+    """End with status 3 if any input was not embedded whole and that was asked for."""
+    if strict and (summary.truncated or summary.skipped or summary.failed):
+        raise typer.Exit(STRICT_FAILED)
+
+
+def print_troubles(summary: Summary, collection: Path) -> None:
+    """The first inputs that did not end as they should, and how many more there are."""
+    for row in summary.troubles[:SHOWN_TROUBLES]:
+        typer.echo(trouble_text(row), err=True)
+    more = len(summary.troubles) - SHOWN_TROUBLES
+    if more > 0:
+        where = "" if collection == DEFAULT else f" --collection {collection}"
+        hint = "" if summary.dry_run else f": sememe report{where}"
+        typer.echo(f"and {more} more{hint}", err=True)
+
+
+def troubled(statuses: dict[str, int]) -> bool:
+    """Whether any input did not end as it should."""
+    return any(count for status, count in statuses.items() if status != "embedded")
+
+
+def trouble_text(row: LedgerRow) -> str:
+    """A row of the ledger on one line."""
+    reasons = "; ".join(part for part in (row.reason, *row.remarks) if part)
+    return f"{row.status:<9}  {printable(row.key)}{':' if reasons else ''} {reasons}".rstrip()
+
+
+def print_hits(hits: Hits, *, plan: bool, show_input: bool, as_json: bool) -> None:
+    """Hits, best first; before them the plan that ran, behind them its notes."""
+    if plan and as_json:
+        print_json({"plan": hits.plan.as_dicts()})
+    elif plan:
+        typer.echo(f"{hits.plan}\n")
+    for rank, hit in enumerate(hits, start=1):
+        typer.echo(_hit_json(hit, show_input) if as_json else _hit_text(rank, hit, show_input))
+    for note in hits.notes:
+        typer.echo(f"Note: {note}.", err=True)
+    if not hits and not hits.notes:
+        typer.echo("Nothing was found.", err=True)
+
+
+def _hit_text(rank: int, hit: Hit, show_input: bool) -> str:
+    where = " > ".join([printable(hit.document), *hit.headings])
+    text = embedded_input(hit.headings, hit.text) if show_input else _snippet(hit.text)
+    indented = "\n".join(f"    {line}" for line in text.splitlines())
+    return f"{rank:>2}  {hit.score:.3f}  {where}  ({hit.id})\n{indented}\n"
+
+
+def _snippet(text: str, width: int = 280) -> str:
+    """The beginning of a chunk on a few short lines."""
+    import textwrap
+
+    folded = " ".join(text.split())
+    short = folded if len(folded) <= width else f"{folded[:width].rsplit(' ', 1)[0]} …"
+    return "\n".join(textwrap.wrap(short, 96)) or short
+
+
+def _hit_json(hit: Hit, show_input: bool) -> str:
+    fields = asdict(hit)
+    if show_input:
+        fields["input"] = embedded_input(hit.headings, hit.text)
+    return json.dumps(fields, ensure_ascii=False)
+
+
+def print_json(value: object) -> None:
+    """One value on a line of its own."""
+    typer.echo(json.dumps(value, ensure_ascii=False))
+
+
+def print_pairs(pairs: list[tuple[str, object]]) -> None:
+    """Names and values in two columns."""
+    for name, value in pairs:
+        shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+        typer.echo(f"{name:<12} {shown}")
+
+
+def printable(key: str) -> str:
+    """A key on one line, whatever is in a file's name."""
+    return key if key.isprintable() else key.encode("unicode_escape").decode()

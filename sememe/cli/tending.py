@@ -1,0 +1,86 @@
+"""Commands that look after a collection: report, space, optimize, doctor."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from sememe.cli.options import DEFAULT, CollectionOption, JsonOption, StrictOption
+from sememe.cli.session import opened_at, progress_shown
+from sememe.cli.show import STRICT_FAILED, print_json, print_pairs, trouble_text, troubled
+from sememe.errors import SememeError
+
+
+def report(
+    collection: CollectionOption = DEFAULT,
+    strict: StrictOption = False,
+    every: Annotated[bool, typer.Option("--all", help="List every input, not only those with trouble.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is stored, and which inputs did not end as they should."""
+    with opened_at(collection, None, create=False) as opened:
+        found = opened.report()
+        rows = list(opened.ledger()) if every else list(found.troubles)
+    totals = found.totals
+    if as_json:
+        print_json({**asdict(totals)})
+        for row in rows:
+            print_json(asdict(row))
+    else:
+        names = ("documents", "chunks", "tokens", "characters")
+        print_pairs([*((name, getattr(totals, name)) for name in names), *totals.statuses.items()])
+        for row in rows:
+            typer.echo(trouble_text(row))
+    if strict and troubled(totals.statuses):
+        raise typer.Exit(STRICT_FAILED)
+
+
+def space(collection: CollectionOption = DEFAULT, as_json: JsonOption = False) -> None:
+    """Show what the vectors are: model, digest, prompts, pooling, dimensions."""
+    with opened_at(collection, None, create=False) as opened:
+        found = opened.space
+    if found is None:
+        raise SememeError(f"{collection} has no space yet: it is empty; add to it with: sememe add PATH")
+    if as_json:
+        print_json({"id": found.id, **asdict(found), "prompts": dict(found.prompts)})
+        return
+    fields = {"id": found.id, **asdict(found)}
+    fields["prompts"] = ", ".join(f"{role}={prompt!r}" for role, prompt in found.prompts) or "none"
+    fields["modalities"] = ", ".join(found.modalities)
+    print_pairs(list(fields.items()))
+
+
+def optimize(collection: CollectionOption = DEFAULT) -> None:
+    """Write the indexes anew from the truth, fitted to what there is now."""
+    with progress_shown() as shown, opened_at(collection, None, create=False) as opened:
+        opened.optimize(progress=shown.named)
+    typer.echo(f"The indexes of {collection} are new.", err=True)
+
+
+def doctor(
+    collection: CollectionOption = DEFAULT,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Write every derived file anew from the truth.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what this installation is, and check a collection from end to end. Ends with status 1 if it is not sound."""
+    from sememe import doctor as doctors
+    from sememe.store.sqlite import is_there
+
+    there = is_there(collection.expanduser().absolute())
+    if rebuild:
+        with progress_shown() as shown, opened_at(collection, None, create=False) as opened:
+            opened.optimize(progress=shown.named)
+    findings = doctors.examine(collection if there else None)
+    if as_json:
+        for finding in findings:
+            print_json(asdict(finding))
+    else:
+        for finding in findings:
+            mark = {"fact": " ", "sound": "+", "trouble": "!"}[finding.kind]
+            typer.echo(f"{mark} {finding.name:<16} {finding.text}")
+    if not there:
+        typer.echo(f"There is no collection {collection}; only the installation was looked at.", err=True)
+    if any(finding.kind == "trouble" for finding in findings):
+        raise typer.Exit(1)
