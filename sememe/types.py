@@ -38,12 +38,14 @@ class Block:
     """A run of a document's text. The texts of all blocks, joined, are the document's text.
 
     `level` 1 to 6 makes the block a heading (its `title` is what a reader sees, without marks); 0 is body text.
-    A heading governs everything up to the next heading of its own or a smaller level.
+    A heading governs everything up to the next heading of its own or a smaller level. `place` says in a reader's
+    words where in the source the block was, if that is more than a position in the text: "page 3", "row 7".
     """
 
     text: str
     level: int = 0
     title: str = ""
+    place: str = ""
 
 
 @dataclass(slots=True)
