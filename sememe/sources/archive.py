@@ -109,7 +109,8 @@ class _Limits:
 
 def _passed_over(name: str) -> bool:
     """Whether a walk through a folder would leave the name out."""
-    return any(part != ".." and (left_out_by(part) or part == "__MACOSX") for part in PurePosixPath(name).parts)
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    return any(part != ".." and (left_out_by(part) or part == "__MACOSX") for part in parts)
 
 
 class _Spool:
