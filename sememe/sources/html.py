@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from sememe.sources import markup
 from sememe.sources.decode import Encoding, decode, detect
@@ -75,7 +75,7 @@ def read(source: Source, key: str, options: ReadOptions) -> Document | Refused: 
     remarks: list[str] = []
     try:
         with source.open() as file:
-            encoding = _encoding(file)
+            encoding = encoding_of(file)
             if encoding is None:
                 return Refused(source.path or Path(source.name), "binary file (no known encoding makes it text)")
             head = next(_whole(decode(file, encoding, []), HEAD), "")
@@ -155,7 +155,7 @@ def _checked(found: dict[str, str]) -> dict[str, Any]:
     return {name: value for name, value in checked.items() if value}
 
 
-def _encoding(file: Any) -> Encoding | None:
+def encoding_of(file: BinaryIO) -> Encoding | None:
     """As of any text; but where that is a guess, what the page says of itself."""
     encoding = detect(file, cookie=False)
     if encoding is not None and (encoding.mark or (encoding.codec == "utf-8" and not encoding.remark)):
