@@ -25,7 +25,6 @@ READER = "epub/1"
 WHAT = "EPUB book"
 MEDIA_TYPE = "application/epub+zip"
 LONGEST_CHAPTER = 64 << 20
-MOST_CHAPTERS = 20_000
 
 _FONTS = frozenset({"http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC"})
 _PAGES = frozenset({"application/xhtml+xml", "text/html", "text/x-oeb1-document"})
@@ -89,7 +88,7 @@ def _package(archive: Archive, what: str) -> _Book:
             key = "" if key in named else key
     named.pop("", None)
     book.metadata = office.cleaned(named)
-    book.chapters = [items[one] for one in order if items.get(one, "") in archive][:MOST_CHAPTERS]
+    book.chapters = list(dict.fromkeys(items[one] for one in order if items.get(one, "") in archive))
     if not book.chapters:
         raise ReadError(f"{what} is no sound {WHAT}: its package lists no chapter that it holds")
     return book

@@ -71,7 +71,8 @@ def _blocks(cells: Iterable[dict[str, Any]], document: Document) -> Iterator[Blo
         kind, source = cell.get("cell_type"), _joined(cell.get("source", cell.get("input")))
         if kind == "heading":  # before format 4
             level = cell.get("level")
-            source, kind = f"{'#' * (level if level in range(1, 7) else 1)} {source}", "markdown"
+            depth = level if isinstance(level, int) and 1 <= level <= 6 else 1
+            source, kind = f"{'#' * depth} {source}", "markdown"
         for block in _cell(source, is_markdown=kind == "markdown"):
             if block.level == 1 and not document.title:
                 document.title = block.title
@@ -119,9 +120,6 @@ def _string(value: Any) -> str:
 
 
 def _authors(authors: Any) -> str:
-    found = (
-        [author.get("name") if isinstance(author, dict) else author for author in authors or ()]
-        if isinstance(authors, list)
-        else []
-    )
+    listed = authors if isinstance(authors, list) else []
+    found = [author.get("name") if isinstance(author, dict) else author for author in listed]
     return ", ".join(name for name in map(_string, found) if name)[:500]
