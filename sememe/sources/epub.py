@@ -16,9 +16,8 @@ from urllib.parse import unquote, urlsplit
 from sememe.errors import ReadError
 from sememe.sources import html, markup, office
 from sememe.sources.decode import Encoding, decode
-from sememe.sources.source import ReadOptions, Source
-from sememe.sources.walk import Refused
-from sememe.sources.zipped import Archive, reading, refused
+from sememe.sources.source import ReadOptions, Refused, Source
+from sememe.sources.zipped import Archive, begun, reading, refused
 from sememe.types import Block, Document
 
 READER = "epub/1"
@@ -51,7 +50,7 @@ def read(source: Source, key: str, options: ReadOptions) -> Document | Refused: 
         return refused(source, error)
     document = Document(key, (), READER, book.metadata.get("title", ""), MEDIA_TYPE, book.metadata)
     document.blocks = _blocks(source, document, book)
-    return document
+    return begun(source, document)
 
 
 def _check_free(archive: Archive, what: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from sememe.sources.tables import Table
+from sememe.sources.grid import Table
 from sememe.types import Block
 
 LONGEST = 32 * 1024

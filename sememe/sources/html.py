@@ -18,9 +18,9 @@ from typing import Any, BinaryIO
 from sememe.sources import markup
 from sememe.sources.decode import Encoding, decode, detect
 from sememe.sources.flow import Flow
-from sememe.sources.source import ReadOptions, Source
-from sememe.sources.walk import Refused, failure
-from sememe.sources.zipped import reading
+from sememe.sources.source import ReadOptions, Refused, Source
+from sememe.sources.walk import failure
+from sememe.sources.zipped import begun, reading
 from sememe.types import Block, Document
 
 READER = "html/1"
@@ -91,7 +91,7 @@ def read(source: Source, key: str, options: ReadOptions) -> Document | Refused: 
         key, (), READER, title=metadata.get("title", ""), media_type="text/html", metadata=metadata, remarks=remarks
     )
     document.blocks = _blocks(source, encoding, document)
-    return document
+    return begun(source, document)
 
 
 def main_text(pieces: Iterable[str], remarks: list[str], *, whole: bool = False) -> Iterator[Block]:
@@ -174,10 +174,7 @@ def encoding_of(file: BinaryIO) -> Encoding | None:
 
 def _blocks(source: Source, encoding: Encoding, document: Document) -> Iterator[Block]:
     with reading(source, "HTML page"), source.open() as file:
-        for block in main_text(decode(file, encoding, document.remarks), document.remarks):
-            if block.level and not document.title:
-                document.title = block.title
-            yield block
+        yield from main_text(decode(file, encoding, document.remarks), document.remarks)
 
 
 def _whole(pieces: Iterator[str], most: int) -> Iterator[str]:

@@ -12,9 +12,8 @@ from typing import Any
 
 from sememe.errors import ReadError
 from sememe.sources import markdown
-from sememe.sources.source import ReadOptions, Source
-from sememe.sources.walk import Refused
-from sememe.sources.zipped import reading, refused
+from sememe.sources.source import ReadOptions, Refused, Source
+from sememe.sources.zipped import begun, reading, refused
 from sememe.types import Block, Document
 
 READER = "notebook/1"
@@ -40,7 +39,7 @@ def read(source: Source, key: str, options: ReadOptions) -> Document | Refused: 
     metadata = {name: value for name, value in metadata.items() if value}
     document = Document(key, (), READER, metadata.get("title", ""), MEDIA_TYPE, metadata)
     document.blocks = _blocks(cells, document)
-    return document
+    return begun(source, document)
 
 
 def _load(source: Source) -> dict[str, Any]:
@@ -74,8 +73,6 @@ def _blocks(cells: Iterable[dict[str, Any]], document: Document) -> Iterator[Blo
             depth = level if isinstance(level, int) and 1 <= level <= 6 else 1
             source, kind = f"{'#' * depth} {source}", "markdown"
         for block in _cell(source, is_markdown=kind == "markdown"):
-            if block.level == 1 and not document.title:
-                document.title = block.title
             yield Block(block.text, block.level, block.title, place)
         output = "".join(_outputs(cell.get("outputs")))
         if len(output) > LONGEST_OUTPUT:

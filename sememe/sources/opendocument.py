@@ -12,14 +12,13 @@ from typing import Any
 from sememe.errors import ReadError
 from sememe.sources import office
 from sememe.sources.flow import Flow
+from sememe.sources.grid import Table
 from sememe.sources.source import ReadOptions, Source
-from sememe.sources.tables import Table
 from sememe.sources.walk import Refused
 from sememe.sources.xml import Event
-from sememe.sources.zipped import Archive, reading, refused
+from sememe.sources.zipped import Archive, begun, reading, refused
 from sememe.types import Block, Document
 
-READER = "opendocument/1"
 WHAT = "OpenDocument file"
 MEDIA_TYPE = "application/vnd.oasis.opendocument."
 MOST_REPEATED = 100
@@ -30,6 +29,7 @@ LONGEST_CELL = 32_767
 _KINDS = {"text": "text", "presentation": "presentation", "spreadsheet": "spreadsheet",
           "text-template": "text", "presentation-template": "presentation", "spreadsheet-template": "spreadsheet",
           "text-master": "text", "text-web": "text"}  # fmt: skip
+_READERS = {"text": "odt/1", "presentation": "odp/1", "spreadsheet": "ods/1"}
 _PROPERTIES = {"title": "title", "initial-creator": "author", "creator": "author", "language": "language",
                "creation-date": "created", "date": "modified"}  # fmt: skip
 _SKIPPED = frozenset({"tracked-changes", "table-of-content", "forms", "ruby-text", "header", "footer", "date-time"})
@@ -48,10 +48,9 @@ def read(source: Source, key: str, options: ReadOptions) -> Document | Refused:
     except ReadError as error:
         return refused(source, error)
     wanted = options.table if kind == "spreadsheet" else ""
-    reader = f"{READER}?table={wanted}" if wanted else READER
-    document = Document(key, (), reader, metadata.get("title", ""), MEDIA_TYPE + full, metadata)
+    document = Document(key, (), _READERS[kind], metadata.get("title", ""), MEDIA_TYPE + full, metadata)
     document.blocks = _blocks(source, document, kind, wanted)
-    return document
+    return document if kind == "spreadsheet" else begun(source, document)
 
 
 def _kind(archive: Archive, what: str) -> tuple[str, str]:
@@ -94,10 +93,7 @@ def _blocks(source: Source, document: Document, kind: str, wanted: str) -> Itera
             yield from _sheets(found, wanted, document)
             return
         body = _Body(is_slides=kind == "presentation")
-        for block in body.blocks(found):
-            if block.level and not document.title:
-                document.title = block.title
-            yield block
+        yield from body.blocks(found)
         if body.left_out:
             document.remarks.append("the table of contents is left out")
 

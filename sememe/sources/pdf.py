@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sememe.errors import MissingExtra, ReadError
-from sememe.sources.source import ReadOptions, Source
-from sememe.sources.walk import Refused
-from sememe.sources.zipped import reading, refused
+from sememe.sources.source import ReadOptions, Refused, Source
+from sememe.sources.zipped import begun, reading, refused
 from sememe.types import Block, Document
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def read(source: Source, key: str, options: ReadOptions) -> Document | Refused: 
         pages.close()
     document = Document(key, (), READER, metadata.get("title", ""), MEDIA_TYPE, metadata)
     document.blocks = _blocks(source, document)
-    return document
+    return begun(source, document)
 
 
 class _Pages:

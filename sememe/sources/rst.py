@@ -14,9 +14,6 @@ from collections.abc import Iterable, Iterator
 from sememe.sources.markdown import FULL, LONGEST_LINE, lines
 from sememe.types import Block
 
-READER = "rst/1"
-MEDIA_TYPE = "text/x-rst"
-
 _ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1+[ \t]*$")
 _ROLE = re.compile(r":[\w.+-]+(?::[\w.+-]+)*:`")
 _TARGET = re.compile(r"`([^`<]*?)\s*<[^`<>]*>`_{0,2}")

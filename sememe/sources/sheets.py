@@ -13,14 +13,14 @@ from datetime import datetime, timedelta
 
 from sememe.errors import ReadError
 from sememe.sources import office
+from sememe.sources.grid import Table
 from sememe.sources.source import ReadOptions, Source
-from sememe.sources.tables import Table
 from sememe.sources.walk import Refused
 from sememe.sources.xml import Event
 from sememe.sources.zipped import Archive, reading, refused
 from sememe.types import Block, Document
 
-READER = "sheets/1"
+READER = "xlsx/1"
 WHAT = "Excel workbook"
 MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 MOST_SHARED = 256 << 20
@@ -62,8 +62,7 @@ def read(source: Source, key: str, options: ReadOptions) -> Document | Refused:
     names = [sheet.name for sheet in sheets]
     if options.table and options.table not in names:
         return refused(source, f"{source.name} has no sheet {options.table!r}; it has {', '.join(names) or 'none'}")
-    reader = f"{READER}?table={options.table}" if options.table else READER
-    document = Document(key, (), reader, metadata.get("title", ""), MEDIA_TYPE, metadata)
+    document = Document(key, (), READER, metadata.get("title", ""), MEDIA_TYPE, metadata)
     document.blocks = _blocks(source, document, options.table)
     return document
 

@@ -10,13 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from sememe.errors import ReadError
 from sememe.sources import office
 from sememe.sources.flow import Flow
-from sememe.sources.source import ReadOptions, Source
-from sememe.sources.walk import Refused
+from sememe.sources.source import ReadOptions, Refused, Source
 from sememe.sources.xml import Event
-from sememe.sources.zipped import Archive, reading, refused
+from sememe.sources.zipped import Archive, begun, reading, refused
 from sememe.types import Block, Document
 
-READER = "slides/1"
+READER = "pptx/1"
 WHAT = "PowerPoint presentation"
 MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
 
@@ -33,8 +32,8 @@ def read(source: Source, key: str, options: ReadOptions) -> Document | Refused: 
     except ReadError as error:
         return refused(source, error)
     document = Document(key, (), READER, metadata.get("title", ""), MEDIA_TYPE, metadata)
-    document.blocks = _blocks(source, document)
-    return document
+    document.blocks = _blocks(source)
+    return begun(source, document)
 
 
 def _slides(archive: Archive, what: str) -> list[str]:
@@ -49,7 +48,7 @@ def _slides(archive: Archive, what: str) -> list[str]:
     return [target for target in order if target in archive]
 
 
-def _blocks(source: Source, document: Document) -> Iterator[Block]:
+def _blocks(source: Source) -> Iterator[Block]:
     with reading(source, WHAT), Archive(source, WHAT) as archive:
         for number, name in enumerate(_slides(archive, source.name), start=1):
             slide = _Slide(f"slide {number}")
@@ -62,7 +61,6 @@ def _blocks(source: Source, document: Document) -> Iterator[Block]:
             for relation in related.values():
                 if relation.kind == "notesslide" and relation.target in archive:
                     slide.put(office.part(archive, relation.target, source.name), {}, is_notes=True)
-            document.title = document.title or slide.title
             yield from slide.blocks()
 
 

@@ -12,13 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from sememe.errors import ReadError
 from sememe.sources import office
 from sememe.sources.flow import Flow
-from sememe.sources.source import ReadOptions, Source
-from sememe.sources.walk import Refused
+from sememe.sources.source import ReadOptions, Refused, Source
 from sememe.sources.xml import Event
-from sememe.sources.zipped import Archive, reading, refused
+from sememe.sources.zipped import Archive, begun, reading, refused
 from sememe.types import Block, Document
 
-READER = "word/1"
+READER = "docx/1"
 WHAT = "Word document"
 MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 
@@ -40,7 +39,7 @@ def read(source: Source, key: str, options: ReadOptions) -> Document | Refused: 
         return refused(source, error)
     document = Document(key, (), READER, metadata.get("title", ""), MEDIA_TYPE, metadata)
     document.blocks = _blocks(source, document)
-    return document
+    return begun(source, document)
 
 
 def _blocks(source: Source, document: Document) -> Iterator[Block]:
@@ -52,10 +51,7 @@ def _blocks(source: Source, document: Document) -> Iterator[Block]:
         styles = _styles(office.part(archive, kinds["styles"], source.name)) if has_styles else {}
         links = {key: relation.target for key, relation in relations.items() if relation.is_outside}
         body = _Body(styles, links)
-        for block in body.blocks(office.part(archive, name, source.name)):
-            if block.level and not document.title:
-                document.title = block.title
-            yield block
+        yield from body.blocks(office.part(archive, name, source.name))
         if body.left_out:
             document.remarks.append("the table of contents is left out")
         for kind, called in _NOTES.items():

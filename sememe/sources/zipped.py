@@ -11,13 +11,14 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
 from sememe.errors import ReadError
-from sememe.sources.source import Source
-from sememe.sources.walk import Refused
+from sememe.sources.source import Refused, Source
+from sememe.types import Block, Document
 
 LARGEST = 1 << 30
 """Bytes of a member, unpacked; what reads them keeps a bounded part of them at a time."""
@@ -25,6 +26,8 @@ MOST_MEMBERS = 65_536
 HARMLESS = 64 << 20
 """Up to here no ratio makes a bomb: real tables are packed 1:100."""
 STEEPEST = 200
+MOST_BEFORE_TITLE = 32
+"""Blocks in which a first heading is looked for."""
 
 _ENCRYPTED = 1
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -52,6 +55,22 @@ def refused(source: Source, reason: str | ReadError) -> Refused:
     """The refusal of a source that is damaged, encrypted or too large; `reason` may be what was raised."""
     retryable = isinstance(reason, ReadError) and reason.retryable
     return Refused(source.path or Path(source.name), str(reason), retryable=retryable, status="failed")
+
+
+def begun(source: Source, document: Document) -> Document | Refused:
+    """The document, read up to its first heading, which is its title if it says no other; or what is wrong there."""
+    blocks = iter(document.blocks)
+    taken: list[Block] = []
+    try:
+        for block in blocks:
+            taken.append(block)
+            document.title = document.title or block.title
+            if document.title or len(taken) >= MOST_BEFORE_TITLE:
+                break
+    except ReadError as error:
+        return refused(source, error)
+    document.blocks = chain(taken, blocks)
+    return document
 
 
 class Archive:
