@@ -179,7 +179,7 @@ class _Body:
             self._start_table(tag)
 
     def _start_paragraph(self, tag: str, attributes: Mapping[str, str]) -> None:
-        if self._paragraphs and self._flow.text():  # a note or a text box inside of a paragraph
+        if self._paragraphs and not self._flow.text().endswith("("):  # a note or a text box inside of a paragraph
             self._flow.write(" ")
         self._paragraphs += 1
         self._levels.append(max(1, _number(attributes.get("outline-level", "1"))) if tag == "h" else 0)
@@ -203,7 +203,7 @@ class _Body:
             self._lists -= 1
             self._bullet = ""
         elif tag in ("note-body", "annotation") and self._paragraphs:
-            self._flow.write(") ")
+            self._flow.write(")")
         elif tag == "notes":
             self._end_notes()
         elif tag in ("table-cell", "covered-table-cell"):
