@@ -283,6 +283,8 @@ def notebook() -> None:
             {"output_type": "stream", "text": "".join(f"line {n} of noise\n" for n in range(1000))}]},
         {"cell_type": "markdown", "source": "## Tools\n\nA spanner."},
     ]  # fmt: skip
+    for cell in cells:
+        cell |= {"metadata": {}, **({"execution_count": None} if cell["cell_type"] == "code" else {})}
     (HERE / "garden.ipynb").write_text(json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells}))
 
 
