@@ -279,7 +279,7 @@ def notebook() -> None:
             {"output_type": "stream", "name": "stdout", "text": ["dripping\n"]},
             {"output_type": "execute_result", "data": {"text/plain": ["36.0"], "image/png": "iVBORw0KGgo="}},
             {"output_type": "error", "ename": "ValueError", "evalue": "no tap", "traceback": ["\u001b[31m"]}]},
-        {"cell_type": "code", "source": "print(noise)", "outputs": [
+        {"cell_type": "code", "source": "print(\"noise\")", "outputs": [
             {"output_type": "stream", "text": "".join(f"line {n} of noise\n" for n in range(1000))}]},
         {"cell_type": "markdown", "source": "## Tools\n\nA spanner."},
     ]  # fmt: skip
