@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from sememe.errors import InputError
-from sememe.sources import Found, Refused, read_file, read_text
-from sememe.types import CHUNK_PREFIX, Document, Origin
+from sememe.sources import Found, Read, read_file, read_text
+from sememe.types import CHUNK_PREFIX, Origin
 
 ALLOWED_FIELDS = frozenset({"id", "text", "title", "metadata", "media_type"})
 
@@ -29,7 +29,7 @@ class Item:
     key: str
     origin: Origin
     digest: Callable[[], bytes]
-    open: Callable[[], Document | Refused]
+    open: Callable[[], Read]
     size: int | None = None
     mtime_ns: int | None = None
 

@@ -36,7 +36,8 @@ class ReadOptions:
 
     Of rows (CSV, JSON lines, Parquet, SQLite): `text` are the columns that are embedded, `title` and `id` those that
     name a row; every other column is metadata. `table` is the one table, sheet or key to read. What changes a
-    document's text is said in its reader's name, so that it is read again when it changes.
+    document's text is said in its reader's name, so that it is read again when it changes: `Format.reader` of the
+    table of formats makes that name, and `read_source` gives it to whatever a reader hands back.
     """
 
     text: tuple[str, ...] = ()
