@@ -1,10 +1,10 @@
 """JSON and JSON lines → rows, a document, or text.
 
 JSON lines are rows if most of the first lines are objects with a column of text. JSON is rows if it is a list of
-objects with a column of text, or an object that holds such a list; it is one document if prose makes up at least half
-of it: each string of six words or more under its path as headings, everything else metadata. What is neither, a
-configuration or a log, is read as the lines of text it is. A list of any length is read element by element. Knows
-JSON; what columns mean is decided in `rows`.
+objects with a column of text (or of strings of prose), or an object of which at least half is such a list. It is one
+document if at least half of it is prose: each string of six words or more under its path, the rest metadata. What is
+none of these, a configuration or a log, is read as the lines of text that it is. A list of any length is read element
+by element. Knows JSON; what columns mean is decided in `rows`.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, islice
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice, takewhile
 from typing import Any, BinaryIO
 
 from sememe.errors import ReadError
 from sememe.sources import text
 from sememe.sources.decode import Encoding, decode, detect
-from sememe.sources.opened import opened, place_of, refused
+from sememe.sources.formats import BY_NAME
 from sememe.sources.rows import (
     DEEPEST,
     PIECE,
@@ -31,16 +30,16 @@ from sememe.sources.rows import (
     clean,
     layout_of,
     missing_columns,
-    reader_name,
+    refused,
     word_count,
 )
-from sememe.sources.source import Part, Parts, Read, ReadOptions, Source, Unreadable
+from sememe.sources.source import Part, Parts, ReadOptions, Source, Unreadable
 from sememe.sources.walk import Refused
 from sememe.types import Block, Document
 
-READER = "json/1"
-LINES_READER = "jsonl/1"
-MEDIA_TYPE = "application/json"
+FORMAT = BY_NAME["json"]
+ROWS = BY_NAME["jsonl"]
+"""What rows are stored as, whichever of the two files they come from: their text is prose, a JSON file is lines."""
 LONGEST_VALUE = 16_000_000
 """Characters of a row, or of a file that is not rows."""
 SAMPLE = 4_000_000
@@ -59,18 +58,24 @@ _decoder = json.JSONDecoder(parse_constant=lambda name: None)  # noqa: ARG005 - 
 
 def read(source: Source, key: str, options: ReadOptions) -> Document | Parts | Refused:
     """The rows as documents, or one document."""
-    with opened(source) as file:
+    with source.open() as file:
         encoding = detect(file, cookie=False)
         if encoding is None:
             return refused(source, "binary file (no known encoding makes it text)")
+        found: Document | Parts | Refused | None
         if source.name.lower().endswith(LINE_SUFFIXES):
             found = _line_rows(source, file, encoding, options)
         else:
-            found = _json_rows(source, file, encoding, options) or _prose(source, key, file, encoding)
+            found = _json_rows(source, file, encoding, options) or _prose(key, file, encoding, options)
     if found is not None:
         return found
-    asked = options.text or options.title or options.id
-    return refused(source, "it holds no rows of JSON, so no columns") if asked else _as_text(source, key, encoding)
+    if options.text or options.title or options.id or options.table:
+        return refused(source, "it holds no rows of JSON, so no columns")
+    remarks = [encoding.remark] if encoding.remark else []
+    pieces = _pieces(source, encoding, remarks)
+    return Document(
+        key, text.blocks(pieces, remarks), FORMAT.reader(options), media_type=FORMAT.media_type, remarks=remarks
+    )
 
 
 # Rows, one a line
@@ -81,7 +86,7 @@ def _line_rows(source: Source, file: BinaryIO, encoding: Encoding, options: Read
     rows = [row for _, row in sample if isinstance(row, dict)]
     if len(rows) * 2 < len(sample) or not rows:
         return None
-    return _found(source, encoding, rows, options, lambda: _line_elements(source, encoding), reader=LINES_READER)
+    return _found(source, encoding, rows, options, lambda: _line_elements(source, encoding))
 
 
 def _sampled(lines: Iterator[str]) -> Iterator[tuple[int, Any]]:
@@ -95,14 +100,13 @@ def _sampled(lines: Iterator[str]) -> Iterator[tuple[int, Any]]:
 
 
 def _line_elements(source: Source, encoding: Encoding) -> Iterator[tuple[int, Any]]:
-    with opened(source) as file:
-        carried = False
+    with source.open() as file:
         for number, line in enumerate(_lines(file, encoding), start=1):
             if len(line) >= LONGEST_VALUE:
                 raise ReadError(
                     f"{source.name} line {number} has more than {LONGEST_VALUE} characters; what follows is not read"
                 )
-            if line.strip() and not carried:
+            if line.strip():
                 yield number, _parsed(line)
 
 
@@ -130,22 +134,18 @@ def _parsed(line: str) -> Any:
 
 
 def _json_rows(source: Source, file: BinaryIO, encoding: Encoding, options: ReadOptions) -> Parts | Refused | None:
-    """The first list of objects with text: the file itself, or a value of the object that the file is."""
+    """The rows of the list that the file is, or of the first list with text in the object that it is."""
     stream = _Stream(decode(file, encoding, []))
     try:
-        tables = ["" for _ in range(stream.take("["))] or stream.keys()
-        for table in tables:
-            if (table and not stream.take("[")) or (options.table and table != options.table):
+        if stream.take("["):
+            return _list_rows(source, stream, encoding, options, "")
+        for table in stream.names():
+            if options.table not in ("", table) or not stream.take("["):
                 stream.value()
                 continue
-            rows = [_as_row(row) for row in islice(stream.elements(most=SAMPLE), SAMPLE_ROWS)]
-            objects = [row for row in rows if isinstance(row, dict)]
-            if len(objects) * 2 >= len(rows) and objects:
-                found = _found(source, encoding, objects, options, lambda t=table: _elements(source, encoding, t))  # type: ignore[misc]
-                if found is not None:
-                    return found
-            if not table:
-                return None
+            found = _list_rows(source, stream, encoding, options, table)
+            if found is not None:
+                return found if options.table or stream.read * 2 >= source.size else None
             for _ in stream.elements():
                 pass
     except _Broken:
@@ -153,12 +153,28 @@ def _json_rows(source: Source, file: BinaryIO, encoding: Encoding, options: Read
     return None
 
 
+def _list_rows(
+    source: Source, stream: _Stream, encoding: Encoding, options: ReadOptions, table: str
+) -> Parts | Refused | None:
+    """Rows of the list that has begun if the first ones are objects with text."""
+    stream.read = 0
+    first = list(islice(stream.elements(most=SAMPLE), SAMPLE_ROWS))
+    objects = [row for row in map(_as_row, first) if isinstance(row, dict)]
+    strings = sum(isinstance(row, str) for row in first)
+    if len(objects) * 2 < len(first) or not objects or (table and strings):
+        return None
+    found = _found(source, encoding, objects, options, lambda: _elements(source, encoding, table))
+    if found is not None and len(first) == SAMPLE_ROWS:
+        stream.read = source.size  # long enough for whatever surrounds it
+    return found
+
+
 def _elements(source: Source, encoding: Encoding, table: str) -> Iterator[tuple[int, Any]]:
-    with opened(source) as file:
+    with source.open() as file:
         stream = _Stream(decode(file, encoding, []))
         try:
             if table:
-                for key in stream.keys():
+                for key in stream.names():
                     if key == table:
                         break
                     stream.value()
@@ -170,8 +186,8 @@ def _elements(source: Source, encoding: Encoding, table: str) -> Iterator[tuple[
 
 
 def _as_row(value: Any) -> Any:
-    """A row; a string that stands alone is a row of one text."""
-    return {"text": value} if isinstance(value, str) else value
+    """A row; a string that stands alone is a row of one column."""
+    return {"string": value} if isinstance(value, str) else value
 
 
 class _Stream:
@@ -181,6 +197,8 @@ class _Stream:
         self._pieces = pieces
         self._text = ""
         self._at = 0
+        self.read = 0
+        """Characters of values so far, as near as is needed."""
 
     def take(self, character: str) -> bool:
         """Whether this character comes next; then it is gone."""
@@ -212,6 +230,7 @@ class _Stream:
                 break
         if reason:
             raise _Broken(reason)
+        self.read += end - self._at
         self._at = end
         return found
 
@@ -230,19 +249,17 @@ class _Stream:
 
     def elements(self, most: int = 0) -> Iterator[Any]:
         """The elements of the list that was begun, up to its end; with `most`, of about so many characters."""
-        read = 0
+        begun = self.read
         if self.take("]"):
             return
-        while not most or read < most:
-            before = self._at
+        while not most or self.read - begun < most:
             yield self.value()
-            read += max(self._at - before, 1)
             if self.take("]"):
                 return
             if not self.take(","):
                 raise _Broken(f"a comma is missing in front of {self._text[self._at : self._at + 40]!r}")
 
-    def keys(self) -> Iterator[str]:
+    def names(self) -> Iterator[str]:
         """The keys of the object that begins here; between two of them the value has to be taken."""
         if not self.take("{") or self.take("}"):
             return
@@ -261,19 +278,18 @@ class _Stream:
 
 
 def _found(
-    source: Source, encoding: Encoding, sample: list[Row], options: ReadOptions,
-    elements: Callable[[], Iterator[tuple[int, Any]]], *, reader: str = READER,
+    source: Source, encoding: Encoding, sample: Sequence[Row], options: ReadOptions,
+    elements: Callable[[], Iterator[tuple[int, Any]]],
 ) -> Parts | Refused | None:  # fmt: skip
-    columns = dict.fromkeys(column for row in sample for column in row)
-    missing = missing_columns(columns, options)
+    missing = missing_columns(dict.fromkeys(column for row in sample for column in row), options)
     if missing:
         return refused(source, missing)
     layout = layout_of(sample, options)
     if layout is None:
         return None
-    rows = RowReader(reader, MEDIA_TYPE, layout, options)
     remarks = [encoding.remark] if encoding.remark else []
-    return Parts(reader, MEDIA_TYPE, _parts(elements(), rows), place_of(source), remarks)
+    rows = RowReader(ROWS.name, layout, options)
+    return Parts(ROWS.reader(options), ROWS.media_type, _parts(elements(), rows), remarks=remarks)
 
 
 def _parts(elements: Iterable[tuple[int, Any]], reader: RowReader) -> Iterator[Part | Unreadable]:
@@ -294,11 +310,12 @@ def _kind(value: object) -> str:
 # One document
 
 
-def _prose(source: Source, key: str, file: BinaryIO, encoding: Encoding) -> Document | None:
-    """The document that an object is if at least half of it is prose."""
-    pieces = decode(file, encoding, [])
+def _prose(key: str, file: BinaryIO, encoding: Encoding, options: ReadOptions) -> Document | None:
+    """The document that an object or list is if at least half of it is prose."""
+    if options.text or options.table:
+        return None
     content = ""
-    for piece in pieces:
+    for piece in decode(file, encoding, []):
         content += piece
         if len(content) > LONGEST_VALUE:
             return None
@@ -308,13 +325,17 @@ def _prose(source: Source, key: str, file: BinaryIO, encoding: Encoding) -> Docu
     prose = list(_strings(value, ()))
     if sum(len(string) for _, string in prose) * 2 < len(content):
         return None
-    title = next((found for name in ("title", "name") if isinstance(value, dict) and isinstance(found := value.get(name), str)), "")
-    metadata = clean({name: inner for name, inner in value.items() if not _holds_prose(inner)}) if isinstance(value, dict) else {}
+    named = value if isinstance(value, dict) else {}
+    titles = (named.get(name) for name in ("title", "name"))
     return Document(
-        key=key, blocks=_blocks(prose), reader=READER, title=title or Path(source.name).stem,
-        media_type=MEDIA_TYPE, metadata={**place_of(source), **metadata},
+        key=key,
+        blocks=_blocks(prose),
+        reader=FORMAT.reader(options),
+        title=clean(next((title for title in titles if isinstance(title, str)), "")),
+        media_type=FORMAT.media_type,
+        metadata=clean({name: inner for name, inner in named.items() if not _holds_prose(inner)}),
         remarks=[encoding.remark] if encoding.remark else [],
-    )  # fmt: skip
+    )
 
 
 def _strings(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -322,40 +343,30 @@ def _strings(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...
     if isinstance(value, str) and word_count(value) >= WORDS:
         yield path, value
     elif len(path) < DEEPEST and isinstance(value, dict):
-        yield from chain.from_iterable(_strings(inner, (*path, str(name))) for name, inner in value.items())
+        yield from chain.from_iterable(_strings(inner, (*path, name)) for name, inner in value.items())
     elif len(path) < DEEPEST and isinstance(value, list):
-        yield from chain.from_iterable(_strings(inner, (*path, str(n))) for n, inner in enumerate(value))
+        yield from chain.from_iterable(_strings(inner, (*path, f"[{n}]")) for n, inner in enumerate(value))
 
 
 def _holds_prose(value: Any) -> bool:
     return next(_strings(value, ()), None) is not None
 
 
-def _blocks(prose: list[tuple[tuple[str, ...], str]]) -> Iterator[Block]:
-    above: tuple[str, ...] = ()
+def _blocks(prose: Iterable[tuple[tuple[str, ...], str]]) -> Iterator[Block]:
+    """The names on the way to each string as headings, as far as they differ from those of the one before."""
+    above: list[str] = []
     for path, string in prose:
-        names = tuple(clean(name) for name in path if not name.isdecimal())[:6]
-        kept = next((n for n, pair in enumerate(zip(above, names, strict=False)) if pair[0] != pair[1]), min(len(above), len(names)))
+        place = clean(".".join(path)).replace(".[", "[")
+        names = [clean(name) for name in path if not name.startswith("[")][:6]
+        kept = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(above, names, strict=False)))
         for level, name in enumerate(names[kept:], start=kept + 1):
-            yield Block(f"{name}\n\n", level, name, ".".join(names[:level]))
+            yield Block(f"{name}\n\n", level, name, place)
         above = names
-        string = clean(string) + "\n\n"
+        string = f"{clean(string)}\n\n"
         for start in range(0, len(string), PIECE):
-            yield Block(string[start : start + PIECE], place=clean(".".join(path)))
-
-
-# Text
-
-
-def _as_text(source: Source, key: str, encoding: Encoding) -> Document:
-    """The lines of a file that is no rows and no prose, as they are."""
-    remarks = [encoding.remark] if encoding.remark else []
-    return Document(
-        key=key, blocks=text.blocks(_pieces(source, encoding, remarks), remarks), reader="lines/1",
-        title=Path(source.name).stem, media_type="text/plain", metadata=place_of(source), remarks=remarks,
-    )  # fmt: skip
+            yield Block(string[start : start + PIECE], place=place)
 
 
 def _pieces(source: Source, encoding: Encoding, remarks: list[str]) -> Iterator[str]:
-    with opened(source) as file:
+    with source.open() as file:
         yield from decode(file, encoding, remarks)

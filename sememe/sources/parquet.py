@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
-from sememe.errors import MissingExtra, ReadError
-from sememe.sources.opened import opened, place_of, refused
-from sememe.sources.rows import SAMPLE_ROWS, TABLE, Row, RowReader, clean, layout_of, missing_columns, table_blocks
-from sememe.sources.source import Part, Parts, ReadOptions, Source
+from sememe.errors import ReadError
+from sememe.sources.formats import BY_NAME
+from sememe.sources.rows import SAMPLE_ROWS, Row, RowReader, clean, layout_of, missing_columns, refused, table_blocks
+from sememe.sources.source import Part, Parts, ReadOptions, Source, Unreadable
 from sememe.sources.walk import Refused
-from sememe.types import Block, Document
+from sememe.types import Document
 
-READER = "parquet/1"
-MEDIA_TYPE = "application/vnd.apache.parquet"
+FORMAT = BY_NAME["parquet"]
 BATCH_ROWS = 1024
 MOST_COLUMNS = 10_000
 LARGEST_COLUMN = 1 << 30
@@ -28,10 +26,10 @@ LARGEST_COLUMN = 1 << 30
 
 
 def read(source: Source, key: str, options: ReadOptions) -> Document | Parts | Refused:
-    """The rows as documents, or one document. Raises MissingExtra without pyarrow."""
+    """The rows as documents, or one document."""
     pyarrow, _ = _libraries()
     try:
-        with opened(source) as file:
+        with source.open() as file:
             return _read(source, key, file, options)
     except (pyarrow.ArrowException, ValueError, OSError) as error:
         return refused(source, f"not a sound Parquet file: {_first_line(error)}")
@@ -49,22 +47,19 @@ def _read(source: Source, key: str, file: Any, options: ReadOptions) -> Document
         return refused(source, "a table without rows")
     remarks = [f"binary columns left out: {', '.join(left_out)}"] if left_out else []
     layout = layout_of(sample, options)
+    reader, media_type = FORMAT.reader(options), FORMAT.media_type
     if layout is None:
-        blocks = _table(source, columns)
         return Document(
-            key=key, blocks=blocks, reader=TABLE, title=Path(source.name).stem, media_type=MEDIA_TYPE,
-            metadata=place_of(source), remarks=remarks,
-        )  # fmt: skip
-    reader = RowReader(READER, MEDIA_TYPE, layout, options)
-    return Parts(READER, MEDIA_TYPE, _parts(source, columns, reader), place_of(source), remarks)
+            key, table_blocks(columns, _stream(source, columns)), reader, media_type=media_type, remarks=remarks
+        )
+    rows = RowReader(FORMAT.name, layout, options)
+    return Parts(reader, media_type, _parts(source, columns, rows), remarks=remarks)
 
 
 def _libraries() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MissingExtra("parquet", "reading Parquet files") from error
+    import pyarrow
+    import pyarrow.parquet
+
     return pyarrow, pyarrow.parquet
 
 
@@ -74,13 +69,11 @@ def _columns(table: Any) -> tuple[list[str], list[str], str]:
     if len(table.schema_arrow) > MOST_COLUMNS:
         return [], [], f"it has {len(table.schema_arrow)} columns; at most {MOST_COLUMNS} are read"
     binary = [field.name for field in table.schema_arrow if _is_binary(pyarrow, field.type)]
-    for group in range(table.metadata.num_row_groups):
-        row_group = table.metadata.row_group(group)
-        for at in range(row_group.num_columns):
-            column = row_group.column(at)
-            if column.total_uncompressed_size > LARGEST_COLUMN and column.path_in_schema.split(".")[0] not in binary:
-                size = column.total_uncompressed_size
-                return [], [], f"column {column.path_in_schema} of a row group has {size} bytes; at most {LARGEST_COLUMN} are read"
+    for group in map(table.metadata.row_group, range(table.metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            name, size = column.path_in_schema, column.total_uncompressed_size
+            if size > LARGEST_COLUMN and name.split(".")[0] not in binary:
+                return [], [], f"column {name} of a row group has {size} bytes; at most {LARGEST_COLUMN} are read"
     names = list(dict.fromkeys(field.name for field in table.schema_arrow if field.name not in binary))
     return names, binary, "" if names else "every column is binary"
 
@@ -99,19 +92,15 @@ def _rows(table: Any, columns: list[str]) -> Iterator[Row]:
 def _stream(source: Source, columns: list[str]) -> Iterator[Row]:
     pyarrow, parquet = _libraries()
     try:
-        with opened(source) as file, parquet.ParquetFile(file) as table:
+        with source.open() as file, parquet.ParquetFile(file) as table:
             yield from _rows(table, columns)
     except (pyarrow.ArrowException, ValueError, OSError, OverflowError) as error:
         raise ReadError(f"{source.name} cannot be read to its end: {_first_line(error)}") from error
 
 
-def _parts(source: Source, columns: list[str], reader: RowReader) -> Iterator[Part | Any]:
+def _parts(source: Source, columns: list[str], reader: RowReader) -> Iterator[Part | Unreadable]:
     for number, row in enumerate(_stream(source, columns), start=1):
         yield reader.part(row, number)
-
-
-def _table(source: Source, columns: list[str]) -> Iterator[Block]:
-    yield from table_blocks(columns, _stream(source, columns))
 
 
 def _first_line(error: Exception) -> str:

@@ -22,7 +22,8 @@ from typing import Any, TypeAlias
 
 import apsw
 
-from sememe.sources.source import Part, Read, ReadOptions, Unreadable
+from sememe.sources.formats import BY_NAME
+from sememe.sources.source import Part, Read, ReadOptions, Source, Unreadable
 from sememe.sources.walk import Refused
 from sememe.types import Block, Document
 
@@ -35,7 +36,6 @@ LONGEST_NAME = 200
 LONGEST_HEADER = 160
 """Characters; the columns of a wider table are named in each of its rows."""
 DEEPEST = 32
-TABLE = "table/1"
 
 TITLES = ("title", "headline", "subject", "name")
 IDS = ("id", "_id", "uuid", "guid", "key")
@@ -56,7 +56,7 @@ class Layout:
     id: str = ""
 
 
-def layout_of(sample: Sequence[Row], options: ReadOptions, *, id: str = "") -> Layout | None:  # noqa: A002
+def layout_of(sample: Sequence[Row], options: ReadOptions, *, id: str = "") -> Layout | None:
     """The layout of rows like these, or None when no column is text. `id` is the column that is known to be unique."""
     columns = list(dict.fromkeys(column for row in sample for column in row))
     values = {column: [row[column] for row in sample if row.get(column) not in (None, "")] for column in columns}
@@ -98,7 +98,9 @@ def _are_strings(values: Sequence[object]) -> bool:
 
 def _are_names(values: Sequence[object], rows: int) -> bool:
     simple = [value for value in values if isinstance(value, str | int) and not isinstance(value, bool)]
-    return len(simple) == rows and len(set(map(str, simple))) == rows and all(len(str(v)) <= LONGEST_NAME for v in simple)
+    return (
+        len(simple) == rows and len(set(map(str, simple))) == rows and all(len(str(v)) <= LONGEST_NAME for v in simple)
+    )
 
 
 def _is_prose(values: Sequence[object]) -> bool:
@@ -159,10 +161,9 @@ def name_of(value: object, number: int) -> str:
 
 @dataclass(slots=True)
 class RowReader:
-    """Makes parts of rows. `reader` is the format's name and version; what was asked for is added to it."""
+    """Makes parts of rows. `form` is the name of their format."""
 
-    reader: str
-    media_type: str
+    form: str
     layout: Layout
     options: ReadOptions
     prefix: str = ""
@@ -171,10 +172,9 @@ class RowReader:
 
     def part(self, row: Row, number: int, remarks: Sequence[str] = ()) -> Part | Unreadable:
         """The row as a part; one without text is unreadable, with the reason."""
-        name = self.prefix + str(number)
-        if self.layout.id:
-            name = self.names.unique(self.prefix + name_of(row.get(self.layout.id), number), number)
-        layout = self.layout
+        layout, name = self.layout, self.prefix + str(number)
+        if layout.id:
+            name = self.names.unique(self.prefix + name_of(row.get(layout.id), number), number)
         if not any(_shown(row.get(column)) for column in (*layout.text, layout.title)):
             return Unreadable(name, f"no text in {', '.join(layout.text)}")
         whole = [self._reader, layout.text, layout.title, layout.id, row, remarks]
@@ -183,7 +183,7 @@ class RowReader:
 
     @property
     def _reader(self) -> str:
-        return reader_name(self.reader, self.options)
+        return BY_NAME[self.form].reader(self.options)
 
     def _open(self, key: str, row: Row, name: str, remarks: Sequence[str]) -> Read:
         layout = self.layout
@@ -193,7 +193,7 @@ class RowReader:
             blocks=row_blocks(row, layout, place=f"row {name}"),
             reader=self._reader,
             title=" ".join(_shown(row.get(layout.title)).split()) or name,
-            media_type=self.media_type,
+            media_type=BY_NAME[self.form].media_type,
             metadata={
                 clean(column): cleaned
                 for column, value in row.items()
@@ -201,12 +201,6 @@ class RowReader:
             },
             remarks=list(remarks),
         )
-
-
-def reader_name(reader: str, options: ReadOptions) -> str:
-    """The reader's name with what was asked of it, so that asking for something else reads again."""
-    asked = {"text": ",".join(options.text), "title": options.title, "id": options.id, "table": options.table}
-    return " ".join([reader, *(f"{name}={value}" for name, value in asked.items() if value)])
 
 
 def row_blocks(row: Row, layout: Layout, *, place: str) -> Iterator[Block]:
@@ -225,30 +219,25 @@ def row_blocks(row: Row, layout: Layout, *, place: str) -> Iterator[Block]:
 
 
 def table_blocks(columns: Sequence[str], rows: Iterable[Row]) -> Iterator[Block]:
-    """Rows as lines. The columns' names stand above as a heading, which every chunk repeats, or in each line."""
+    """Rows as paragraphs of a line. The columns' names stand above, and every chunk repeats them, or in each line."""
     names = [_line(column) for column in columns]
     header = " | ".join(names)
     named = len(header) > LONGEST_HEADER
     if not named:
-        yield Block(f"{header}\n", 1, header)
+        yield Block(f"{header}\n\n", 1, header)
     for number, row in enumerate(rows, start=1):
         cells = [_line(row.get(column)) for column in columns]
         if named:
             line = "; ".join(f"{name}: {cell}" for name, cell in zip(names, cells, strict=True) if cell)
         else:
             line = " | ".join(cells)
-        for start in range(0, len(line) + 1, PIECE):
-            yield Block(f"{line}\n"[start : start + PIECE], place=f"row {number}")
+        for start in range(0, len(line) + 2, PIECE):
+            yield Block(f"{line}\n\n"[start : start + PIECE], place=f"row {number}")
 
 
-def table_document(
-    key: str, title: str, columns: Sequence[str], rows: Iterable[Row], *, media_type: str, remarks: list[str]
-) -> Document:
-    """Rows without prose as one document. `remarks` may still grow while the rows are read."""
-    blocks = table_blocks(columns, rows)
-    return Document(key=key, blocks=blocks, reader=TABLE, title=title, media_type=media_type, remarks=remarks)
-
-
+def refused(source: Source, reason: str) -> Refused:
+    """That a source gives no document, which is no fault of the moment."""
+    return Refused(source.path or Path(source.name), reason)
 
 
 def _shown(value: object) -> str:

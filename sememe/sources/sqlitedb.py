@@ -20,23 +20,22 @@ from pathlib import Path
 import apsw
 
 from sememe.errors import ReadError
-from sememe.sources.opened import opened, place_of, refused
+from sememe.sources.formats import BY_NAME
 from sememe.sources.rows import (
     SAMPLE_ROWS,
-    TABLE,
     Row,
     RowReader,
     layout_of,
     missing_columns,
     name_of,
+    refused,
     table_blocks,
 )
 from sememe.sources.source import Part, Parts, Read, ReadOptions, Source, Unreadable
 from sememe.sources.walk import Refused
 from sememe.types import Block, Document
 
-READER = "sqlite/1"
-MEDIA_TYPE = "application/vnd.sqlite3"
+FORMAT = BY_NAME["sqlite"]
 LARGEST_ROW = 64_000_000
 """Bytes; SQLite itself refuses a longer one."""
 COLLECTION = 0x73656D65
@@ -53,7 +52,7 @@ class _Table:
     has_rowid: bool
 
 
-def read(source: Source, key: str, options: ReadOptions) -> Document | Parts | Refused:
+def read(source: Source, key: str, options: ReadOptions) -> Parts | Refused:  # noqa: ARG001 - as every reader
     """The rows of all tables, or of the one that `options.table` names, as documents."""
     try:
         with _database(source) as database:
@@ -69,7 +68,7 @@ def read(source: Source, key: str, options: ReadOptions) -> Document | Parts | R
     wanted = [table for table in tables if options.table in ("", table.name)]
     if not wanted:
         return refused(source, "no tables")
-    return Parts(READER, MEDIA_TYPE, _parts(source, wanted, options), place_of(source), remarks)
+    return Parts(FORMAT.reader(options), FORMAT.media_type, _parts(source, wanted, options), remarks=remarks)
 
 
 @contextmanager
@@ -79,7 +78,7 @@ def _database(source: Source) -> Iterator[apsw.Connection]:
         path = source.path
         if path is None:
             path = Path(folder) / "copy"
-            with opened(source) as file, path.open("wb") as copy:
+            with source.open() as file, path.open("wb") as copy:
                 shutil.copyfileobj(file, copy)
         name = f"file:{urllib.parse.quote(str(path.absolute()).encode('utf-8', 'surrogateescape'))}?immutable=1"
         database = apsw.Connection(name, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
@@ -96,7 +95,9 @@ def _database(source: Source) -> Iterator[apsw.Connection]:
 def _tables(database: apsw.Connection) -> list[_Table]:
     """The tables by name, without those of SQLite and its extensions."""
     found = []
-    for _, name, kind, _, without_rowid, _ in sorted(database.execute("PRAGMA main.table_list"), key=lambda row: row[1]):
+    for _, name, kind, _, without_rowid, _ in sorted(
+        database.execute("PRAGMA main.table_list"), key=lambda row: row[1]
+    ):
         if kind != "table" or name.startswith("sqlite_"):
             continue
         columns = list(database.execute("SELECT name, pk FROM pragma_table_xinfo(?) WHERE hidden != 1", (name,)))
@@ -163,21 +164,22 @@ def _parts_of(
         return
     layout = layout_of(sample, options, id=table.key)
     if layout is None:
-        yield _whole(source, database, table, name)
+        yield _whole(source, database, table, FORMAT.reader(options))
         return
-    reader = RowReader(READER, MEDIA_TYPE, layout, options, prefix=f"{name}/")
+    reader = RowReader(FORMAT.name, layout, options, prefix=f"{name}/")
     for number, row in _rows(database, table):
         yield reader.part(row, number)
 
 
-def _whole(source: Source, database: apsw.Connection, table: _Table, name: str) -> Part:
+def _whole(source: Source, database: apsw.Connection, table: _Table, reader: str) -> Part:
     """A table without prose as one document."""
-    digest = hashlib.sha256(json.dumps([TABLE, table.name, table.columns]).encode())
+    name = name_of(table.name, 1)
+    digest = hashlib.sha256(json.dumps([reader, table.name, table.columns]).encode())
     for _, row in _rows(database, table):
         digest.update(json.dumps(row).encode())
 
     def open_(key: str) -> Read:
-        return Document(key=key, blocks=_blocks(source, table), reader=TABLE, title=name, media_type=MEDIA_TYPE)
+        return Document(key=key, blocks=_blocks(source, table), reader=reader, title=name, media_type=FORMAT.media_type)
 
     return Part(name, digest.digest(), open_)
 
@@ -188,5 +190,3 @@ def _blocks(source: Source, table: _Table) -> Iterator[Block]:
             yield from table_blocks(table.columns, (row for _, row in _rows(database, table)))
     except apsw.Error as error:
         raise ReadError(f"{source.name} cannot be read to its end: {error}; check it with its own program") from error
-
-

@@ -14,18 +14,26 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from sememe.errors import ReadError
 from sememe.sources.decode import Encoding, detect
-from sememe.sources.opened import opened, place_of, refused
-from sememe.sources.rows import SAMPLE_ROWS, Layout, Row, RowReader, layout_of, missing_columns, table_blocks, word_count
-from sememe.sources.source import Part, Parts, Read, ReadOptions, Source, Unreadable
+from sememe.sources.formats import BY_NAME
+from sememe.sources.rows import (
+    SAMPLE_ROWS,
+    Row,
+    RowReader,
+    layout_of,
+    missing_columns,
+    refused,
+    table_blocks,
+    word_count,
+)
+from sememe.sources.source import Part, Parts, ReadOptions, Source, Unreadable
 from sememe.sources.walk import Refused
 from sememe.types import Document
 
-READER = "csv/1"
+FORMAT = "csv"
 SAMPLE = 256 * 1024
 """Characters from which the dialect and the columns are told."""
 LONGEST_ROW = 32_000_000
@@ -70,6 +78,10 @@ class _Table:
     has_header: bool
     sample: list[Row]
 
+    @property
+    def media_type(self) -> str:
+        return "text/tab-separated-values" if self.dialect.delimiter == "\t" else "text/csv"
+
     def row(self, cells: Sequence[str]) -> dict[str, Any]:
         """The row as column → value; cells beyond the last column are named by their number."""
         named = {
@@ -85,22 +97,19 @@ class _Table:
 
 def read(source: Source, key: str, options: ReadOptions) -> Document | Parts | Refused:
     """The rows as documents; one document where no column is text, because such rows mean something only together."""
-    with opened(source) as file:
+    with source.open() as file:
         table = _examined(source, file, options)
     if isinstance(table, Refused):
         return table
     layout = layout_of(table.sample, options)
-    media_type = "text/tab-separated-values" if table.dialect.delimiter == "\t" else "text/csv"
+    reader, media_type = BY_NAME[FORMAT].reader(options), table.media_type
     remarks = [table.encoding.remark] if table.encoding.remark else []
-    metadata = {**place_of(source), **({} if table.encoding.codec == "utf-8" else {"encoding": table.encoding.codec})}
+    metadata = {} if table.encoding.codec == "utf-8" else {"encoding": table.encoding.codec}
     if layout is not None:
-        reader = RowReader(READER, media_type, layout, options)
-        return Parts(READER, media_type, _parts(source, table, reader, remarks), metadata, remarks)
-    rows = (table.row(cells) for _, cells in _whole_rows(source, table, remarks))
-    return Document(
-        key=key, blocks=table_blocks(table.columns, rows), reader="table/1", title=Path(source.name).stem,
-        media_type=media_type, metadata=metadata, remarks=remarks,
-    )  # fmt: skip
+        rows = RowReader(FORMAT, layout, options)
+        return Parts(reader, media_type, _parts(source, table, rows, remarks), metadata, remarks)
+    blocks = table_blocks(table.columns, _whole_rows(source, table, remarks))
+    return Document(key=key, blocks=blocks, reader=reader, media_type=media_type, metadata=metadata, remarks=remarks)
 
 
 def _examined(source: Source, file: BinaryIO, options: ReadOptions) -> _Table | Refused:
@@ -237,15 +246,15 @@ class _Bounded:
         self.length += len(line)
         if self.length > LONGEST_ROW:
             raise ReadError(
-                f"{self._name} row {self.row + 1} has more than {LONGEST_ROW} characters, perhaps behind a quote that is not "
-                f"closed; what follows is not read: correct it and add it again"
+                f"{self._name} row {self.row + 1} has more than {LONGEST_ROW} characters, perhaps behind a quote that "
+                f"is not closed; what follows is not read: correct it and add it again"
             )
         return line
 
 
 def _cells(source: Source, table: _Table) -> Iterator[tuple[int, list[str] | csv.Error]]:
     """The rows behind the header with their numbers from 1; an error where one cannot be told."""
-    with opened(source) as file:
+    with source.open() as file:
         lines = _Bounded(_lines(file, table.encoding), source.name)
         reader = table.dialect.rows(lines)
         skip = table.has_header
@@ -267,7 +276,7 @@ def _cells(source: Source, table: _Table) -> Iterator[tuple[int, list[str] | csv
             yield lines.row, cells
 
 
-def _whole_rows(source: Source, table: _Table, remarks: list[str]) -> Iterator[tuple[int, list[str]]]:
+def _whole_rows(source: Source, table: _Table, remarks: list[str]) -> Iterator[Row]:
     """The rows that can be told; how many cannot, or are of another width, is remarked at the end."""
     odd: list[int] = []
     broken = count = 0
@@ -278,7 +287,7 @@ def _whole_rows(source: Source, table: _Table, remarks: list[str]) -> Iterator[t
         if len(cells) != len(table.columns):
             count += 1
             odd = odd or [number]
-        yield number, cells
+        yield table.row(cells)
     if odd:
         remarks.append(f"{count} rows have not {len(table.columns)} cells, the first is row {odd[0]}")
     if broken:
