@@ -9,10 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, Literal, TypeAlias
 
-from sememe.sources.walk import Refused
 from sememe.types import Document, Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A source that gave no document. "skipped" is no fault; "failed" may succeed later if `retryable`."""
+
+    path: Path
+    reason: str
+    retryable: bool = False
+    status: Literal["skipped", "failed"] = "skipped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +75,7 @@ class Unreadable:
 
     name: str
     reason: str
-    status: str = "skipped"
+    status: Literal["skipped", "failed"] = "skipped"
     retryable: bool = False
 
 

@@ -12,9 +12,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from sememe.errors import InputError
+from sememe.sources.source import Refused as Refused
 
 UNWANTED_FOLDERS = frozenset({"__pycache__", "node_modules"})
 
@@ -35,16 +36,6 @@ class Found:
 
     path: Path
     stat: os.stat_result
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A source that gave no document. "skipped" is no fault; "failed" may succeed later if `retryable`."""
-
-    path: Path
-    reason: str
-    retryable: bool = False
-    status: Literal["skipped", "failed"] = "skipped"
 
 
 def key_of(path: Path) -> str:

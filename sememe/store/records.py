@@ -32,13 +32,19 @@ class NewDocument:
 
 @dataclass(frozen=True, slots=True)
 class KnownDocument:
-    """What a sync needs to know of a document that is there."""
+    """What a sync needs to know of a document that is there, or of a file that holds many.
+
+    Of such a file `documents` says how many; it is None for a document. One that is not `settled` has to be read
+    again although it did not change: it was not read to its end, or a part of it may be readable now.
+    """
 
     id: int
     key: str
     stamp: SourceStamp
     recipe: Recipe
     added: float
+    documents: int | None = None
+    settled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,7 @@ class StoredChunk:
     text: str
     tokens: int
     kept: int
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,19 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         ALTER TABLE indexes ADD COLUMN details TEXT NOT NULL DEFAULT '{}';
         """,
     ),
+    (
+        "where in its source a text was, and files that hold many documents",
+        """
+        CREATE TABLE places (
+            document INTEGER NOT NULL REFERENCES documents ON DELETE CASCADE, start INTEGER NOT NULL,
+            place TEXT NOT NULL, PRIMARY KEY (document, start)
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE containers (
+            key TEXT PRIMARY KEY, digest BLOB NOT NULL, size INTEGER, mtime_ns INTEGER, recipe TEXT NOT NULL,
+            documents INTEGER NOT NULL, settled INTEGER NOT NULL, run INTEGER NOT NULL, added REAL NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        """,
+    ),
 )
 
 VERSION = len(MIGRATIONS)
