@@ -13,6 +13,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, islice, takewhile
 from typing import Any, BinaryIO
 
@@ -33,8 +34,7 @@ from sememe.sources.rows import (
     refused,
     word_count,
 )
-from sememe.sources.source import Part, Parts, ReadOptions, Source, Unreadable
-from sememe.sources.walk import Refused
+from sememe.sources.source import Part, Parts, ReadOptions, Refused, Source, Unreadable
 from sememe.types import Block, Document
 
 FORMAT = BY_NAME["json"]
@@ -49,8 +49,11 @@ LINE_SUFFIXES = (".jsonl", ".ndjson", ".jsonlines")
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
-class _Broken(ValueError):
-    """What cannot be understood as JSON, in words."""
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    """What cannot be understood as JSON, and why."""
+
+    reason: str
 
 
 _decoder = json.JSONDecoder(parse_constant=lambda name: None)  # noqa: ARG005 - NaN and its kin are no value
@@ -148,7 +151,7 @@ def _json_rows(source: Source, file: BinaryIO, encoding: Encoding, options: Read
                 return found if options.table or stream.read * 2 >= source.size else None
             for _ in stream.elements():
                 pass
-    except _Broken:
+    except ReadError:
         return None
     return None
 
@@ -181,7 +184,7 @@ def _elements(source: Source, encoding: Encoding, table: str) -> Iterator[tuple[
             stream.take("[")
             for number, element in enumerate(stream.elements(), start=1):
                 yield number, _as_row(element)
-        except _Broken as error:
+        except ReadError as error:
             raise ReadError(f"{source.name} is not JSON to its end: {error}; what follows is not read") from error
 
 
@@ -214,7 +217,7 @@ class _Stream:
         return found
 
     def value(self) -> Any:
-        """The value that comes next. Raises _Broken when there is none, or it is too long."""
+        """The value that comes next. Raises ReadError when there is none, or it is too long."""
         self.take(" ")
         while True:
             reason, found, end = "it ends too early", None, len(self._text)
@@ -224,12 +227,12 @@ class _Stream:
             except json.JSONDecodeError as error:
                 reason = f"{error.msg} behind {self._text[self._at : self._at + 40]!r}"
             except (ValueError, RecursionError) as error:
-                raise _Broken(str(error)) from error
+                raise ReadError(str(error)) from error
             # A number at the end of what is there may go on.
             if (not reason and end < len(self._text)) or not self._more():
                 break
         if reason:
-            raise _Broken(reason)
+            raise ReadError(reason)
         self.read += end - self._at
         self._at = end
         return found
@@ -238,7 +241,7 @@ class _Stream:
         """Read as much again as is waiting; False at the end of the file, and where a value is too long."""
         waiting = len(self._text) - self._at
         if waiting > LONGEST_VALUE:
-            raise _Broken(f"a value has more than {LONGEST_VALUE} characters")
+            raise ReadError(f"a value has more than {LONGEST_VALUE} characters")
         taken = [self._text[self._at :]]
         added = 0
         while added <= waiting and (piece := next(self._pieces, "")):
@@ -257,7 +260,7 @@ class _Stream:
             if self.take("]"):
                 return
             if not self.take(","):
-                raise _Broken(f"a comma is missing in front of {self._text[self._at : self._at + 40]!r}")
+                raise ReadError(f"a comma is missing in front of {self._text[self._at : self._at + 40]!r}")
 
     def names(self) -> Iterator[str]:
         """The keys of the object that begins here; between two of them the value has to be taken."""
@@ -266,12 +269,12 @@ class _Stream:
         while True:
             key = self.value()
             if not isinstance(key, str) or not self.take(":"):
-                raise _Broken(f"{key!r} is no key")
+                raise ReadError(f"{key!r} is no key")
             yield key
             if self.take("}"):
                 return
             if not self.take(","):
-                raise _Broken(f"a comma is missing behind the value of {key!r}")
+                raise ReadError(f"a comma is missing behind the value of {key!r}")
 
 
 # What both have in common
@@ -295,7 +298,7 @@ def _found(
 def _parts(elements: Iterable[tuple[int, Any]], reader: RowReader) -> Iterator[Part | Unreadable]:
     for number, row in elements:
         if isinstance(row, _Broken):
-            yield Unreadable(str(number), str(row), status="failed")
+            yield Unreadable(str(number), row.reason, status="failed")
         elif isinstance(row, dict):
             yield reader.part(row, number)
         else:

@@ -25,8 +25,7 @@ from sememe.sources.decode import decode, detect
 from sememe.sources.files import read_source
 from sememe.sources.formats import BY_MEDIA_TYPE, BY_NAME, of_suffix
 from sememe.sources.rows import Names, clean, name_of
-from sememe.sources.source import Part, Parts, Read, ReadOptions, Source, Unreadable
-from sememe.sources.walk import Refused
+from sememe.sources.source import Part, Parts, Read, ReadOptions, Refused, Source, Unreadable
 from sememe.types import Block, Document
 
 MESSAGE = BY_NAME["eml"]
@@ -34,7 +33,6 @@ MAILBOX = BY_NAME["mbox"]
 LARGEST_MESSAGE = 64 * 1024 * 1024
 MOST_PARTS = 1000
 DEEPEST = 20
-MOST_FILES_DEEP = 8
 PIECE = 48 * 1024
 LINE = 64 * 1024
 
@@ -238,9 +236,6 @@ class _Message:
         for number, part in enumerate(self.attached, start=1):
             shown = _file_name(part) or f"part {number}"
             name = names.unique(prefix + name_of(shown, number), number)
-            if self._depth >= MOST_FILES_DEEP:
-                yield Unreadable(name, f"it lies in {self._depth} files, one in another; it is not looked at")
-                continue
             content = _bytes(part)
             if not content:
                 yield Unreadable(name, "empty file")

@@ -14,8 +14,7 @@ from typing import Any
 from sememe.errors import ReadError
 from sememe.sources.formats import BY_NAME
 from sememe.sources.rows import SAMPLE_ROWS, Row, RowReader, clean, layout_of, missing_columns, refused, table_blocks
-from sememe.sources.source import Part, Parts, ReadOptions, Source, Unreadable
-from sememe.sources.walk import Refused
+from sememe.sources.source import Part, Parts, ReadOptions, Refused, Source, Unreadable
 from sememe.types import Document
 
 FORMAT = BY_NAME["parquet"]

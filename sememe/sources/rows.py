@@ -23,8 +23,7 @@ from typing import Any, TypeAlias
 import apsw
 
 from sememe.sources.formats import BY_NAME
-from sememe.sources.source import Part, Read, ReadOptions, Source, Unreadable
-from sememe.sources.walk import Refused
+from sememe.sources.source import Part, Read, ReadOptions, Refused, Source, Unreadable
 from sememe.types import Block, Document
 
 Row: TypeAlias = Mapping[str, Any]

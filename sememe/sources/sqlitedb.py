@@ -31,8 +31,7 @@ from sememe.sources.rows import (
     refused,
     table_blocks,
 )
-from sememe.sources.source import Part, Parts, Read, ReadOptions, Source, Unreadable
-from sememe.sources.walk import Refused
+from sememe.sources.source import Part, Parts, Read, ReadOptions, Refused, Source, Unreadable
 from sememe.types import Block, Document
 
 FORMAT = BY_NAME["sqlite"]

@@ -29,8 +29,7 @@ from sememe.sources.rows import (
     table_blocks,
     word_count,
 )
-from sememe.sources.source import Part, Parts, ReadOptions, Source, Unreadable
-from sememe.sources.walk import Refused
+from sememe.sources.source import Part, Parts, ReadOptions, Refused, Source, Unreadable
 from sememe.types import Document
 
 FORMAT = "csv"
