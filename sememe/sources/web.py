@@ -39,6 +39,8 @@ AGENT = "sememe"
 LARGEST_PAGE = 32 * 1024 * 1024
 LARGEST_SITEMAP = 50 * 1024 * 1024
 """Bytes, as the protocol says, after decompression."""
+DELAY = 1.0
+MOST_PAGES = 1000
 MOST_REDIRECTS = 5
 MOST_SITEMAPS = 100
 LONGEST_ADDRESS = 2000
@@ -57,10 +59,10 @@ _TEXTUAL = re.compile(r"text/|application/(?:[\w.-]+\+)?(?:json|xml|jsonl|x-ndjs
 class WebOptions:
     """How pages are fetched: seconds between two of a host, seconds for one, bytes of one, and how many."""
 
-    delay: float = 1.0
+    delay: float = DELAY
     timeout: float = 30.0
     largest: int = LARGEST_PAGE
-    max_pages: int = 1000
+    max_pages: int = MOST_PAGES
     allow_private: bool = False
 
 
@@ -334,7 +336,8 @@ def _connected(parts: SplitResult, options: WebOptions) -> socket.socket:
         raise ReadError(f"its host {host} is not known ({error})", retryable=True) from error
     private = [str(address) for address in found if not _is_public(str(address))]
     if private and not options.allow_private:
-        raise ReadError(f"{host} is {private[0]}, in a private network; --allow-private allows that")
+        named = "" if host == private[0] else f" ({private[0]})"
+        raise ReadError(f"{host}{named} is in a private network; --allow-private fetches it")
     problem: OSError | None = None
     for address in dict.fromkeys(map(str, found)):
         try:
@@ -451,5 +454,6 @@ def _in_xml(content: bytes) -> Iterator[tuple[str, bool]]:
 
 
 def _refused(address: str, error: ReadError) -> Refused:
-    status: Literal["failed", "skipped"] = "failed" if error.retryable else "skipped"
+    """That a page was not had. What was stored of it stays, but for one that its server says is gone for good."""
+    status: Literal["failed", "skipped"] = "skipped" if str(error).startswith("410 ") else "failed"
     return Refused(Path(address), str(error), retryable=error.retryable, status=status)
