@@ -112,7 +112,7 @@ def clean(value: Any, depth: int = 0) -> Any:
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, str):
-        return _SURROGATE.sub("\ufffd", value)
+        return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, datetime | date | time):
@@ -168,6 +168,10 @@ class RowReader:
     prefix: str = ""
     """Before the names of all rows: a table's name and a slash, where a file has several."""
     names: Names = field(default_factory=Names)
+    reader: str = ""
+
+    def __post_init__(self) -> None:
+        self.reader = BY_NAME[self.form].reader(self.options)
 
     def part(self, row: Row, number: int, remarks: Sequence[str] = ()) -> Part | Unreadable:
         """The row as a part; one without text is unreadable, with the reason."""
@@ -176,13 +180,9 @@ class RowReader:
             name = self.names.unique(self.prefix + name_of(row.get(layout.id), number), number)
         if not any(_shown(row.get(column)) for column in (*layout.text, layout.title)):
             return Unreadable(name, f"no text in {', '.join(layout.text)}")
-        whole = [self._reader, layout.text, layout.title, layout.id, row, remarks]
+        whole = [self.reader, layout.text, layout.title, layout.id, row, remarks]
         content = json.dumps(whole, ensure_ascii=True, default=_plain, skipkeys=True)
         return Part(name, hashlib.sha256(content.encode()).digest(), lambda key: self._open(key, row, name, remarks))
-
-    @property
-    def _reader(self) -> str:
-        return BY_NAME[self.form].reader(self.options)
 
     def _open(self, key: str, row: Row, name: str, remarks: Sequence[str]) -> Read:
         layout = self.layout
@@ -190,7 +190,7 @@ class RowReader:
         return Document(
             key=key,
             blocks=row_blocks(row, layout, place=f"row {name}"),
-            reader=self._reader,
+            reader=self.reader,
             title=" ".join(_shown(row.get(layout.title)).split()) or name,
             media_type=BY_NAME[self.form].media_type,
             metadata={
