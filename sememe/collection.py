@@ -18,6 +18,7 @@ from sememe.filters import Filter, parse
 from sememe.ingest import derived, sync
 from sememe.ingest.cutting import CutOptions
 from sememe.ingest.items import file_key, given_items
+from sememe.ingest.pages import Pages
 from sememe.ingest.pipeline import OnProgress, Summary
 from sememe.ingest.sync import Scope
 from sememe.models import load_model
@@ -398,12 +399,26 @@ def options_for(embedder: Embedder, *, chunk: bool, read: ReadOptions = NO_CHOIC
     )  # fmt: skip
 
 
+def add_pages(
+    collection: Collection, pages: Pages, *, chunk: bool = True, progress: OnProgress | None = None
+) -> Summary:
+    """Add pages of the web. A page that its server says has not changed costs one question.
+
+    Raises InputError for what is no address; every page that cannot be used ends in the ledger.
+    """
+    embedder, options = collection._prepared(), collection._options(chunk)
+    items = pages.checked().items(collection._store, options.read)
+    return sync.add(
+        collection._store, embedder, items, options=options, progress=progress, threads=collection._settings.threads
+    )
+
+
 def preview(
-    paths: str | Path | Sequence[str | Path], *, path: str | Path = DEFAULT_FOLDER,
+    paths: str | Path | Sequence[str | Path] | Pages, *, path: str | Path = DEFAULT_FOLDER,
     model: str | Path | Embedder | None = None, settings: Settings | None = None,
     choices: sync.Choices | None = None, inputs: sync.OnInput | None = None, progress: OnProgress | None = None,
 ) -> Summary:  # fmt: skip
-    """What `add_files` (or, with `choices.deleting`, `sync`) would do: files, chunks, tokens. Nothing is written.
+    """What `add_files` (or `add_pages`, or with `choices.deleting` `sync`) would do; nothing is written.
 
     `inputs` is called with the key and the exact string of every chunk that would be embedded.
     """
@@ -417,8 +432,12 @@ def preview(
         else:
             chosen = model if model is not None else DEFAULT_MODEL
             embedder = load_model(chosen, settings=settings) if isinstance(chosen, str | Path) else chosen
-        given = [paths] if isinstance(paths, str | Path) else list(paths)
         choices = choices or sync.Choices()
+        if isinstance(paths, Pages):
+            options = options_for(embedder, chunk=choices.chunk)
+            items = paths.checked().items(store, options.read)
+            return sync.previewed(store, items, options, inputs=inputs, progress=progress)
+        given = [paths] if isinstance(paths, str | Path) else list(paths)
         files = [Path(p).expanduser() for p in given]
         scope = Scope(
             files, base=folder.parent, exclude=folder, hidden=choices.hidden, tracked=choices.tracked,
@@ -431,4 +450,4 @@ def preview(
             store.close()
 
 
-__all__ = ["DEFAULT_FOLDER", "Collection", "Record", "Report", "SpaceMismatch", "open", "preview"]
+__all__ = ["DEFAULT_FOLDER", "Collection", "Record", "Report", "SpaceMismatch", "add_pages", "open", "preview"]

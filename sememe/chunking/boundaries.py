@@ -16,7 +16,7 @@ PROSE: tuple[Kind, ...] = ("paragraph", "sentence", "line", "word")
 LINES: tuple[Kind, ...] = ("paragraph", "line", "word")
 """For code, tables and logs: a full stop means nothing there, the end of a line does."""
 
-LINE_READERS = frozenset({"python", "lines"})
+LINE_READERS = frozenset({"python", "lines", "json"})
 LOOK_AHEAD = 64
 """Characters right of a cut that may be looked at to judge it."""
 

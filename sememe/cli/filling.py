@@ -11,14 +11,18 @@ import typer
 from sememe import collection as collections
 from sememe.cli.options import (
     DEFAULT,
+    AllowPrivateOption,
     ChecksumOption,
     CollectionOption,
+    DelayOption,
     DryRunOption,
     HiddenOption,
     IdColumnOption,
     JsonOption,
+    MaxPagesOption,
     ModelOption,
     ShowInputOption,
+    SitemapOption,
     StrictOption,
     TableOption,
     TextColumnOption,
@@ -26,16 +30,18 @@ from sememe.cli.options import (
     TrackedOption,
     WholeOption,
 )
-from sememe.cli.session import opened_at, progress_shown, refuse_missing
+from sememe.cli.session import opened_at, progress_shown, refuse_missing, wanted_of
 from sememe.cli.show import end_strictly, print_json, print_pairs, print_summary, print_troubles
 from sememe.errors import SememeError
+from sememe.ingest.pages import Pages
 from sememe.ingest.pipeline import OnProgress, Summary
 from sememe.ingest.sync import Choices
 from sememe.sources import ReadOptions
+from sememe.sources.web import DELAY, MOST_PAGES, WebOptions
 
 
 def add(
-    paths: Annotated[list[Path], typer.Argument(help="Files, and folders to go through.", readable=False)],
+    paths: Annotated[list[str], typer.Argument(help="Files, folders to go through, or addresses of pages.")],
     collection: CollectionOption = DEFAULT,
     model: ModelOption = None,
     dry_run: DryRunOption = False,
@@ -51,24 +57,32 @@ def add(
     metric: Annotated[
         str | None, typer.Option("--metric", help="How a new collection compares: cosine, dot or euclidean.")
     ] = None,
+    sitemap: SitemapOption = False,
+    max_pages: MaxPagesOption = MOST_PAGES,
+    delay: DelayOption = DELAY,
+    allow_private: AllowPrivateOption = False,
     strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Add files and folders. What is there already and has not changed costs nothing."""
-    refuse_missing(paths)
+    """Add files, folders and pages. What is there already and has not changed costs nothing."""
+    web = WebOptions(delay=delay, max_pages=max_pages, allow_private=allow_private)
+    wanted = wanted_of(paths, sitemap, web)
     read = ReadOptions(tuple(text_column or ()), title_column, id_column, table)
     if show_input and not dry_run:
         raise SememeError("--show-input prints what an add would embed and goes with --dry-run; say both")
     if dry_run:
         choices = Choices(chunk=not whole, hidden=hidden, checksum=checksum, tracked=tracked, read=read)
-        planned = preview(list(paths), collection, model, choices=choices, show_input=show_input, as_json=as_json)
+        planned = preview(wanted, collection, model, choices=choices, show_input=show_input, as_json=as_json)
         end_strictly(planned, strict)
         return
     with progress_shown() as shown, opened_at(collection, model, create=True, progress=shown, metric=metric) as opened:
-        summary = opened.add_files(
-            list(paths), chunk=not whole, hidden=hidden, checksum=checksum, tracked=tracked, read=read,
-            progress=shown.ingest,
-        )  # fmt: skip
+        if isinstance(wanted, Pages):
+            summary = collections.add_pages(opened, wanted, chunk=not whole, progress=shown.ingest)
+        else:
+            summary = opened.add_files(
+                list(wanted), chunk=not whole, hidden=hidden, checksum=checksum, tracked=tracked, read=read,
+                progress=shown.ingest,
+            )  # fmt: skip
         shown.stop()
         print_summary(summary, collection, as_json)
     end_strictly(summary, strict)
@@ -129,7 +143,7 @@ def delete(
 
 
 def preview(
-    paths: list[Path], collection: Path, model: str | None, *, choices: Choices, show_input: bool, as_json: bool
+    paths: list[Path] | Pages, collection: Path, model: str | None, *, choices: Choices, show_input: bool, as_json: bool
 ) -> Summary:
     """Print what an add or a sync would do; nothing is written."""
 
@@ -139,7 +153,7 @@ def preview(
     with progress_shown() as shown:
         report_to: OnProgress | None = None if show_input else shown.ingest
         summary = collections.preview(
-            list(paths), path=collection, model=model, choices=choices, inputs=show if show_input else None,
+            paths, path=collection, model=model, choices=choices, inputs=show if show_input else None,
             progress=report_to,
         )  # fmt: skip
     if as_json:

@@ -46,6 +46,12 @@ StrictOption = Annotated[
 ShowInputOption = Annotated[
     bool, typer.Option("--show-input", help="Print the exact strings that are embedded; with add, needs --dry-run.")
 ]
+SitemapOption = Annotated[bool, typer.Option("--sitemap", help="The addresses are sitemaps: add the pages they list.")]
+MaxPagesOption = Annotated[int, typer.Option("--max-pages", min=1, help="How many pages are fetched at most.")]
+DelayOption = Annotated[float, typer.Option("--delay", min=0.0, help="Seconds between two pages of one host.")]
+AllowPrivateOption = Annotated[
+    bool, typer.Option("--allow-private", help="Fetch from this machine and private networks too.")
+]
 KOption = Annotated[int, typer.Option("--k", "-k", help="How many hits at most.")]
 WhereOption = Annotated[
     str | None, typer.Option("--where", "-w", help='A filter over metadata in JSON: \'{"year": {"$gte": 2020}}\'.')

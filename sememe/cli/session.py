@@ -17,8 +17,10 @@ from sememe import collection as collections
 from sememe.cli.show import printable
 from sememe.collection import Collection
 from sememe.errors import InputError
+from sememe.ingest.pages import Pages
 from sememe.ingest.pipeline import IngestProgress
 from sememe.sources import key_of
+from sememe.sources.web import WebOptions, is_address
 from sememe.types import Metric
 
 if TYPE_CHECKING:
@@ -30,10 +32,23 @@ SECONDS_BETWEEN_LINES = 10.0
 def refuse_missing(paths: list[Path]) -> None:
     """Before a collection is made for nothing."""
     for path in paths:
-        if str(path).startswith(("http:/", "https:/")):
-            raise InputError(f"{path} is an address; pages are not fetched: save it as a file and add that")
         if not os.path.lexists(path.expanduser()):
             raise InputError(f"there is no file or folder {printable(key_of(path))}; check the spelling")
+
+
+def wanted_of(names: list[str], sitemap: bool, options: WebOptions) -> list[Path] | Pages:
+    """The paths or pages of a command line. Raises InputError for both at once, and for what is not there."""
+    addresses = [name for name in names if is_address(name)]
+    if addresses and len(addresses) < len(names):
+        other = next(name for name in names if not is_address(name))
+        raise InputError(f"{addresses[0]} is an address and {printable(other)} is a path; add them one after the other")
+    if addresses:
+        return Pages(addresses, sitemap, options).checked()
+    if sitemap:
+        raise InputError(f"--sitemap goes with an address, and {printable(names[0])} is a path; leave it out")
+    paths = [Path(name) for name in names]
+    refuse_missing(paths)
+    return paths
 
 
 def where_of(text: str | None) -> dict[str, Any] | None:

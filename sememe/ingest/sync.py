@@ -79,7 +79,7 @@ class Scope:
 
 
 def add(
-    store: SQLiteStore, embedder: Embedder, items: Iterable[Item], *, options: CutOptions,
+    store: SQLiteStore, embedder: Embedder, items: Iterable[Item | LedgerRow], *, options: CutOptions,
     progress: OnProgress | None = None, threads: int = 0,
 ) -> Summary:  # fmt: skip
     """Add items whose number nobody knows yet."""
@@ -167,10 +167,23 @@ def preview(
     else:
         items = scope.items()
     summary.passed_over = scope.passed_over.total()
+    return previewed(
+        store, items, options, summary=summary, checksum=choices.checksum, total=_total(items), inputs=inputs,
+        progress=progress,
+    )  # fmt: skip
+
+
+def previewed(
+    store: SQLiteStore | None, items: Iterable[Item | LedgerRow], options: CutOptions, *,
+    summary: Summary | None = None, checksum: bool = False, total: int | None = None, inputs: OnInput | None = None,
+    progress: OnProgress | None = None,
+) -> Summary:  # fmt: skip
+    """Read and cut these items, and count them into `summary`."""
+    summary = summary or Summary(dry_run=True)
     done = 0
+    known = looked_up(store) if store is not None else lambda _: None
     windows = Windows(
-        items, known.get, options, size=2048, known_part=looked_up(store) if store is not None else lambda _: None,
-        keep_text=False, checksum=choices.checksum,
+        items, known, options, size=2048, known_part=known, keep_text=False, checksum=checksum,
     )  # fmt: skip
     for window in ahead(iter(windows)):
         _count_window(summary, window, options.max_tokens)
@@ -180,7 +193,7 @@ def preview(
                 inputs(piece.item.key, chunk.input)  # type: ignore[misc]
         done += window.finished_bytes
         if progress is not None:
-            progress(IngestProgress(summary.documents + summary.unchanged, done, _total(items), summary.chunks))
+            progress(IngestProgress(summary.documents + summary.unchanged, done, total, summary.chunks))
     return summary
 
 
