@@ -20,6 +20,7 @@ from sememe.ingest.cutting import CutOptions
 from sememe.ingest.items import file_key, given_items
 from sememe.ingest.pages import Pages
 from sememe.ingest.pipeline import OnProgress, Summary
+from sememe.ingest.sync import Scope
 from sememe.models import load_model
 from sememe.models.cards import DEFAULT_MODEL
 from sememe.models.encoder import SURROGATES
@@ -29,6 +30,8 @@ from sememe.search.query import Mode, Query, checked
 from sememe.search.run import Hits, answer
 from sememe.search.view import View
 from sememe.settings import DEFAULT_FOLDER, Settings, from_environment
+from sememe.sources import ReadOptions
+from sememe.sources.files import NO_CHOICE
 from sememe.space import CANARY_TEXTS, Embedder, Space, check
 from sememe.store import SQLiteStore
 from sememe.store.records import StoredChunk, StoredDocument, Totals
@@ -168,31 +171,35 @@ class Collection:
 
     def add_files(
         self, paths: str | Path | Sequence[str | Path], *, chunk: bool = True, hidden: bool = False,
-        checksum: bool = False, progress: OnProgress | None = None,
+        checksum: bool = False, tracked: bool = False, read: ReadOptions | None = None,
+        progress: OnProgress | None = None,
     ) -> Summary:  # fmt: skip
         """Add files, and what lies in folders. Hidden names are passed over unless `hidden`.
 
-        A file whose size and time are those of the last time is not read again unless `checksum`. Raises
-        InputError when a path does not exist; every file that cannot be used ends in the ledger.
+        With `tracked` only what Git tracks. `read` says which columns of rows are text, title and id. A file that
+        holds many documents gives each of them, under the key FILE!/NAME. A file whose size and time are those of the
+        last time is not read again unless `checksum`. Raises InputError when a path does not exist; every file that
+        cannot be used ends in the ledger.
         """
-        scope = sync.Scope(self._paths(paths), base=self.path.parent, exclude=self.path, hidden=hidden)
+        scope = self._scope(paths, hidden=hidden, tracked=tracked, read=read)
         return sync.add_files(
-            self._store, self._prepared(), scope, options=self._options(chunk), checksum=checksum,
+            self._store, self._prepared(), scope, options=self._options(chunk, scope.read), checksum=checksum,
             progress=progress, threads=self._settings.threads,
         )  # fmt: skip
 
     def sync(
         self, folder: str | Path, *, chunk: bool = True, hidden: bool = False, checksum: bool = False,
-        allow_empty: bool = False, progress: OnProgress | None = None,
+        allow_empty: bool = False, tracked: bool = False, read: ReadOptions | None = None,
+        progress: OnProgress | None = None,
     ) -> Summary:  # fmt: skip
         """Make the collection agree with a folder: add what is new or changed, delete what is gone.
 
-        Raises InputError when the folder does not exist, or when nothing would be left of what was stored from it
-        and `allow_empty` is false: an unmounted disk looks just like that.
+        Options as of `add_files`. Raises InputError when the folder does not exist, or when nothing would be left of
+        what was stored from it and `allow_empty` is false: an unmounted disk looks just like that.
         """
-        scope = sync.Scope(self._paths(folder), base=self.path.parent, exclude=self.path, hidden=hidden)
+        scope = self._scope(folder, hidden=hidden, tracked=tracked, read=read)
         return sync.sync_folder(
-            self._store, self._prepared(), scope, options=self._options(chunk), checksum=checksum,
+            self._store, self._prepared(), scope, options=self._options(chunk, scope.read), checksum=checksum,
             allow_empty=allow_empty, progress=progress, threads=self._settings.threads,
         )  # fmt: skip
 
@@ -350,8 +357,16 @@ class Collection:
             self._check(embedder)
         return embedder
 
-    def _options(self, chunk: bool) -> CutOptions:
-        return options_for(self.embedder, chunk=chunk)
+    def _options(self, chunk: bool, read: ReadOptions = NO_CHOICE) -> CutOptions:
+        return options_for(self.embedder, chunk=chunk, read=read)
+
+    def _scope(
+        self, paths: str | Path | Sequence[str | Path], *, hidden: bool, tracked: bool, read: ReadOptions | None
+    ) -> Scope:
+        return Scope(
+            self._paths(paths), base=self.path.parent, exclude=self.path, hidden=hidden, tracked=tracked,
+            read=read or NO_CHOICE,
+        )  # fmt: skip
 
     def _index(self, space: Space) -> View:
         with self._lock:
@@ -376,21 +391,23 @@ class Collection:
         raise NotFound(f"{key!r} is not a document of {self.path}; see what there is with: sememe report --all")
 
 
-def options_for(embedder: Embedder, *, chunk: bool) -> CutOptions:
+def options_for(embedder: Embedder, *, chunk: bool, read: ReadOptions = NO_CHOICE) -> CutOptions:
     """How documents are cut for a model: to what it reads, by its own tokenizer."""
     return CutOptions(
-        counter=embedder.counter, max_tokens=embedder.space.max_tokens, reserved=embedder.reserved, chunk=chunk
-    )
+        counter=embedder.counter, max_tokens=embedder.space.max_tokens, reserved=embedder.reserved, chunk=chunk,
+        read=read,
+    )  # fmt: skip
 
 
 def add_pages(
-    collection: Collection, pages: Pages, *, chunk: bool = True, progress: OnProgress | None = None
-) -> Summary:
+    collection: Collection, pages: Pages, *, chunk: bool = True, read: ReadOptions = NO_CHOICE,
+    progress: OnProgress | None = None,
+) -> Summary:  # fmt: skip
     """Add pages of the web. A page that its server says has not changed costs one question.
 
     Raises InputError for what is no address; every page that cannot be used ends in the ledger.
     """
-    embedder, options = collection._prepared(), collection._options(chunk)
+    embedder, options = collection._prepared(), collection._options(chunk, read)
     items = pages.checked().items(collection._store, options.read)
     return sync.add(
         collection._store, embedder, items, options=options, progress=progress, threads=collection._settings.threads
@@ -418,13 +435,16 @@ def preview(
             embedder = load_model(chosen, settings=settings) if isinstance(chosen, str | Path) else chosen
         choices = choices or sync.Choices()
         if isinstance(paths, Pages):
-            options = options_for(embedder, chunk=choices.chunk)
+            options = options_for(embedder, chunk=choices.chunk, read=choices.read or NO_CHOICE)
             items = paths.checked().items(store, options.read)
             return sync.previewed(store, items, options, inputs=inputs, progress=progress)
         given = [paths] if isinstance(paths, str | Path) else list(paths)
         files = [Path(p).expanduser() for p in given]
-        scope = sync.Scope(files, base=folder.parent, exclude=folder, hidden=choices.hidden)
-        options = options_for(embedder, chunk=choices.chunk)
+        scope = Scope(
+            files, base=folder.parent, exclude=folder, hidden=choices.hidden, tracked=choices.tracked,
+            read=choices.read,
+        )  # fmt: skip
+        options = options_for(embedder, chunk=choices.chunk, read=choices.read)
         return sync.preview(store, scope, options, choices=choices, inputs=inputs, progress=progress)
     finally:
         if store is not None:

@@ -17,12 +17,17 @@ from sememe.cli.options import (
     DelayOption,
     DryRunOption,
     HiddenOption,
+    IdColumnOption,
     JsonOption,
     MaxPagesOption,
     ModelOption,
     ShowInputOption,
     SitemapOption,
     StrictOption,
+    TableOption,
+    TextColumnOption,
+    TitleColumnOption,
+    TrackedOption,
     WholeOption,
 )
 from sememe.cli.session import opened_at, progress_shown, refuse_missing, wanted_of
@@ -31,6 +36,7 @@ from sememe.errors import SememeError
 from sememe.ingest.pages import Pages
 from sememe.ingest.pipeline import OnProgress, Summary
 from sememe.ingest.sync import Choices
+from sememe.sources import ReadOptions
 from sememe.sources.web import DELAY, MOST_PAGES, WebOptions
 
 
@@ -43,6 +49,11 @@ def add(
     whole: WholeOption = False,
     hidden: HiddenOption = False,
     checksum: ChecksumOption = False,
+    tracked: TrackedOption = False,
+    text_column: TextColumnOption = None,
+    title_column: TitleColumnOption = "",
+    id_column: IdColumnOption = "",
+    table: TableOption = "",
     metric: Annotated[
         str | None, typer.Option("--metric", help="How a new collection compares: cosine, dot or euclidean.")
     ] = None,
@@ -56,20 +67,22 @@ def add(
     """Add files, folders and pages. What is there already and has not changed costs nothing."""
     web = WebOptions(delay=delay, max_pages=max_pages, allow_private=allow_private)
     wanted = wanted_of(paths, sitemap, web)
+    read = ReadOptions(tuple(text_column or ()), title_column, id_column, table)
     if show_input and not dry_run:
         raise SememeError("--show-input prints what an add would embed and goes with --dry-run; say both")
     if dry_run:
-        choices = Choices(chunk=not whole, hidden=hidden, checksum=checksum)
+        choices = Choices(chunk=not whole, hidden=hidden, checksum=checksum, tracked=tracked, read=read)
         planned = preview(wanted, collection, model, choices=choices, show_input=show_input, as_json=as_json)
         end_strictly(planned, strict)
         return
     with progress_shown() as shown, opened_at(collection, model, create=True, progress=shown, metric=metric) as opened:
         if isinstance(wanted, Pages):
-            summary = collections.add_pages(opened, wanted, chunk=not whole, progress=shown.ingest)
+            summary = collections.add_pages(opened, wanted, chunk=not whole, read=read, progress=shown.ingest)
         else:
             summary = opened.add_files(
-                list(wanted), chunk=not whole, hidden=hidden, checksum=checksum, progress=shown.ingest
-            )
+                list(wanted), chunk=not whole, hidden=hidden, checksum=checksum, tracked=tracked, read=read,
+                progress=shown.ingest,
+            )  # fmt: skip
         shown.stop()
         print_summary(summary, collection, as_json)
     end_strictly(summary, strict)
@@ -83,6 +96,11 @@ def sync(
     whole: WholeOption = False,
     hidden: HiddenOption = False,
     checksum: ChecksumOption = False,
+    tracked: TrackedOption = False,
+    text_column: TextColumnOption = None,
+    title_column: TitleColumnOption = "",
+    id_column: IdColumnOption = "",
+    table: TableOption = "",
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Go on even if nothing of the folder would be left.")
     ] = False,
@@ -92,15 +110,18 @@ def sync(
     """Agree with a folder: take in what is new or changed, delete what is gone."""
     if not allow_empty:
         refuse_missing([folder])
+    read = ReadOptions(tuple(text_column or ()), title_column, id_column, table)
     if dry_run:
-        choices = Choices(not whole, hidden, checksum, deleting=True, allow_empty=allow_empty)
+        choices = Choices(
+            not whole, hidden, checksum, deleting=True, allow_empty=allow_empty, tracked=tracked, read=read
+        )
         planned = preview([folder], collection, model, choices=choices, show_input=False, as_json=as_json)
         end_strictly(planned, strict)
         return
     with progress_shown() as shown, opened_at(collection, model, create=True, progress=shown) as opened:
         summary = opened.sync(
-            folder, chunk=not whole, hidden=hidden, checksum=checksum, allow_empty=allow_empty,
-            progress=shown.ingest,
+            folder, chunk=not whole, hidden=hidden, checksum=checksum, allow_empty=allow_empty, tracked=tracked,
+            read=read, progress=shown.ingest,
         )  # fmt: skip
         shown.stop()
         print_summary(summary, collection, as_json)

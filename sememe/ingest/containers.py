@@ -73,6 +73,10 @@ def _remember(transaction: Transaction, container: Container, run: Run) -> Ledge
     documents = transaction.set_container(key, container.stamp, container.recipe, run=run.id)
     row = LedgerRow(key, "embedded", remarks=tuple(container.content.remarks), origin=container.item.origin)
     if not documents:
-        return replace(row, status="skipped", reason=f"none of its {container.parts} parts was read")
-    more = f" of {container.parts:,} parts" if container.parts != documents else ""
-    return replace(row, reason=f"{documents:,} document{'s' * (documents != 1)}{more}")
+        return replace(row, status="skipped", reason=f"no document in {_counted(container.parts, 'part')}")
+    more = f" in {_counted(container.parts, 'part')}" if container.parts != documents else ""
+    return replace(row, reason=f"{_counted(documents, 'document')}{more}")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"

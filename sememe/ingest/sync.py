@@ -18,7 +18,9 @@ from sememe.ingest.cutting import Container, CutOptions, Window, Windows, refusa
 from sememe.ingest.items import Item, file_item, file_key
 from sememe.ingest.pipeline import IngestProgress, OnProgress, Pipeline, Summary, ahead, looked_up
 from sememe.ingest.runs import Run, finish, running
-from sememe.sources import Refused, walk
+from sememe.sources import ReadOptions, Refused, walk
+from sememe.sources.files import NO_CHOICE
+from sememe.sources.git import tracked
 from sememe.space import Embedder
 from sememe.store import SQLiteStore
 from sememe.store.records import KnownDocument
@@ -40,16 +42,23 @@ class Choices:
     checksum: bool = False
     deleting: bool = False
     allow_empty: bool = False
+    tracked: bool = False
+    read: ReadOptions = NO_CHOICE
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which files a run is about: `paths`, without the folder `exclude`; keys are relative to `base`."""
+    """Which files a run is about: `paths`, without the folder `exclude`; keys are relative to `base`.
+
+    With `tracked` only those that Git tracks. `read` is what was chosen of reading them.
+    """
 
     paths: list[Path]
     base: Path
     exclude: Path
     hidden: bool = False
+    tracked: bool = False
+    read: ReadOptions = NO_CHOICE
     passed_over: Counter[str] = field(default_factory=Counter)
 
     def items(self) -> list[Item | LedgerRow]:
@@ -59,8 +68,11 @@ class Scope:
         """
         self.passed_over.clear()
         exclude = {self.exclude.resolve()}
-        found = walk(self.paths, hidden=self.hidden, exclude=exclude, left_out=self.passed_over, marker=FILE_NAME)
-        return [self._refusal(f) if isinstance(f, Refused) else file_item(f, self.base) for f in found]
+        paths = self.paths
+        if self.tracked:
+            paths = tracked(paths, hidden=self.hidden, left_out=self.passed_over)
+        found = walk(paths, hidden=self.hidden, exclude=exclude, left_out=self.passed_over, marker=FILE_NAME)
+        return [self._refusal(f) if isinstance(f, Refused) else file_item(f, self.base, self.read) for f in found]
 
     def _refusal(self, refused: Refused) -> LedgerRow:
         return refusal(file_key(refused.path, self.base), "file", refused)

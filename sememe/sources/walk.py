@@ -44,6 +44,13 @@ def key_of(path: Path) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def left_out_by(name: str, *, hidden: bool = False) -> str:
+    """The rule by which a name in a folder is left out, empty when it is not; with `hidden` hidden ones are not."""
+    if name.startswith(".") and not hidden:
+        return "hidden"
+    return name if name in UNWANTED_FOLDERS else ""
+
+
 def failure(path: Path, what: str, error: OSError) -> Refused:
     """The refusal that tells of an operating system's error, worth trying again."""
     return Refused(path, f"{what}: {error.strerror or error}", retryable=True, status="failed")
@@ -144,11 +151,7 @@ class _Walker:
         return same, [path / name for name in names]
 
     def _wants(self, entry: os.DirEntry[str]) -> bool:
-        rule = ""
-        if entry.name.startswith(".") and not self._hidden:
-            rule = "hidden"
-        elif entry.name in UNWANTED_FOLDERS:
-            rule = entry.name
+        rule = left_out_by(entry.name, hidden=self._hidden)
         if rule:
             self._left_out[rule] += 1
         return not rule

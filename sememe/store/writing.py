@@ -256,7 +256,8 @@ class Transaction:
         self.remove_parts(ids)
         if most < 0 or len(ids) < most:
             execute(f"DELETE FROM ledger WHERE origin = 'part' AND {STARTS_WITH}", within)
-            execute(f"DELETE FROM containers WHERE key = ?3 OR ({STARTS_WITH})", (*within, key))
+            execute(f"DELETE FROM containers WHERE {STARTS_WITH}", within)
+            execute("DELETE FROM containers WHERE key = ?", (key,))
         return len(ids)
 
     def remove_parts(self, documents: Sequence[int]) -> None:
