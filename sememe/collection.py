@@ -400,13 +400,14 @@ def options_for(embedder: Embedder, *, chunk: bool, read: ReadOptions = NO_CHOIC
 
 
 def add_pages(
-    collection: Collection, pages: Pages, *, chunk: bool = True, progress: OnProgress | None = None
-) -> Summary:
+    collection: Collection, pages: Pages, *, chunk: bool = True, read: ReadOptions = NO_CHOICE,
+    progress: OnProgress | None = None,
+) -> Summary:  # fmt: skip
     """Add pages of the web. A page that its server says has not changed costs one question.
 
     Raises InputError for what is no address; every page that cannot be used ends in the ledger.
     """
-    embedder, options = collection._prepared(), collection._options(chunk)
+    embedder, options = collection._prepared(), collection._options(chunk, read)
     items = pages.checked().items(collection._store, options.read)
     return sync.add(
         collection._store, embedder, items, options=options, progress=progress, threads=collection._settings.threads
@@ -434,7 +435,7 @@ def preview(
             embedder = load_model(chosen, settings=settings) if isinstance(chosen, str | Path) else chosen
         choices = choices or sync.Choices()
         if isinstance(paths, Pages):
-            options = options_for(embedder, chunk=choices.chunk)
+            options = options_for(embedder, chunk=choices.chunk, read=choices.read or NO_CHOICE)
             items = paths.checked().items(store, options.read)
             return sync.previewed(store, items, options, inputs=inputs, progress=progress)
         given = [paths] if isinstance(paths, str | Path) else list(paths)

@@ -77,7 +77,7 @@ def add(
         return
     with progress_shown() as shown, opened_at(collection, model, create=True, progress=shown, metric=metric) as opened:
         if isinstance(wanted, Pages):
-            summary = collections.add_pages(opened, wanted, chunk=not whole, progress=shown.ingest)
+            summary = collections.add_pages(opened, wanted, chunk=not whole, read=read, progress=shown.ingest)
         else:
             summary = opened.add_files(
                 list(wanted), chunk=not whole, hidden=hidden, checksum=checksum, tracked=tracked, read=read,

@@ -120,7 +120,8 @@ def _lines(file: BinaryIO, encoding: Encoding) -> Iterator[str]:
         while line := lines.readline(LONGEST_VALUE):
             yield line
     finally:
-        lines.detach()
+        if not lines.closed:  # or it would close the file
+            lines.detach()
 
 
 def _parsed(line: str) -> Any:

@@ -41,7 +41,7 @@ MOST_COLUMNS = 10_000
 LONGEST_COLUMN_NAME = 64
 
 _NUMBER = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,17})")
-_FLOAT = re.compile(r"[+-]?(?:0|[1-9][0-9]*)?\.?[0-9]+(?:[eE][+-]?[0-9]{1,3})?")
+_FLOAT = re.compile(r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
 _BOOLEANS = {"true": True, "false": False}
 
@@ -146,7 +146,8 @@ def _lines(file: BinaryIO, encoding: Encoding) -> Iterator[str]:
         while line := text.readline(LONGEST_ROW):
             yield line
     finally:
-        text.detach()
+        if not text.closed:  # or it would close the file
+            text.detach()
 
 
 def _sample(file: BinaryIO, encoding: Encoding) -> tuple[list[str], bool]:
