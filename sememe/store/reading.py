@@ -6,7 +6,6 @@ Texts and vectors carry checksums, compared whenever they are read.
 
 from __future__ import annotations
 
-import itertools
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -173,16 +172,31 @@ class Snapshot:
                 (json.dumps(part),),
             )
             documents = self.metadata_of(row[1] for row in rows)
-            for document, group in itertools.groupby(rows, key=lambda row: row[1]):
-                members = list(group)
-                first = min(row[2] for row in members)
-                text = self.text(document, first, max(row[3] for row in members))
+            texts = self._texts_around([row[1:4] for row in rows])
+            for chunk, document, start, end, headings in rows:
                 about = documents[document]
-                for chunk, _, start, end, headings in members:
-                    yield Passage(
-                        chunk=chunk, title=about["@title"], headings=tuple(json.loads(headings)),
-                        text=text[start - first : end - first], metadata=about,
-                    )  # fmt: skip
+                first, text = texts[document]
+                yield Passage(
+                    chunk=chunk, title=about["@title"], headings=tuple(json.loads(headings)),
+                    text=text[start - first : end - first], metadata=about,
+                )  # fmt: skip
+
+    def _texts_around(self, spans: Iterable[tuple[int, int, int]]) -> dict[int, tuple[int, str]]:
+        """For every document of the spans (document, start, end) where its first one starts, and the text from there
+        to the end of its last."""
+        around: dict[int, tuple[int, int]] = {}
+        for document, start, end in spans:
+            first, last = around.get(document, (start, end))
+            around[document] = min(first, start), max(last, end)
+        parts: dict[int, list[tuple[Any, ...]]] = {document: [] for document in around}
+        for document, *part in self._rows(
+            "SELECT t.document, t.start, CAST(t.text AS BLOB), t.crc FROM json_each(?) w JOIN texts t"
+            " ON t.document = w.value->>0 AND t.start < w.value->>2 AND t.start >= (SELECT coalesce(max(start), 0)"
+            " FROM texts WHERE document = w.value->>0 AND start <= w.value->>1) ORDER BY t.document, t.start",
+            (json.dumps([(document, *span) for document, span in around.items()]),),
+        ):
+            parts[document].append(tuple(part))
+        return {document: (span[0], self._cut(document, parts[document], *span)) for document, span in around.items()}
 
     def metadata_of(self, documents: Iterable[int]) -> dict[int, dict[str, Any]]:
         """The metadata of live documents by id, with what is known of every document: "@key", "@title" and so on."""

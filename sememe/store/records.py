@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sememe.types import Metadata, Origin, Recipe
@@ -50,6 +51,16 @@ class NewChunk:
     end: int
     headings: tuple[str, ...]
     vector: int
+
+
+@dataclass(frozen=True, slots=True)
+class WholeDocument:
+    """A document about to be written at once; `texts` are its pieces, each with the character it starts at."""
+
+    about: NewDocument
+    characters: int
+    texts: Sequence[tuple[int, str]]
+    chunks: Sequence[NewChunk]
 
 
 @dataclass(frozen=True, slots=True)
