@@ -19,7 +19,15 @@ import numpy as np
 from sememe.errors import StoreDamaged
 from sememe.space import Space, id_of
 from sememe.store.connection import WHAT_TO_DO
-from sememe.store.records import CachedVector, KnownDocument, SourceStamp, StoredChunk, StoredDocument, Totals
+from sememe.store.records import (
+    CachedVector,
+    FoundChunk,
+    KnownDocument,
+    SourceStamp,
+    StoredChunk,
+    StoredDocument,
+    Totals,
+)
 from sememe.store.writing import cached
 from sememe.types import STATUSES, Changes, Ids, IndexRecord, LedgerRow, Origin, Passage, Recipe, Status, Vectors
 
@@ -150,6 +158,23 @@ class Snapshot:
         )
         texts = self._texts_of([row[0] for row in rows])
         return {row[0]: _chunk(row, self._cut(row[1], texts[row[0]], row[3], row[4])) for row in rows}
+
+    def found(self, ids: Sequence[int]) -> dict[int, FoundChunk]:
+        """What hits show of live chunks, by id; what is not there is left out. Every search asks this."""
+        rows = self._rows(
+            "SELECT c.id, c.position, c.start, c.end, c.headings, d.id, d.key, d.title, d.metadata FROM chunks c"
+            " JOIN documents d ON d.id = c.document WHERE d.live = 1 AND c.id IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(ids)),),
+        )
+        texts = self._texts_of([row[0] for row in rows])
+        return {
+            chunk: FoundChunk(
+                id=chunk, position=position, start=start, end=end,
+                headings=tuple(json.loads(headings)) if headings != "[]" else (),
+                text=self._cut(document, texts[chunk], start, end), key=key, title=title, metadata=json.loads(metadata),
+            )
+            for chunk, position, start, end, headings, document, key, title, metadata in rows
+        }  # fmt: skip
 
     def _texts_of(self, chunks: Sequence[int]) -> dict[int, list[tuple[int, bytes, int]]]:
         """The stored parts that each chunk lies in: (first character, UTF-8, checksum), in their order."""

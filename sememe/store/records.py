@@ -88,6 +88,21 @@ class StoredChunk:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundChunk:
+    """A chunk with its text, and what a hit says of its document."""
+
+    id: int
+    position: int
+    start: int
+    end: int
+    headings: tuple[str, ...]
+    text: str
+    key: str
+    title: str
+    metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
 class StoredDocument:
     """A document without its text, as it is read back."""
 
