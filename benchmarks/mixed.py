@@ -1,6 +1,6 @@
 """Upserts and searches at once from two processes: latencies, whether anything is missed, stale or leaks.
 
-Usage: python benchmarks/mixed.py [--seconds 60] [--documents 20000] [--upserts 200] [--searches 50] [--batch 10]
+Usage: python benchmarks/mixed.py [--seconds 60] [--documents 20000] [--upserts 200] [--searches 50] [--batch 20]
 
 A collection of real lines is written to by one process (`upserts` records a second in calls of `batch`, one in ten
 calls followed by a deletion) and searched by another, both with the real model. Half of the searches ask for the text
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=20_000)
     parser.add_argument("--upserts", type=int, default=200, help="records a second")
     parser.add_argument("--searches", type=int, default=50, help="searches a second")
-    parser.add_argument("--batch", type=int, default=10, help="records of one call")
+    parser.add_argument("--batch", type=int, default=20, help="records of one call")
     parser.add_argument("--mode", default="vector", help="vector, lexical or hybrid")
     parser.add_argument("--cache", type=Path, default=harness.DEFAULT_CACHE)
     parser.add_argument("--quick", action="store_true", help="10 seconds over 2,000 documents, no result is kept")

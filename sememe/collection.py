@@ -117,6 +117,7 @@ class Collection:
         self._fetch_progress = fetch_progress
         self._embedder: Embedder | None = None
         self._view: View | None = None
+        self._space: Space | None = None
         self._lock = threading.RLock()
 
     @property
@@ -127,9 +128,12 @@ class Collection:
     @property
     def space(self) -> Space | None:
         """What makes the stored vectors comparable; None before the first document."""
-        with self._store.snapshot() as snapshot:
-            stored = snapshot.space()
-        return stored[0] if stored else None
+        if self._space is None:
+            with self._store.snapshot() as snapshot:
+                stored = snapshot.space()
+            # Written once and never changed.
+            self._space = stored[0] if stored else None
+        return self._space
 
     @property
     def embedder(self) -> Embedder:

@@ -22,7 +22,7 @@ from sememe.errors import StoreDamaged
 from sememe.index import faiss
 from sememe.index.faiss import Details, NeighbourIndex, Setting
 from sememe.index.probe import measure
-from sememe.types import METRICS, Ids, Metric, Vectors
+from sememe.types import METRICS, Ids, Metric, Scores, Vectors
 from sememe.vectors import best, normalise
 
 DIM = 32
@@ -471,16 +471,19 @@ def test_a_search_that_finds_everything_has_recall_one_and_one_that_finds_nothin
     vectors = np.concatenate([clustered(300, metric=metric)] * 2)
     live = np.arange(600) % 5 != 0
 
-    def perfect(query: Vectors, probes: int, count: int) -> Ids:
+    def perfect(query: Vectors, setting: Setting, count: int) -> Ids:
         rows = np.arange(600, dtype=np.int64)
         return best(query[None], vectors, rows, k=count, dead=~live, metric=metric)[0][0]
 
-    def blind(query: Vectors, probes: int, count: int) -> Ids:
+    def blind(query: Vectors, setting: Setting, count: int) -> Ids:
         return np.empty(0, np.int64)
 
-    (only,) = measure(perfect, vectors, live, metric=metric, cells=20)
+    def even(query: Vectors) -> Scores:
+        return np.arange(20, dtype=np.float32)
+
+    (only,) = measure(perfect, vectors, live, gaps=even, metric=metric, cells=20)
     assert (only.probes, only.candidates, only.recall) == (1, 50, 1.0)
-    assert {setting.recall for setting in measure(blind, vectors, live, metric=metric, cells=20)} == {0.0}
+    assert {setting.recall for setting in measure(blind, vectors, live, gaps=even, metric=metric, cells=20)} == {0.0}
 
 
 def test_the_quickest_setting_that_reaches_the_recall_is_chosen_else_the_best() -> None:
@@ -515,3 +518,28 @@ def test_progress_ends_with_all_rows(tmp_path: Path) -> None:
 
 def test_the_library_names_the_instructions_it_uses() -> None:
     assert faiss.compiled_for()
+
+
+def test_cells_that_are_scanned_are_those_within_the_spread_of_the_nearest(built: Built, index: NeighbourIndex) -> None:
+    every = index.cells_near(clustered(1, seed=31)[0], replace(EVERYTHING, probes=index.all_cells))
+    assert sorted(every.numbers.tolist()) == list(range(index.all_cells))
+    assert (np.diff(every.nearness) <= 0).all()
+    for query in clustered(30, seed=32):
+        every = index.cells_near(query, replace(EVERYTHING, probes=index.all_cells))
+        for spread in (0.0, 0.1, 0.4, 2.0):
+            found = index.cells_near(query, Setting(12, 50, 0, 0, spread))
+            assert found.numbers.tolist() == every.numbers[: len(found.numbers)].tolist()
+            inside = int(np.count_nonzero(every.nearness >= every.nearness[0] - np.float32(spread)))
+            assert len(found.numbers) == min(max(inside, 3), 48, index.all_cells)
+
+
+def test_an_index_measured_before_there_was_a_spread_is_searched_as_it_was(built: Built) -> None:
+    old = json.loads(built.details.to_json())
+    for row in old["table"]:
+        del row["spread"]
+    details = Details.from_json(json.dumps(old))
+    index = NeighbourIndex.open(built.folder, built.generation, details, dim=DIM)
+    assert index is not None
+    for query in clustered(5, seed=33):
+        setting = index.setting_for(0.95)
+        assert len(index.cells_near(query, setting).numbers) == setting.probes

@@ -30,7 +30,7 @@ from sememe.ingest.cutting import input_digest
 from sememe.space import CANARY_TEXTS
 from sememe.store import SQLiteStore, connection
 from sememe.store.reading import Snapshot
-from sememe.store.records import NewChunk, NewDocument, SourceStamp
+from sememe.store.records import NewChunk, NewDocument, SourceStamp, WholeDocument
 from sememe.store.schema import APPLICATION_ID, MIGRATIONS, VERSION
 from sememe.store.writing import Transaction
 from sememe.types import STATUSES, IndexRecord, LedgerRow, Recipe
@@ -329,6 +329,63 @@ def test_a_swap_keeps_the_vectors_that_both_versions_have(store: SQLiteStore) ->
     assert set(before) == set("abc")
     assert set(after) == set("bcd")
     assert {letter: after[letter] for letter in "bc"} == {letter: before[letter] for letter in "bc"}
+
+
+BATCH = st.lists(st.tuples(KEYS, st.text(min_size=1)), min_size=1, unique_by=lambda document: document[0])
+
+
+@settings(deadline=None)
+@given(batches=st.lists(BATCH, max_size=3))
+def test_documents_put_together_are_those_staged_and_published_one_by_one(
+    tmp_path_factory: pytest.TempPathFactory, batches: list[list[tuple[str, str]]]
+) -> None:
+    together, single = (new_store(tmp_path_factory.mktemp("store") / "c") for _ in range(2))
+    with contextlib.closing(together), contextlib.closing(single):
+        for batch in batches:
+            with together.transaction() as transaction:
+                made = FakeEmbedder().embed([text for _, text in batch])
+                keys = [input_digest(text) for _, text in batch]
+                transaction.add_vectors(SPACE.id, keys, made)
+                rows = transaction.cached(SPACE.id, keys)
+                transaction.put(
+                    [
+                        WholeDocument(
+                            new_document(key), len(text), [(0, text)], [NewChunk(0, 0, len(text), (), rows[digest].id)]
+                        )
+                        for (key, text), digest in zip(batch, keys, strict=True)
+                    ],
+                    run=1,
+                )
+            with single.transaction() as transaction:
+                for key, text in batch:
+                    put(transaction, key, text)
+        assert all_of(together) == all_of(single)
+        assert list(all_of(together)) == [key for key, _ in last_of(batches)]
+
+
+def last_of(batches: list[list[tuple[str, str]]]) -> list[tuple[str, str]]:
+    """The last text of every key, in the order in which they were written last."""
+    last: dict[str, str] = {}
+    for key, text in (pair for batch in batches for pair in batch):
+        last.pop(key, None)
+        last[key] = text
+    return list(last.items())
+
+
+def all_of(store: SQLiteStore) -> dict[str, tuple[Any, ...]]:
+    """Every live document by key, in the order of its chunks, with all that belongs to it but ids and times."""
+    with store.snapshot() as snapshot:
+        found = {}
+        for passage in snapshot.passages(snapshot.live_chunks()):
+            document = snapshot.document(passage.metadata["@key"])
+            assert document is not None
+            known = replace(document, id=0, added=0.0)
+            spans = [(chunk.start, chunk.end, chunk.text) for chunk in snapshot.chunks_of(document.id)]
+            found[document.key] = (known, snapshot.text(document.id), spans, passage.text)
+        net = snapshot.net_changes(0)
+        assert net is not None
+        assert sorted(net[0]) == sorted(snapshot.live_chunks())
+        return found
 
 
 def test_a_staged_document_is_seen_by_nobody_until_it_is_published(store: SQLiteStore) -> None:

@@ -5,7 +5,7 @@ An `ExactIndex` is a value: a refresh makes a new one, so threads that still sea
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -39,9 +39,14 @@ class ExactIndex:
     tail_ids: Ids
     tail_vectors: Vectors
     metric: Metric = "cosine"
+    _live: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Counted once: a million bools take as long as a tenth of a search.
+        object.__setattr__(self, "_live", len(self.rows) - int(np.count_nonzero(self.dead)) + len(self.tail_ids))
 
     def __len__(self) -> int:
-        return len(self.rows) - int(np.count_nonzero(self.dead)) + len(self.tail_ids)
+        return self._live
 
     @property
     def ids(self) -> Ids:
@@ -57,15 +62,16 @@ class ExactIndex:
         With `allowed` nothing else is returned.
         """
         dead = self.dead if allowed is None else ~allowed.slab
-        parts = [self._scan(queries, k, start, dead, allowed)]
+        parts = [] if start == len(self.rows) else [self._scan(queries, k, start, dead, allowed)]
         if also is not None:
             also = also[~dead[also]]
             parts.append(best(queries, self.rows.take(also), self.rows.ids[also], k=k, metric=self.metric))
         ids, vectors = self.tail_ids, self.tail_vectors
         if allowed is not None and not allowed.tail.all():
             ids, vectors = ids[allowed.tail], vectors[allowed.tail]
-        parts.append(best(queries, vectors, ids, k=k, metric=self.metric))
-        return merged(parts, k)
+        if len(ids) or not parts:
+            parts.append(best(queries, vectors, ids, k=k, metric=self.metric))
+        return parts[0] if len(parts) == 1 else merged(parts, k)
 
     def _scan(self, queries: Vectors, k: int, start: int, dead: Mask, allowed: Allowed | None) -> tuple[Ids, Scores]:
         dead = dead[start:]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import zlib
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ from sememe import failpoints
 from sememe.errors import StoreDamaged
 from sememe.index.probe import POOLS, Setting, measure
 from sememe.index.slab import sync_folder
-from sememe.types import Ids, Metric, Progress, Vectors
+from sememe.types import Ids, Metric, Progress, Scores, Vectors
 
 NAME = "neighbours"
 """What the truth calls this index: its writer and its readers have to agree."""
@@ -67,8 +68,8 @@ Allowed: TypeAlias = npt.NDArray[np.bool_] | npt.NDArray[np.uint8]
 """Of every covered row whether it may be returned: one bool a row, or one bit a row, the lowest first."""
 
 __all__ = [
-    "MIN_ROWS", "NAME", "Allowed", "Details", "NeighbourIndex", "Setting", "build", "choose", "compiled_for", "extend",
-    "remove_others",
+    "MIN_ROWS", "NAME", "Allowed", "Cells", "Details", "NeighbourIndex", "Setting", "build", "choose", "compiled_for",
+    "extend", "remove_others",
 ]  # fmt: skip
 
 
@@ -133,10 +134,14 @@ def build(
     )  # fmt: skip
     found = NeighbourIndex(index, details, vectors.shape[1])
 
-    def search(query: Vectors, probes: int, count: int) -> Ids:
-        return found.candidates(query, setting=Setting(probes, count, 0.0, 0.0), count=count)
+    def search(query: Vectors, setting: Setting, count: int) -> Ids:
+        return found.candidates(query, setting=setting, count=count)
 
-    table = measure(search, vectors, live, metric=metric, cells=cells)
+    def gaps(query: Vectors) -> Scores:
+        nearness = found.cells_near(query, replace(EVERY_CELL, probes=cells)).nearness
+        return np.asarray(nearness[0] - nearness)
+
+    table = measure(search, vectors, live, gaps=gaps, metric=metric, cells=cells)
     generation, checksum = _write(folder, index)
     return generation, replace(details, checksum=checksum, table=table)
 
@@ -161,6 +166,27 @@ def extend(
     return new, replace(details, rows=len(vectors), checksum=checksum)
 
 
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Cells in the order in which they are scanned: `numbers (m,)`, and how near each is to the query, `nearness (m,)`.
+
+    That is the cosine with the cell's centre, or, under Euclidean distance, the squared distance, negated. `query
+    (1, columns)` is the query as the index compares it.
+    """
+
+    numbers: Ids
+    nearness: Scores
+    query: Vectors
+
+
+UNIT = 1e-6
+"""A query whose length differs by no more is left as it is: that is what normalising it left."""
+
+EVERY_CELL = Setting(1 << 31, 0, 1.0, 0.0)
+LEAST_SHARE, MOST_TIMES = 4, 4
+"""Of the cells that half of the queries scan, a query scans a quarter at least, and at most four times as many."""
+
+
 class NeighbourIndex:
     """An index that was opened: a value that several threads may search at once."""
 
@@ -168,6 +194,8 @@ class NeighbourIndex:
         # Of faiss's ways to scan for one query, 11 takes the cells in their order and keeps a reservoir.
         index.implem = 11
         self._index = index
+        self._centres, self._squares = _centres(index)
+        self._chosen: dict[float, Setting] = {}
         self._sample: npt.NDArray[np.int32] | None = None
         self._query_length = _query_length(index, details.metric)
         self.details = details
@@ -194,23 +222,61 @@ class NeighbourIndex:
         centres = (self.all_cells + 16) * int(index.d) * 4
         return int(codes + centres + (0 if self._sample is None else self._sample.nbytes))
 
-    def candidates(self, query: Vectors, *, setting: Setting, count: int, allowed: Allowed | None = None) -> Ids:
+    def setting_for(self, recall: float) -> Setting:
+        """What `choose` says of this index's table; remembered."""
+        found = self._chosen.get(recall)
+        if found is None:
+            found = self._chosen[recall] = choose(self.details, recall=recall)
+        return found
+
+    def cells_near(self, query: Vectors, setting: Setting) -> Cells:
+        """The cells that a setting scans for the finite query (dim,), the nearest first."""
+        shaped = self._shaped(query)
+        near = self._nearness(shaped[0])
+        probes, every = setting.probes, len(near)
+        if setting.spread is not None:
+            inside = int(np.count_nonzero(near >= near.max() - setting.spread))
+            probes = min(max(inside, probes // LEAST_SHARE), MOST_TIMES * probes)
+        probes = max(1, min(probes, every))
+        least = np.partition(near, every - probes)[every - probes]
+        # Of cells that are equally near the first ones, as in every other place where cells are put in order.
+        level = np.flatnonzero(near == least)
+        if len(level) == 1:
+            first = np.flatnonzero(near >= least)
+        else:
+            above = np.flatnonzero(near > least)
+            first = np.sort(np.concatenate([above, level[: probes - len(above)]]))
+        numbers = first[np.argsort(-near[first], kind="stable")]
+        return Cells(numbers, near[numbers], shaped)
+
+    def candidates(
+        self, query: Vectors, *, setting: Setting, count: int, allowed: Allowed | None = None,
+        cells: Cells | None = None,
+    ) -> Ids:  # fmt: skip
         """Row numbers (m,), m <= count, that are probably nearest to the finite query (dim,): the nearest first.
 
-        Only rows that are `allowed`, each once. Fewer than `count` means that the scanned cells hold no more: widen
-        `setting.probes` up to `all_cells`. The same call always gives the same rows; those for a smaller count are
-        mostly, but need not be, the first of those for a larger one.
+        Only rows that are `allowed`, each once, of `cells`, or of those that `setting` says. Fewer than `count` means
+        that the scanned cells hold no more: widen them up to `all_cells`. The same call always gives the same rows;
+        those for a smaller count are mostly, but need not be, the first of those for a larger one.
         """
         faiss = _faiss()
         faiss.omp_set_num_threads(1)
         count = min(count, int(self._index.ntotal))
         if count < 1:
             return np.empty(0, np.int64)
-        options: dict[str, Any] = {"nprobe": max(1, min(setting.probes, self.all_cells))}
+        if cells is None:
+            cells = self.cells_near(query, setting)
+        options = faiss.SearchParametersIVF()
+        options.nprobe = len(cells.numbers)
         if allowed is not None:
             bits = self._bits(allowed)
-            options["sel"] = faiss.IDSelectorBitmap(bits)
-        found = self._index.search(self._shaped(query), count, params=faiss.SearchParametersIVF(**options))[1][0]
+            options.sel = selector = faiss.IDSelectorBitmap(bits)  # noqa: F841 - faiss holds no reference
+        distances, found = np.empty(count, np.float32), np.empty(count, np.int64)
+        # The library's own wrapper takes the number of cells from the index, which other threads search too.
+        self._index.search_preassigned_c(
+            1, faiss.swig_ptr(cells.query), count, faiss.swig_ptr(cells.numbers), faiss.swig_ptr(cells.nearness),
+            faiss.swig_ptr(distances), faiss.swig_ptr(found), False, options,
+        )  # fmt: skip
         rows: Ids = found[found >= 0]
         return rows
 
@@ -220,22 +286,29 @@ class NeighbourIndex:
         Matches of a filter may lie far from the query; the usual number of cells then holds few of them, or none.
         Counted by at most 65,536 rows: of a larger index the number is an estimate.
         """
-        _faiss().omp_set_num_threads(1)
         sample = self._cells_of_rows()
         step = self._step()
         # Through positions: four times quicker than picking by bools.
         inside = sample[np.flatnonzero(self._checked(allowed)[::step])]
         # Rows that were dead when the index was built are in no cell: they have the number behind the last.
         counts = np.bincount(inside, minlength=self.all_cells + 1)[: self.all_cells] * step
-        order = self._index.quantizer.search(self._shaped(query), self.all_cells)[1][0]
+        order = np.argsort(-self._nearness(self._shaped(query)[0]), kind="stable")
         held = np.cumsum(counts[order])
         return min(int(np.searchsorted(held, want)) + 1, self.all_cells)
+
+    def _nearness(self, shaped: Vectors) -> Scores:
+        """How near every cell's centre is (cells,), as `Cells` has it."""
+        near: Scores = self._centres @ shaped
+        if self._squares is not None:
+            return np.asarray(2.0 * near - self._squares - np.float32(shaped @ shaped), dtype=np.float32)
+        return near if self._query_length in (0.0, 1.0) else near / np.float32(self._query_length)
 
     def _shaped(self, query: Vectors) -> Vectors:
         """The query as the index wants it: (1, columns), its length made to serve the metric."""
         row = np.asarray(query, np.float32).reshape(1, self.dim)
-        length = float(np.sqrt(np.einsum("qd,qd->", row, row, dtype=np.float64)))
-        if length > 0 and self._query_length:
+        # In float64: squares of float32 overflow beyond 1e19 and vanish below 1e-23.
+        length = math.sqrt(np.dot(wide := row[0].astype(np.float64), wide))
+        if length > 0 and self._query_length and abs(length - self._query_length) > UNIT * self._query_length:
             row = (row * (self._query_length / length)).astype(np.float32)
         return _columns(row, int(self._index.d))
 
@@ -265,6 +338,16 @@ class NeighbourIndex:
                     cell_of[faiss.rev_swig_ptr(lists.get_ids(cell), size)] = cell
             self._sample = cell_of[:: self._step()].copy()
         return self._sample
+
+
+def _centres(index: Any) -> tuple[Vectors, Scores | None]:
+    """The cells' centres (cells, width), where faiss holds them; under Euclidean distance their squared lengths."""
+    faiss = _faiss()
+    quantizer = faiss.downcast_index(index.quantizer)
+    centres = faiss.rev_swig_ptr(quantizer.get_xb(), index.nlist * index.d).reshape(index.nlist, index.d)
+    if quantizer.metric_type != faiss.METRIC_L2:
+        return centres, None
+    return centres, np.einsum("cd,cd->c", centres, centres)
 
 
 def remove_others(folder: Path, keep: str | None) -> None:

@@ -18,8 +18,8 @@ import numpy.typing as npt
 from sememe.types import Ids, Metric, Scores, Vectors
 from sememe.vectors import scores_of
 
-Search = Callable[[Vectors, int, int], Ids]
-"""Query (dim,), cells to scan, rows wanted: row numbers, the most promising first."""
+Gaps = Callable[[Vectors], Scores]
+"""Query (dim,): how far every cell is behind the nearest one (cells,), ascending."""
 
 K = 10
 """What recall is measured at."""
@@ -36,16 +36,23 @@ FULL = 0.9995
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How to search, and what it is worth: `candidates` rows out of `probes` cells are rescored exactly.
+    """How to search, and what it is worth: `candidates` rows out of the scanned cells are rescored exactly.
 
-    `recall` is the mean share of the true 10 nearest neighbours found, `milliseconds` the median time of a query on
-    one thread, rescoring included.
+    Cells are scanned that are no more than `spread` behind the nearest one: few for a query in the middle of a cell,
+    many for one between them. They are `probes` for half of the queries; a quarter of that at least, and at most four
+    times as many. Without a spread they are always `probes`. `recall` is the mean share of the true 10 nearest
+    neighbours found, `milliseconds` the median time of a query on one thread, rescoring included.
     """
 
     probes: int
     candidates: int
     recall: float
     milliseconds: float
+    spread: float | None = None
+
+
+Search = Callable[[Vectors, Setting, int], Ids]
+"""Query (dim,), how to search, rows wanted: row numbers, the most promising first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +64,7 @@ class _Asked:
 
 
 def measure(
-    search: Search, vectors: Vectors, live: npt.NDArray[np.bool_], *, metric: Metric, cells: int
+    search: Search, vectors: Vectors, live: npt.NDArray[np.bool_], *, gaps: Gaps, metric: Metric, cells: int
 ) -> tuple[Setting, ...]:
     """The table of an index over `vectors (n, dim)`: what no other row of it beats, the fewest cells first."""
     rows = np.flatnonzero(live).astype(np.int64)
@@ -66,9 +73,11 @@ def measure(
         return (Setting(cells, max(POOLS), 1.0, 0.0),)
     asked = np.sort(np.random.default_rng(0).choice(rows, size=min(QUERIES, len(rows)), replace=False))
     truth = _Asked(asked, _last_scores(vectors, live, asked, k=k, metric=metric))
+    spreads = np.median([gaps(vectors[row]) for row in asked], axis=0)
     found: list[Setting] = []
     for probes in _steps(cells):
-        found += _at(search, vectors, truth, k=k, metric=metric, probes=probes)
+        spread = None if probes == cells else float(spreads[probes - 1])
+        found += _at(search, vectors, truth, Setting(probes, 0, 0.0, 0.0, spread), k=k, metric=metric)
         if found[-1].recall >= FULL:
             break
     kept = [setting for setting in found if not any(_beats(other, setting) for other in found)]
@@ -112,12 +121,12 @@ def _last_scores(vectors: Vectors, live: npt.NDArray[np.bool_], asked: Ids, *, k
     return last
 
 
-def _at(search: Search, vectors: Vectors, truth: _Asked, *, k: int, metric: Metric, probes: int) -> list[Setting]:
+def _at(search: Search, vectors: Vectors, truth: _Asked, how: Setting, *, k: int, metric: Metric) -> list[Setting]:
     """One search of the largest pool tells what the smaller ones find: they are its beginnings."""
     hits = np.zeros(len(POOLS))
     for row, last in zip(truth.rows, truth.last, strict=True):
         query = vectors[row]
-        found = search(query, probes, max(POOLS) + 1)
+        found = search(query, how, max(POOLS) + 1)
         found = found[found != row]
         part = vectors[found]
         scores = part @ query
@@ -127,7 +136,7 @@ def _at(search: Search, vectors: Vectors, truth: _Asked, *, k: int, metric: Metr
         good = scores >= last - 1e-5 * max(1.0, abs(float(last)))
         hits += np.array([min(k, np.count_nonzero(good[:pool])) for pool in POOLS])
     share = hits / (k * len(truth.rows))
-    return [Setting(probes, pool, float(recall), 0.0) for pool, recall in zip(POOLS, share, strict=True)]
+    return [replace(how, candidates=pool, recall=float(found)) for pool, found in zip(POOLS, share, strict=True)]
 
 
 def _timed(
@@ -139,7 +148,7 @@ def _timed(
         query = np.array(vectors[row])
         for setting, taken in zip(settings, times, strict=True):
             start = time.perf_counter()
-            found = search(query, setting.probes, setting.candidates)
+            found = search(query, setting, setting.candidates)
             scores_of(query[None], vectors[found], metric=metric)
             taken.append(time.perf_counter() - start)
     return [

@@ -37,12 +37,15 @@ class Item:
 
 def file_key(path: Path, base: Path) -> str:
     """The key of a file for a collection that lies in `base`: relative inside of it, absolute elsewhere."""
-    # Without "..", or one file would be stored under the name of every way to it.
-    absolute = Path(os.path.normpath(Path(path).absolute()))
-    try:
-        key = absolute.relative_to(os.path.normpath(base)).as_posix()
-    except ValueError:
-        key = absolute.as_posix()
+    # Without "..", or one file would be stored under the name of every way to it. Strings, because every file of a
+    # folder comes through here.
+    absolute, folder = os.path.abspath(path), os.path.abspath(base)  # noqa: PTH100 - Path.resolve follows links
+    key = Path(absolute).as_posix() if os.sep != "/" else absolute
+    within = folder if folder.endswith(os.sep) else folder + os.sep
+    if absolute == folder:
+        key = "."
+    elif absolute.startswith(within):
+        key = key[len(within) :]
     return _without_part(key)
 
 

@@ -8,6 +8,7 @@ sees; the next run clears them and finds the vectors that were already made.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -23,7 +24,7 @@ from sememe.ingest.items import Item
 from sememe.ingest.runs import Run
 from sememe.space import Embedder, Space
 from sememe.store import SQLiteStore
-from sememe.store.records import CachedVector, KnownDocument, NewChunk, NewDocument
+from sememe.store.records import CachedVector, KnownDocument, NewChunk, NewDocument, WholeDocument
 from sememe.store.writing import Transaction
 from sememe.types import Embedded, LedgerRow
 from sememe.vectors import normalise
@@ -208,11 +209,13 @@ class Pipeline:
         for key in window.seen:
             transaction.see_container(key, self.run.id)
         ledger = [_without_old(transaction, row) for row in window.refused]
-        for piece in window.pieces:
-            row = self._store_piece(transaction, piece, rows)
-            if row is not None:
-                ledger.append(row)
-                self.seen_digests.add(piece.stamp.digest)
+        for whole, pieces in itertools.groupby(_apart(window.pieces), key=lambda numbered: numbered[0]):
+            members = [piece for _, piece in pieces]
+            if whole:
+                ledger += self._store_whole(transaction, members, rows)
+            else:
+                ledger += filter(None, (self._store_piece(transaction, piece, rows) for piece in members))
+        self.seen_digests.update(piece.stamp.digest for piece in window.pieces if piece.last)
         for known, stamp in window.touched:
             if known.documents is None:
                 transaction.restamp(known.id, size=stamp.size, mtime_ns=stamp.mtime_ns)
@@ -245,6 +248,24 @@ class Pipeline:
         if transaction.is_container(piece.item.key):
             transaction.remove_container(piece.item.key)
         return opened.ledger_row(piece)
+
+    def _store_whole(
+        self, transaction: Transaction, pieces: list[Piece], rows: dict[bytes, CachedVector]
+    ) -> Iterator[LedgerRow]:
+        """Write pieces that are documents from beginning to end, and return their ledger rows."""
+        transaction.put(
+            [
+                WholeDocument(
+                    self._new_document(piece), piece.characters, piece.texts, _new_chunks(piece, rows), piece.places
+                )
+                for piece in pieces
+            ],
+            self.run.id,
+        )
+        for piece in pieces:
+            opened = _Open(0)
+            opened.note(piece, rows)
+            yield opened.ledger_row(piece)
 
     def _new_document(self, piece: Piece) -> NewDocument:
         document = piece.document
@@ -356,6 +377,20 @@ def ahead(windows: Iterator[Window]) -> Iterator[Window]:
         while (window := coming.result()) is not None:
             coming = pool.submit(next, windows, None)
             yield window
+
+
+def _apart(pieces: Iterable[Piece]) -> Iterator[tuple[int, Piece]]:
+    """Each piece with a number: 0 if it has to be stored by itself, else that of a run of documents that are whole
+    and have different keys."""
+    number, keys = 1, set[str]()
+    for piece in pieces:
+        if not (piece.first and piece.last and piece.chunks and piece.failure is None):
+            yield 0, piece
+            continue
+        if piece.item.key in keys:
+            number, keys = number + 1, set()
+        keys.add(piece.item.key)
+        yield number, piece
 
 
 def _without_old(transaction: Transaction, row: LedgerRow) -> LedgerRow:

@@ -59,7 +59,8 @@ def running(store: SQLiteStore, command: str) -> Iterator[Run]:
     try:
         # Under one lock, so that nobody takes a run for dead between its row and its lock.
         _clear_dead(store)
-        with store.transaction() as transaction:
+        # Before anything of the run is stored there is nothing that a power cut could take with it.
+        with store.transaction(durable=False) as transaction:
             number = transaction.start_run(command)
         own = take_lock(store.folder, _lock_name(number), wait=True)
         failpoints.reach("run locked")
@@ -77,8 +78,11 @@ def running(store: SQLiteStore, command: str) -> Iterator[Run]:
 
 
 def finish(store: SQLiteStore, run: Run, summary: dict[str, object]) -> None:
-    """End a run: vectors that dead runs or failed documents left, and nobody used, go now."""
-    with store.transaction() as transaction:
+    """End a run: vectors that dead runs or failed documents left, and nobody used, go now.
+
+    A run that ended and is not known to have, after a power cut, is cleared by the next one, which finds nothing.
+    """
+    with store.transaction(durable=False) as transaction:
         transaction.finish_run(run.id, summary)
         if transaction.may_have_orphans():
             transaction.drop_orphans()

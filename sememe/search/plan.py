@@ -6,7 +6,7 @@ while it runs. This file chooses; `run` does.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -24,9 +24,9 @@ DEFAULT_RECALL = 0.99
 HYBRID_DEPTH = 100
 """Hits of each part that are fused, at least: beyond it a rank adds less than 1/160 to a score."""
 
-POOL = 400
+POOL = 128
 POOL_PER_HIT = 4
-"""Rows that are rescored exactly, at least: the same for up to 100 hits, so that more hits extend fewer."""
+"""Rows that are rescored exactly, at least: the same for up to 32 hits, so that more hits extend fewer."""
 
 SUBSET_ROWS = 4_096
 """So few rows are compared one by one whatever the index: it takes about 3 ms, and misses nothing."""
@@ -82,7 +82,10 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """The quantised index names candidates, which are compared exactly, and so is everything it has not seen."""
+    """The quantised index names candidates, which are compared exactly, and so is everything it has not seen.
+
+    `scanned` are the `probes` cells themselves.
+    """
 
     index: str
     rows: int
@@ -93,6 +96,7 @@ class Neighbours:
     depth: int
     metric: Metric
     filtered: bool
+    scanned: faiss.Cells = field(repr=False, compare=False)
 
     def __str__(self) -> str:
         among = " that match" if self.filtered else ""
@@ -151,7 +155,10 @@ class Plan:
 
     def as_dicts(self) -> list[dict[str, Any]]:
         """The steps for JSON, each with its name."""
-        return [{"step": type(step).__name__.lower(), **asdict(step)} for step in self.steps]
+        return [
+            {"step": type(step).__name__.lower()} | {f.name: getattr(step, f.name) for f in fields(step) if f.repr}
+            for step in self.steps
+        ]
 
 
 def plan(
@@ -179,14 +186,16 @@ def _dense(query: Query, moment: Moment, vector: Vectors, allowed: Allowed | Non
     rows = len(exact) if allowed is None else allowed.count
     if known is None or query.recall == 1 or (allowed is not None and rows <= SUBSET_ROWS):
         return Scan(rows, depth, exact.metric)
-    setting = faiss.choose(known.details, recall=DEFAULT_RECALL if query.recall is None else query.recall)
-    probes, pool = setting.probes, max(setting.candidates, POOL)
+    setting = known.index.setting_for(DEFAULT_RECALL if query.recall is None else query.recall)
+    pool = max(setting.candidates, POOL)
     if allowed is not None:
-        probes, pool = _filtered(known, vector, allowed.slab[: known.details.rows], probes)
+        probes, pool = _filtered(known, vector, allowed.slab[: known.details.rows], setting.probes)
+        setting = faiss.Setting(probes, pool, recall=0.0, milliseconds=0.0)
+    scanned = known.index.cells_near(vector, setting)
     return Neighbours(
-        index=known.details.kind, rows=known.details.rows, probes=probes, cells=known.details.cells,
+        index=known.details.kind, rows=known.details.rows, probes=len(scanned.numbers), cells=known.details.cells,
         candidates=max(pool, POOL_PER_HIT * depth), depth=depth, metric=exact.metric,
-        beside=_beside(moment, allowed), filtered=allowed is not None,
+        beside=_beside(moment, allowed), filtered=allowed is not None, scanned=scanned,
     )  # fmt: skip
 
 
@@ -205,4 +214,5 @@ def _beside(moment: Moment, allowed: Allowed | None) -> int:
     """Rows that the quantised index has not seen and that may be returned."""
     if allowed is not None:
         return int(np.count_nonzero(allowed.slab[moment.covered :])) + int(np.count_nonzero(allowed.tail))
-    return int(np.count_nonzero(~moment.exact.dead[moment.covered :])) + len(moment.exact.tail_ids)
+    newer = moment.exact.dead[moment.covered :]
+    return len(newer) - int(np.count_nonzero(newer)) + len(moment.exact.tail_ids)

@@ -18,7 +18,7 @@ from sememe.search.view import Moment, View
 from sememe.space import Embedder, Space
 from sememe.store import SQLiteStore
 from sememe.store.reading import Snapshot
-from sememe.store.records import StoredChunk, StoredDocument
+from sememe.store.records import FoundChunk
 from sememe.types import CHUNK_PREFIX, Hit, Stage, Vectors
 from sememe.vectors import normalise
 
@@ -119,8 +119,9 @@ def _nearest(step: Scan | Neighbours, vector: Vectors, allowed: Allowed | None, 
     alive = allowed.slab if allowed is not None else moment.alive
     setting = faiss.Setting(step.probes, step.candidates, recall=0.0, milliseconds=0.0)
     rows = known.index.candidates(
-        vector, setting=setting, count=step.candidates, allowed=None if alive is None else alive[: step.rows]
-    )
+        vector, setting=setting, count=step.candidates, cells=step.scanned,
+        allowed=None if alive is None else alive[: step.rows],
+    )  # fmt: skip
     ids, scores = moment.exact.search(queries, step.depth, start=step.rows, also=rows, allowed=allowed)
     return ids[0], scores[0]
 
@@ -149,8 +150,7 @@ def _field_notes(where: Condition, moment: Moment, snapshot: Snapshot) -> list[s
 
 
 def _hits(snapshot: Snapshot, found: _Found) -> list[Hit]:
-    chunks = snapshot.chunks([number for number, _ in found.best])
-    documents = snapshot.documents(chunk.document for chunk in chunks.values())
+    chunks = snapshot.found([number for number, _ in found.best])
     places = {
         name: {
             number: (rank, score)
@@ -162,23 +162,22 @@ def _hits(snapshot: Snapshot, found: _Found) -> list[Hit]:
     for number, score in found.best:
         if number in chunks:
             stages = tuple(Stage(name, *at[number]) for name, at in places.items() if number in at)
-            chunk = chunks[number]
-            hits.append(_hit(chunk, documents[chunk.document], score, found.kind, stages))
+            hits.append(_hit(chunks[number], score, found.kind, stages))
     return hits
 
 
-def _hit(chunk: StoredChunk, document: StoredDocument, score: float, kind: str, stages: tuple[Stage, ...]) -> Hit:
+def _hit(chunk: FoundChunk, score: float, kind: str, stages: tuple[Stage, ...]) -> Hit:
     return Hit(
         id=f"{CHUNK_PREFIX}{chunk.id}",
         score=score,
         kind=kind,
         text=chunk.text,
-        document=document.key,
-        title=document.title,
+        document=chunk.key,
+        title=chunk.title,
         headings=chunk.headings,
         span=(chunk.start, chunk.end),
         position=chunk.position,
-        metadata=document.metadata,
+        metadata=chunk.metadata,
         stages=stages,
         place=chunk.place,
     )

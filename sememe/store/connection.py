@@ -185,11 +185,23 @@ def check_version(connection: apsw.Connection, path: Path) -> int:
 
 
 @contextlib.contextmanager
-def immediate(connection: apsw.Connection) -> Iterator[None]:
-    """A write transaction: locked from its first moment, all or nothing.
+def immediate(connection: apsw.Connection, *, durable: bool = True) -> Iterator[None]:
+    """A write transaction: locked from its first moment, all or nothing, and `durable` once it is committed.
 
     A deferred one that turns from reading to writing fails at once whatever the busy time-out says.
     """
+    try:
+        if not durable:
+            connection.execute("PRAGMA synchronous = NORMAL")
+        with _locked(connection):
+            yield
+    finally:
+        if not durable:
+            connection.execute("PRAGMA synchronous = FULL")
+
+
+@contextlib.contextmanager
+def _locked(connection: apsw.Connection) -> Iterator[None]:
     try:
         # Inside, because an interrupt may come right after it, and would leave it open.
         connection.execute("BEGIN IMMEDIATE")

@@ -6,7 +6,6 @@ Texts and vectors carry checksums, compared whenever they are read.
 
 from __future__ import annotations
 
-import itertools
 import json
 import zlib
 from array import array
@@ -21,7 +20,15 @@ import numpy as np
 from sememe.errors import StoreDamaged
 from sememe.space import Space, id_of
 from sememe.store.connection import WHAT_TO_DO
-from sememe.store.records import CachedVector, KnownDocument, SourceStamp, StoredChunk, StoredDocument, Totals
+from sememe.store.records import (
+    CachedVector,
+    FoundChunk,
+    KnownDocument,
+    SourceStamp,
+    StoredChunk,
+    StoredDocument,
+    Totals,
+)
 from sememe.store.writing import DIRECT, STARTS_WITH, cached, directly_in, prefix
 from sememe.types import (
     PART,
@@ -184,6 +191,25 @@ class Snapshot:
             found.setdefault(chunk, []).append(place)
         return {chunk: span_of(places) for chunk, places in found.items()}
 
+    def found(self, ids: Sequence[int]) -> dict[int, FoundChunk]:
+        """What hits show of live chunks, by id; what is not there is left out. Every search asks this."""
+        rows = self._rows(
+            "SELECT c.id, c.position, c.start, c.end, c.headings, d.id, d.key, d.title, d.metadata FROM chunks c"
+            " JOIN documents d ON d.id = c.document WHERE d.live = 1 AND c.id IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(ids)),),
+        )
+        numbers = [row[0] for row in rows]
+        texts, places = self._texts_of(numbers), self._places_of(numbers)
+        return {
+            chunk: FoundChunk(
+                id=chunk, position=position, start=start, end=end,
+                headings=tuple(json.loads(headings)) if headings != "[]" else (),
+                text=self._cut(document, texts[chunk], start, end), key=key, title=title, metadata=json.loads(metadata),
+                place=places.get(chunk, ""),
+            )
+            for chunk, position, start, end, headings, document, key, title, metadata in rows
+        }  # fmt: skip
+
     def _texts_of(self, chunks: Sequence[int]) -> dict[int, list[tuple[int, bytes, int]]]:
         """The stored parts that each chunk lies in: (first character, UTF-8, checksum), in their order."""
         found: dict[int, list[tuple[int, bytes, int]]] = {chunk: [] for chunk in chunks}
@@ -205,16 +231,31 @@ class Snapshot:
                 (json.dumps(part),),
             )
             documents = self.metadata_of(row[1] for row in rows)
-            for document, group in itertools.groupby(rows, key=lambda row: row[1]):
-                members = list(group)
-                first = min(row[2] for row in members)
-                text = self.text(document, first, max(row[3] for row in members))
+            texts = self._texts_around([row[1:4] for row in rows])
+            for chunk, document, start, end, headings in rows:
                 about = documents[document]
-                for chunk, _, start, end, headings in members:
-                    yield Passage(
-                        chunk=chunk, title=about["@title"], headings=tuple(json.loads(headings)),
-                        text=text[start - first : end - first], metadata=about,
-                    )  # fmt: skip
+                first, text = texts[document]
+                yield Passage(
+                    chunk=chunk, title=about["@title"], headings=tuple(json.loads(headings)),
+                    text=text[start - first : end - first], metadata=about,
+                )  # fmt: skip
+
+    def _texts_around(self, spans: Iterable[tuple[int, int, int]]) -> dict[int, tuple[int, str]]:
+        """For every document of the spans (document, start, end) where its first one starts, and the text from there
+        to the end of its last."""
+        around: dict[int, tuple[int, int]] = {}
+        for document, start, end in spans:
+            first, last = around.get(document, (start, end))
+            around[document] = min(first, start), max(last, end)
+        parts: dict[int, list[tuple[Any, ...]]] = {document: [] for document in around}
+        for document, *part in self._rows(
+            "SELECT t.document, t.start, CAST(t.text AS BLOB), t.crc FROM json_each(?) w JOIN texts t"
+            " ON t.document = w.value->>0 AND t.start < w.value->>2 AND t.start >= (SELECT coalesce(max(start), 0)"
+            " FROM texts WHERE document = w.value->>0 AND start <= w.value->>1) ORDER BY t.document, t.start",
+            (json.dumps([(document, *span) for document, span in around.items()]),),
+        ):
+            parts[document].append(tuple(part))
+        return {document: (span[0], self._cut(document, parts[document], *span)) for document, span in around.items()}
 
     def metadata_of(self, documents: Iterable[int]) -> dict[int, dict[str, Any]]:
         """The metadata of live documents by id, with what is known of every document: "@key", "@title" and so on."""

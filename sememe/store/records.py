@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sememe.types import Metadata, Origin, Recipe
@@ -59,6 +60,18 @@ class NewChunk:
 
 
 @dataclass(frozen=True, slots=True)
+class WholeDocument:
+    """A document about to be written at once; `texts` are its pieces, each with the character it starts at, `places`
+    where in its source the text from a character on was."""
+
+    about: NewDocument
+    characters: int
+    texts: Sequence[tuple[int, str]]
+    chunks: Sequence[NewChunk]
+    places: Sequence[tuple[int, str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class CachedVector:
     """An input that was embedded before."""
 
@@ -81,6 +94,22 @@ class StoredChunk:
     tokens: int
     kept: int
     place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundChunk:
+    """A chunk with its text, and what a hit says of its document."""
+
+    id: int
+    position: int
+    start: int
+    end: int
+    headings: tuple[str, ...]
+    text: str
+    key: str
+    title: str
+    metadata: Metadata
+    place: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,12 +172,16 @@ class SQLiteStore:
                     reader.execute("COMMIT")
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[Transaction]:
-        """All or nothing. Raises ReadOnly, StoreBusy or StoreFull; what was there before stays."""
+    def transaction(self, *, durable: bool = True) -> Iterator[Transaction]:
+        """All or nothing. Raises ReadOnly, StoreBusy or StoreFull; what was there before stays.
+
+        One that is not `durable` may be undone by a power cut until the next that is, which saves a wait for the disk.
+        """
         self._refuse_unusable()
         self.require_writable()
         assert self._writer is not None
-        with self._writing, connections.translated(self.path), connections.immediate(self._writer):
+        begun = connections.immediate(self._writer, durable=durable)
+        with self._writing, connections.translated(self.path), begun:
             transaction = Transaction(self._writer)
             yield transaction
             transaction.drop_loosened()

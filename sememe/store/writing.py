@@ -17,7 +17,7 @@ import apsw
 import numpy as np
 
 from sememe.space import Space
-from sememe.store.records import CachedVector, NewChunk, NewDocument, SourceStamp
+from sememe.store.records import CachedVector, NewChunk, NewDocument, SourceStamp, WholeDocument
 from sememe.types import PART, Embedded, IndexRecord, LedgerRow, Recipe, Vectors
 
 STARTS_WITH = "key >= ? AND key < CAST(? AS TEXT)"
@@ -25,6 +25,14 @@ STARTS_WITH = "key >= ? AND key < CAST(? AS TEXT)"
 
 DIRECT = f"{STARTS_WITH} AND instr(substr(key, ?), '{PART}') = 0"
 """The keys of what a file holds, but not of what lies in a file in it; see `directly_in`."""
+
+DOCUMENT_COLUMNS = (
+    "key, run, origin, digest, size, mtime_ns, title, media_type, metadata, recipe, precision, added"
+)  # fmt: skip
+DOCUMENT_MARKS = "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
+INSERT_TEXT = "INSERT INTO texts (document, start, text, crc) VALUES (?, ?, ?, ?)"
+INSERT_PLACE = "INSERT INTO places (document, start, place) VALUES (?, ?, ?)"
+INSERT_CHUNK = "INSERT INTO chunks (document, position, start, end, headings, vector) VALUES (?, ?, ?, ?, ?, ?)"
 
 
 class Transaction:
@@ -81,33 +89,56 @@ class Transaction:
         self._connection.execute("DELETE FROM meta WHERE name = 'orphans'")
         return dropped
 
+    def put(self, documents: Sequence[WholeDocument], run: int) -> None:
+        """Write whole documents as the live ones of their keys, which are all different.
+
+        The same as to stage and publish each, in a few statements for all of them. A key that was a file of many
+        documents loses those.
+        """
+        keys = json.dumps([document.about.key for document in documents])
+        boxes = "SELECT key FROM containers WHERE key IN (SELECT value FROM json_each(?))"
+        for (box,) in self._connection.execute(boxes, (keys,)).fetchall():
+            self.remove_container(str(box))
+        live = "SELECT id FROM documents WHERE live = 1 AND key IN (SELECT value FROM json_each(?))"
+        replaced: list[tuple[int]] = self._connection.execute(live, (keys,)).fetchall()  # type: ignore[assignment]
+        for (old,) in replaced:
+            self.remove(old)
+        last: int = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'documents'").get or 0
+        numbered = list(enumerate(documents, start=last + 1))
+        self._connection.executemany(
+            f"INSERT INTO documents ({DOCUMENT_COLUMNS}, id, live, characters) VALUES ({DOCUMENT_MARKS}, ?, 1, ?)",
+            [(*_document_row(whole.about, run), number, whole.characters) for number, whole in numbered],
+        )
+        self._connection.executemany(
+            INSERT_TEXT, [_text_row(number, start, text) for number, whole in numbered for start, text in whole.texts]
+        )
+        self._connection.executemany(
+            INSERT_CHUNK, [_chunk_row(number, chunk) for number, whole in numbered for chunk in whole.chunks]
+        )
+        self._connection.executemany(
+            INSERT_PLACE, [(number, *place) for number, whole in numbered for place in whole.places]
+        )
+        self._connection.execute(
+            "INSERT INTO changes (chunk, added)"
+            " SELECT id, 1 FROM chunks WHERE document > ? ORDER BY document, position",
+            (last,),
+        )
+
     def stage(self, document: NewDocument, run: int) -> int:
         """Write a document that nobody sees yet; returns its id."""
-        stamp = document.stamp
         self._connection.execute(
-            "INSERT INTO documents (key, live, run, origin, digest, size, mtime_ns, title, media_type, metadata,"
-            " recipe, precision, added) VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                document.key, run, stamp.origin, stamp.digest, stamp.size, stamp.mtime_ns, document.title,
-                document.media_type, json.dumps(dict(document.metadata)), _recipe_json(document.recipe),
-                document.precision, time.time(),
-            ),
-        )  # fmt: skip
+            f"INSERT INTO documents ({DOCUMENT_COLUMNS}, live) VALUES ({DOCUMENT_MARKS}, 0)",
+            _document_row(document, run),
+        )
         return self._connection.last_insert_rowid()
 
     def add_texts(self, document: int, parts: Iterable[tuple[int, str]]) -> None:
         """Append pieces of a document's text, each with the character it starts at."""
-        self._connection.executemany(
-            "INSERT INTO texts (document, start, text, crc) VALUES (?, ?, ?, ?)",
-            [(document, start, text, zlib.crc32(text.encode())) for start, text in parts],
-        )
+        self._connection.executemany(INSERT_TEXT, [_text_row(document, start, text) for start, text in parts])
 
     def add_places(self, document: int, places: Iterable[tuple[int, str]]) -> None:
         """Say where in the source the text was, each place with the character it starts at."""
-        self._connection.executemany(
-            "INSERT INTO places (document, start, place) VALUES (?, ?, ?)",
-            [(document, start, place) for start, place in places],
-        )
+        self._connection.executemany(INSERT_PLACE, [(document, start, place) for start, place in places])
 
     def add_vectors(self, space: str, inputs: Sequence[bytes], embedded: Embedded) -> None:
         """Write the vectors of inputs. One that another process has written meanwhile is kept as it is."""
@@ -121,10 +152,7 @@ class Transaction:
 
     def add_chunks(self, document: int, chunks: Iterable[NewChunk]) -> None:
         """Append chunks of a staged document."""
-        self._connection.executemany(
-            "INSERT INTO chunks (document, position, start, end, headings, vector) VALUES (?, ?, ?, ?, ?, ?)",
-            [(document, c.position, c.start, c.end, json.dumps(c.headings), c.vector) for c in chunks],
-        )
+        self._connection.executemany(INSERT_CHUNK, [_chunk_row(document, chunk) for chunk in chunks])
 
     def publish(self, document: int, *, characters: int, title: str | None = None) -> None:
         """Make a staged document the live one of its key; the one before it goes in the same breath."""
@@ -293,6 +321,25 @@ class Transaction:
     def drop_index(self, name: str) -> None:
         """Forget a derived index; it is built again from every live chunk."""
         self._connection.execute("DELETE FROM indexes WHERE name = ?", (name,))
+
+
+def _document_row(document: NewDocument, run: int) -> tuple[str | int | float | bytes | None, ...]:
+    """The values of DOCUMENT_COLUMNS."""
+    stamp = document.stamp
+    return (
+        document.key, run, stamp.origin, stamp.digest, stamp.size, stamp.mtime_ns, document.title,
+        document.media_type, json.dumps(dict(document.metadata)), _recipe_json(document.recipe), document.precision,
+        time.time(),
+    )  # fmt: skip
+
+
+def _text_row(document: int, start: int, text: str) -> tuple[int, int, str, int]:
+    return document, start, text, zlib.crc32(text.encode())
+
+
+def _chunk_row(document: int, chunk: NewChunk) -> tuple[int, int, int, int, str, int]:
+    headings = json.dumps(chunk.headings) if chunk.headings else "[]"
+    return document, chunk.position, chunk.start, chunk.end, headings, chunk.vector
 
 
 def prefix(under: str) -> tuple[str, bytes]:
