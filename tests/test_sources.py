@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import re
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -213,13 +211,6 @@ def text_of(opened: Document) -> str:
     return "".join(block.text for block in blocks)
 
 
-def sqlite_bytes(folder: Path) -> bytes:
-    with sqlite3.connect(folder / "made.db") as connection:
-        connection.execute("create table t (a)")
-    connection.close()
-    return (folder / "made.db").read_bytes()
-
-
 def zip_bytes(folder: Path) -> bytes:
     with zipfile.ZipFile(folder / "made.zip", "w") as archive:
         archive.writestr("word/document.xml", "<xml/>")
@@ -232,11 +223,8 @@ def zip_bytes(folder: Path) -> bytes:
         ("a.txt", lambda _: b"\x89PNG\r\n\x1a\n....", "PNG image"),
         ("a", lambda _: b"\xff\xd8\xff\xe0..JFIF", "JPEG image"),
         ("a", lambda _: b"GIF89a......", "GIF image"),
-        ("a.md", lambda _: b"%PDF-1.7\nonly text", "PDF"),
-        ("a.zip", zip_bytes, "ZIP archive"),
-        ("a.docx", zip_bytes, "Word document"),
-        ("a.gz", lambda _: gzip.compress(b"text"), "gzip archive"),
-        ("a", sqlite_bytes, "SQLite database"),
+        ("a.jar", zip_bytes, "Java archive"),
+        ("a.7z", lambda _: b"7z\xbc\xaf\x27\x1c....", "7z archive"),
         ("python", lambda _: Path(sys.executable).resolve().read_bytes()[:9000], "ELF program"),
         ("a.webp", lambda _: b"RIFF\x10\x00\x00\x00WEBPVP8 ", "WebP image"),
         ("a.mp4", lambda _: b"\x00\x00\x00\x20ftypisom", "MP4 video"),

@@ -32,8 +32,10 @@ def finish(store: SQLiteStore, finished: Iterable[Container], run: Run) -> tuple
         if container.failure is None and not container.fresh:
             removed += _drop_left(store, container, run)
     with store.transaction() as transaction:
-        rows = [_remember(transaction, container, run) for container in finished]
-        transaction.record(rows, run.id)
+        rows = []
+        for container in finished:
+            rows.append(_remember(transaction, container, run))
+            transaction.record(rows[-1:], run.id)  # before a file around it looks whether all is settled
         failpoints.reach("container remembered")
     return removed, rows
 

@@ -109,7 +109,8 @@ class _Limits:
 
 def _passed_over(name: str) -> bool:
     """Whether a walk through a folder would leave the name out."""
-    return any(part != ".." and (left_out_by(part) or part == "__MACOSX") for part in PurePosixPath(name).parts)
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    return any(part != ".." and (left_out_by(part) or part == "__MACOSX") for part in parts)
 
 
 class _Spool:
@@ -224,6 +225,8 @@ def _tar(source: Source, stream: Callable[[BinaryIO], IO[bytes]], options: ReadO
                     yield Unreadable(name, "a link in an archive" if info.islnk() or info.issym() else "no file")
                     continue
                 yield from _part(content, name, _Limits(source), options)
+        while stream is not _plain and counted.read(PIECE):
+            pass  # a checksum stands behind it all
         if stream is _plain and source.size % tarfile.BLOCKSIZE:
             raise ReadError(f"the archive {source.name} breaks off in the middle of a block; get it again")
 

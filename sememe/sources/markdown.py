@@ -65,13 +65,13 @@ _HTML: tuple[tuple[re.Pattern[str], re.Pattern[str], bool], ...] = (
 
 def blocks(pieces: Iterable[str], remarks: list[str]) -> Iterator[Block]:  # noqa: ARG001 - every reader's signature
     """The document as headings and body blocks of bounded size."""
-    return _Scanner().blocks(_lines(pieces))
+    return _Scanner().blocks(lines(pieces))
 
 
 def title(head: str) -> str:
     """The title of a document that begins with `head`: that of its front matter, else its first heading of level 1."""
     scanner = _Scanner()
-    first = next((block.title for block in scanner.blocks(_lines((head,))) if block.level == 1), "")
+    first = next((block.title for block in scanner.blocks(lines((head,))) if block.level == 1), "")
     return scanner.title or first
 
 
@@ -94,7 +94,7 @@ def plain(marked: str) -> str:
     return " ".join(text.split())
 
 
-def _lines(pieces: Iterable[str]) -> Iterator[str]:
+def lines(pieces: Iterable[str]) -> Iterator[str]:
     """The text in lines with their ends; a line longer than LONGEST_LINE comes in slices of that length."""
     rest = ""
     for piece in pieces:
@@ -133,10 +133,10 @@ class _Scanner:
         self._fence = ""
         self._html: re.Pattern[str] | None = None
 
-    def blocks(self, lines: Iterator[str]) -> Iterator[Block]:
+    def blocks(self, found: Iterator[str]) -> Iterator[Block]:
         """Headings as they are found, and what lies between them."""
         broken = False
-        for line in self._front_matter(lines):
+        for line in self._front_matter(found):
             whole = line.endswith(("\n", "\r")) or len(line) < LONGEST_LINE
             heading = self._scan(line) if whole and not broken else None
             if not whole or broken:  # part of a line too long to be looked at: text

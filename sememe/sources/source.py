@@ -61,7 +61,7 @@ class Part:
 
     `name` is unique in the file and, as far as the format allows, the same the next time: the document's key is
     `KEY!/NAME`. `digest` is the SHA-256 of all that the document is made from: a part whose digest is stored is not
-    opened. `open(key)` reads it; it may hold parts of its own.
+    opened. `open(key)` reads it, until the next part is asked for; it may hold parts of its own.
     """
 
     name: str
