@@ -197,7 +197,7 @@ def test_attachments_of_a_mailbox_lie_under_their_message() -> None:
     made["Message-ID"] = "<7@example.org>"
     made.add_attachment(b"a,b\n1,2\n", maintype="text", subtype="csv", filename="data.csv")
     names = [part.name for part in parts_of(read("a.mbox", mailbox(made.as_string())))]
-    assert names == ["7@example.org", "7@example.org!/data.csv"]
+    assert names == ["7@example.org", "7@example.org/data.csv"]
 
 
 def test_a_mailbox_is_told_without_its_suffix() -> None:
