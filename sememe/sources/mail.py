@@ -94,7 +94,7 @@ def _messages(source: Source, options: ReadOptions) -> Iterator[Part | Unreadabl
             name = names.unique(name_of(message.header("message-id").strip("<>"), number), number)
             digest = hashlib.sha256(content).digest()
             yield Part(name, digest, _opener(message, MAILBOX.reader(options), f"message {number}"))
-            yield from message.attachments(names, f"{name}!/")
+            yield from message.attachments(names, f"{name}/")
 
 
 def _opener(message: _Message, reader: str, place: str) -> Callable[[str], Read]:

@@ -249,13 +249,16 @@ class Fetcher:
                     pieces = _decompressed(_pieces(response), found.get("content-encoding", ""), largest)
                     body = _bounded(pieces, largest, cut=cut)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            if not deadline.passed:
-                raise ReadError(
-                    f"the answer cannot be read: {error or type(error).__name__}", retryable=True
-                ) from error
+            if deadline.passed or isinstance(error, TimeoutError):
+                raise self._too_slow() from error
+            reason = f"the answer cannot be read: {error or type(error).__name__}"
+            raise ReadError(reason, retryable=True) from error
         if deadline.passed:
-            raise ReadError(f"no whole answer within {self.options.timeout:g} s", retryable=True)
+            raise self._too_slow()
         return _Answer(urlunsplit(parts), response.status, response.reason, found, body)
+
+    def _too_slow(self) -> ReadError:
+        return ReadError(f"no whole answer within {self.options.timeout:g} s", retryable=True)
 
 
 class _Deadline:
