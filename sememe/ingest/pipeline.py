@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 
 from sememe import failpoints
-from sememe.errors import InputError, ModelError
+from sememe.errors import Incomplete, InputError, ModelError, SememeError
 from sememe.ingest.cutting import CutOptions, Known, Piece, Window, Windows
 from sememe.ingest.items import Item
 from sememe.ingest.runs import Run
@@ -35,6 +35,8 @@ class Summary:
 
     `troubles` are the inputs of this run that were truncated, skipped or failed, also those that have not changed.
     `passed_over` counts hidden names and folders of generated files, which are not inputs and not in the ledger.
+    `billed_tokens` and `dollars` are what a hosted model cost, in a dry run what it would cost at most; None where the
+    price is not known, or there is none.
     """
 
     documents: int = 0
@@ -51,6 +53,8 @@ class Summary:
     seconds: float = 0.0
     interrupted: bool = False
     dry_run: bool = False
+    billed_tokens: int = 0
+    dollars: float | None = None
     warning: str = ""
     troubles: list[LedgerRow] = field(default_factory=list)
 
@@ -153,14 +157,17 @@ class Pipeline:
         embedding.done.result()
         window, texts, computed = embedding.window, embedding.texts, embedding.computed
         while True:
+            if computed.stop is not None:
+                self._keep(computed)
+                raise computed.stop
             with self.store.snapshot() as snapshot:
                 unchanged = snapshot.truncated(window.unchanged)
             staged = dict(self._staged)
             counts = Summary()
             try:
                 with self.store.transaction() as transaction:
-                    rows = self._vectors(transaction, computed, list(texts))
-                    self._store(transaction, window, rows, counts)
+                    rows = self._vectors(transaction, computed, [key for key in texts if key not in computed.refused])
+                    self._store(transaction, window, rows, computed.refused, counts)
             except _VectorGone:
                 self._staged = staged
                 self._compute(texts, computed, ())
@@ -174,6 +181,12 @@ class Pipeline:
             self.written()
         self._report(window)
 
+    def _keep(self, computed: _Computed) -> None:
+        """Store vectors that were made for a window which cannot be finished: the next run finds them there."""
+        if computed.keys:
+            with self.store.transaction() as transaction:
+                transaction.add_vectors(self.space.id, computed.keys, computed.embedded())
+
     def _vectors(self, transaction: Transaction, computed: _Computed, keys: list[bytes]) -> dict[bytes, CachedVector]:
         if computed.keys:
             transaction.add_vectors(self.space.id, computed.keys, computed.embedded())
@@ -183,11 +196,12 @@ class Pipeline:
         return rows
 
     def _store(
-        self, transaction: Transaction, window: Window, rows: dict[bytes, CachedVector], counts: Summary
-    ) -> None:
+        self, transaction: Transaction, window: Window, rows: dict[bytes, CachedVector], refused: dict[bytes, str],
+        counts: Summary,
+    ) -> None:  # fmt: skip
         ledger = [_without_old(transaction, row) for row in window.refused]
         for piece in window.pieces:
-            row = self._store_piece(transaction, piece, rows)
+            row = self._store_piece(transaction, piece, rows, refused)
             if row is not None:
                 ledger.append(row)
                 self.seen_digests.add(piece.stamp.digest)
@@ -199,7 +213,9 @@ class Pipeline:
         for row in ledger:
             _count(counts, row)
 
-    def _store_piece(self, transaction: Transaction, piece: Piece, rows: dict[bytes, CachedVector]) -> LedgerRow | None:
+    def _store_piece(
+        self, transaction: Transaction, piece: Piece, rows: dict[bytes, CachedVector], refused: dict[bytes, str]
+    ) -> LedgerRow | None:
         """Write a piece; where it ends the document, publish it and return its ledger row."""
         opened = self._staged.get(piece.item.key)
         if opened is None:
@@ -207,13 +223,14 @@ class Pipeline:
             self._staged[piece.item.key] = opened
         transaction.add_texts(opened.id, piece.texts)
         transaction.add_chunks(opened.id, _new_chunks(piece, rows))
-        opened.note(piece, rows)
+        opened.note(piece, rows, refused)
         if not piece.last:
             return None
         del self._staged[piece.item.key]
-        if piece.failure is not None or not opened.chunks:
+        failure = piece.failure or opened.failure(piece)
+        if failure is not None or not opened.chunks:
             transaction.discard(opened.id)
-            row = piece.failure or LedgerRow(piece.item.key, "skipped", "no text", origin=piece.item.origin)
+            row = failure or LedgerRow(piece.item.key, "skipped", "no text", origin=piece.item.origin)
             return _without_old(transaction, row)
         transaction.publish(opened.id, characters=piece.characters, title=piece.document.title)
         return opened.ledger_row(piece)
@@ -245,14 +262,24 @@ class _Open:
     chunks: int = 0
     tokens: int = 0
     truncated: list[tuple[int, int, int]] = field(default_factory=list)
+    refused: str = ""
 
-    def note(self, piece: Piece, rows: dict[bytes, CachedVector]) -> None:
+    def note(self, piece: Piece, rows: dict[bytes, CachedVector], refused: dict[bytes, str]) -> None:
         for chunk, key in zip(piece.chunks, piece.inputs, strict=True):
+            if key in refused:
+                self.refused = self.refused or f"chunk {chunk.position}: {refused[key]}"
+                continue
             row = rows[key]
             self.chunks += 1
             self.tokens += row.kept
             if row.kept < row.tokens:
                 self.truncated.append((chunk.position, row.tokens, row.kept))
+
+    def failure(self, piece: Piece) -> LedgerRow | None:
+        """A document is stored whole or not at all: the row of one with a chunk that the model refused."""
+        if not self.refused:
+            return None
+        return LedgerRow(piece.item.key, "failed", self.refused, origin=piece.item.origin)
 
     def ledger_row(self, piece: Piece) -> LedgerRow:
         reason = ""
@@ -268,13 +295,18 @@ class _Open:
 
 
 class _Computed:
-    """Vectors made for one window, by the digest of their input."""
+    """Vectors made for one window, by the digest of their input.
+
+    `refused` says why an input has none; `stop` is the error for which the rest of the window has none either.
+    """
 
     def __init__(self, embedder: Embedder, one_at_a_time: threading.Lock, *, unit: bool) -> None:
         self._embedder = embedder
         self._unit = unit
         self._one_at_a_time = one_at_a_time
         self.keys: list[bytes] = []
+        self.refused: dict[bytes, str] = {}
+        self.stop: SememeError | None = None
         self._parts: list[Embedded] = []
 
     def __len__(self) -> int:
@@ -282,11 +314,12 @@ class _Computed:
 
     def add(self, texts: dict[bytes, str]) -> None:
         """Embed those of the texts that were not embedded for this window before."""
-        new = {key: text for key, text in texts.items() if key not in set(self.keys)}
+        done = {*self.keys, *self.refused}
+        new = [key for key in texts if key not in done]
         if new:
             with self._one_at_a_time:
                 # Not every embedder can be called from two threads.
-                made = self._embedder.embed(list(new.values()), role="document")
+                new, made = self._embed(new, [texts[key] for key in new])
             if not np.isfinite(made.vectors).all():
                 # One such vector would outrank or hide others in every search that follows.
                 raise ModelError(
@@ -298,6 +331,16 @@ class _Computed:
                 made = replace(made, vectors=normalise(made.vectors))
             self._parts.append(made)
             self.keys.extend(new)
+
+    def _embed(self, keys: list[bytes], texts: list[str]) -> tuple[list[bytes], Embedded]:
+        """The keys whose texts have a vector, and those; what became of the others is noted."""
+        try:
+            return keys, self._embedder.embed(texts, role="document")
+        except Incomplete as error:
+            self.refused.update({keys[i]: reason for i, reason in error.refused.items()})
+            self.stop = error.stop
+            made = list(error.made)
+        return [keys[i] for i in made], self._embedder.embed([texts[i] for i in made], role="document")
 
     def embedded(self) -> Embedded:
         parts = self._parts
@@ -335,6 +378,7 @@ def _new_chunks(piece: Piece, rows: dict[bytes, CachedVector]) -> list[NewChunk]
     return [
         NewChunk(position=c.position, start=c.start, end=c.end, headings=c.headings, vector=rows[key].id)
         for c, key in zip(piece.chunks, piece.inputs, strict=True)
+        if key in rows
     ]
 
 
