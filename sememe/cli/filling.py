@@ -16,6 +16,7 @@ from sememe.cli.options import (
     DryRunOption,
     HiddenOption,
     JsonOption,
+    MaxCostOption,
     ModelOption,
     ShowInputOption,
     StrictOption,
@@ -40,6 +41,7 @@ def add(
     metric: Annotated[
         str | None, typer.Option("--metric", help="How a new collection compares: cosine, dot or euclidean.")
     ] = None,
+    max_cost: MaxCostOption = None,
     strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -52,7 +54,10 @@ def add(
         planned = preview(list(paths), collection, model, choices=choices, show_input=show_input, as_json=as_json)
         end_strictly(planned, strict)
         return
-    with progress_shown() as shown, opened_at(collection, model, create=True, progress=shown, metric=metric) as opened:
+    with (
+        progress_shown() as shown,
+        opened_at(collection, model, create=True, progress=shown, metric=metric, max_cost=max_cost) as opened,
+    ):
         summary = opened.add_files(
             list(paths), chunk=not whole, hidden=hidden, checksum=checksum, progress=shown.ingest
         )
@@ -72,6 +77,7 @@ def sync(
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Go on even if nothing of the folder would be left.")
     ] = False,
+    max_cost: MaxCostOption = None,
     strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -83,7 +89,10 @@ def sync(
         planned = preview([folder], collection, model, choices=choices, show_input=False, as_json=as_json)
         end_strictly(planned, strict)
         return
-    with progress_shown() as shown, opened_at(collection, model, create=True, progress=shown) as opened:
+    with (
+        progress_shown() as shown,
+        opened_at(collection, model, create=True, progress=shown, max_cost=max_cost) as opened,
+    ):
         summary = opened.sync(
             folder, chunk=not whole, hidden=hidden, checksum=checksum, allow_empty=allow_empty,
             progress=shown.ingest,
@@ -127,6 +136,8 @@ def preview(
         names = ["documents", "chunks", "tokens", "unchanged", "truncated", "skipped", "failed"]
         names += ["deleted"] if choices.deleting else []
         print_pairs([("files" if n == "documents" else n, getattr(summary, n)) for n in names])
+        if summary.dollars is not None:
+            print_pairs([("dollars", f"{summary.dollars:.6f} at most")])
         print_troubles(summary, collection)
     typer.echo("Nothing was written (dry run).", err=True)
     return summary
