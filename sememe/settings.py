@@ -32,7 +32,7 @@ HOSTED_NAMES = (
     *("OPENAI_API_KEY", "OPENAI_BASE_URL", "CO_API_KEY", "COHERE_API_KEY", "CO_API_URL"),
     *("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GEMINI_BASE_URL", "JINA_API_KEY", "JINA_BASE_URL"),
     *("VOYAGE_API_KEY", "VOYAGE_BASE_URL", "MISTRAL_API_KEY", "MISTRAL_BASE_URL", "OLLAMA_API_KEY", "OLLAMA_HOST"),
-    *("TEI_API_KEY", "TEI_BASE_URL", "HF_TOKEN"),
+    *("TEI_API_KEY", "TEI_BASE_URL"),
 )
 """Where the keys and addresses of hosted models are looked for, beside names that begin with SEMEME_KEY_."""
 

@@ -8,14 +8,16 @@ was paid for in a call that could not be finished is kept, so that asking again 
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from sememe.errors import CostLimit, Incomplete, InputError, ProviderError, SememeError
+from sememe.errors import CostLimit, Incomplete, InputError, ModelError, ProviderError, SememeError
 from sememe.models.encoder import SURROGATES
 from sememe.models.providers import names
 from sememe.models.providers.batches import batches
@@ -23,7 +25,7 @@ from sememe.models.providers.calling import Budget, Caller, Usage
 from sememe.models.providers.connecting import connect
 from sememe.models.providers.counting import BYTES_A_PIECE, EstimatedCounter
 from sememe.models.providers.names import Hosting
-from sememe.models.providers.wire import Answer, Input, Trouble
+from sememe.models.providers.wire import Answer, ContextWire, Input, Trouble, Wire
 from sememe.settings import Settings
 from sememe.space import CANARY_TEXTS, Space
 from sememe.types import Embedded, Progress, Role, Vectors
@@ -34,6 +36,11 @@ SPECIAL_TOKENS = 4
 
 CHUNK_TOKENS = 512
 """What a chunk holds at most, in counted pieces, however much the model reads: a page, which one vector can mean."""
+
+REASON_LENGTH = 300
+EMPTY = "it is empty, and an empty text has no meaning to embed"
+KEPT = 100_000
+"""Vectors at most that are kept of calls which could not be finished."""
 
 IMAGE_TOKENS = 2048
 """What a picture is taken to cost, for limits and budgets."""
@@ -47,6 +54,7 @@ class _Job:
     tokens: list[int]
     role: Role
     progress: Progress | None = None
+    together: bool = False
     made: dict[int, tuple[Vectors, int]] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
     stop: SememeError | None = None
@@ -64,6 +72,8 @@ class Hosted:
         self._caller: Caller | None = None
         self._key = ""
         self._told = 0
+        self._closing: weakref.finalize[..., object] | None = None
+        self._process = os.getpid()
         if settings.hosted.max_cost is not None and hosting.model.price is None:
             raise InputError(f"the price of {hosting.name} is not known, so that a cost limit cannot be kept")
 
@@ -83,7 +93,19 @@ class Hosted:
             tokens, self._told = self.usage.tokens - self._told, self.usage.tokens
         return tokens, self.cost(tokens)
 
+    def close(self) -> None:
+        """Let the connections go; the next call makes new ones."""
+        with self._lock:
+            if self._closing is not None:
+                self._closing()
+            self._caller = self._closing = None
+
     def _connected(self) -> Caller:
+        if os.getpid() != self._process:
+            raise ModelError(
+                f"{self._hosting.name} was loaded in process {self._process} and cannot be used in its fork "
+                f"{os.getpid()}; load it there, or start processes with the spawn method"
+            )
         with self._lock:
             if self._caller is None:
                 hosted = self._settings.hosted
@@ -95,12 +117,13 @@ class Hosted:
                     )
                 self._key = found.key
                 wire = connect(self._hosting, found)
+                self._closing = weakref.finalize(self, wire.close)
                 self._caller = Caller(wire, hosted, self._budget)
             return self._caller
 
     def _failure(self, trouble: Trouble) -> SememeError:
         """The sentence for a trouble that ends a call. No key is ever in it."""
-        name, reason, model = self._hosting.name, self._without_key(trouble.reason), self._hosting.model
+        name, reason, model = self._hosting.name, self._shown(trouble.reason), self._hosting.model
         later = "go on later: run it again"
         asked = f", come back in {trouble.wait:,.0f} s" if trouble.wait else ""
         kind = "quota" if trouble.kind == "busy" and trouble.wait else trouble.kind
@@ -116,8 +139,10 @@ class Hosted:
         }
         return ProviderError(sentence[kind])
 
-    def _without_key(self, reason: str) -> str:
-        return reason.replace(self._key, "[key]") if self._key else reason
+    def _shown(self, reason: str) -> str:
+        """What a provider says, without the key that it may repeat, and then short."""
+        text = reason.replace(self._key, "[key]") if self._key else reason
+        return text if len(text) <= REASON_LENGTH else f"{text[:REASON_LENGTH]}…"
 
 
 class HostedEmbedder(Hosted):
@@ -178,8 +203,7 @@ class HostedEmbedder(Hosted):
         """Raise now what the first call would: no SDK, no key, a wrong one, no such model. Embeds the canaries."""
         made = self._job(list(CANARY_TEXTS), "document", None)
         self._finish(made)
-        with self._lock:
-            self._paid = {("document", text): made.made[i] for i, text in enumerate(made.inputs)}
+        self._keep_paid(made)
 
     def encode(
         self, texts: str | Iterable[str], *, prompt: str | None = None, role: Role = "document",
@@ -217,8 +241,26 @@ class HostedEmbedder(Hosted):
         single = isinstance(images, bytes)
         made = self._job([images] if isinstance(images, bytes) else list(images), "document", None)
         self._finish(made)
-        vectors = np.stack([made.made[i][0] for i in range(len(made.inputs))]) if made.inputs else self._none()
+        vectors = self._stacked(made)
         return vectors[0] if single else vectors
+
+    def encode_together(self, chunks: Sequence[str]) -> Vectors:
+        """Vectors of the chunks of one document, each in the light of the others: (n, dim) float32.
+
+        Late chunking at Jina, context models at Voyage. A document that is longer than the model reads is divided.
+        Raises InputError when the model cannot, Incomplete when a chunk is refused.
+        """
+        if not self._hosting.model.contextual:
+            raise InputError(
+                f"{self._hosting.name} cannot embed chunks together; jina-embeddings-v3 and v4 and "
+                f"voyage-context-3 and -4 can"
+            )
+        job = _Job(list(chunks), [self._counter.count(chunk) for chunk in chunks], "document", together=True)
+        job.refused = {i: EMPTY for i, chunk in enumerate(chunks) if not chunk.strip()}
+        if job.inputs and not job.refused:
+            self._run(job, list(range(len(job.inputs))))
+        self._finish(job)
+        return self._stacked(job)
 
     def similarity(self, a: Vectors, b: Vectors) -> Vectors:
         """Cosine of every row of a with every row of b: (n, m) float32."""
@@ -243,38 +285,55 @@ class HostedEmbedder(Hosted):
         job = self._job(clean, role, progress)
         self._finish(job)
         n = len(texts)
-        vectors = np.stack([job.made[i][0] for i in range(n)]) if n else self._none()
         tokens = np.array([job.made[i][1] for i in range(n)], dtype=np.int64)
         kept = np.minimum(tokens, self.max_tokens) if self._hosting.model.cuts else tokens.copy()
-        return Embedded(vectors=vectors, tokens=tokens, kept=kept, replaced=np.array(replaced, dtype=np.int64))
+        return Embedded(
+            vectors=self._stacked(job), tokens=tokens, kept=kept, replaced=np.array(replaced, dtype=np.int64)
+        )
 
-    def _none(self) -> Vectors:
-        return np.zeros((0, self.dim), dtype=np.float32)
+    def _stacked(self, job: _Job) -> Vectors:
+        made = [job.made[i][0] for i in range(len(job.inputs))]
+        return np.stack(made) if made else np.zeros((0, self.dim), dtype=np.float32)
 
     def _job(self, inputs: Sequence[Input], role: Role, progress: Progress | None) -> _Job:
         """Embed what can be embedded; what was paid for before and not handed over is taken from there."""
         tokens = [self._counter.count(i) if isinstance(i, str) else IMAGE_TOKENS for i in inputs]
         job = _Job(list(inputs), tokens, role, progress)
-        with self._lock:
-            paid, self._paid = self._paid, {}
-        for i, given in enumerate(inputs):
-            if (role, given) in paid:
-                job.made[i] = paid[role, given]
-            elif not given:
-                job.refused[i] = "it is empty, and an empty text has no meaning to embed"
+        self._take_paid(job)
+        job.refused = {
+            i: "it is empty, and an empty text has no meaning to embed" for i, g in enumerate(inputs) if not g
+        }
         todo = [i for i in range(len(inputs)) if i not in job.made and i not in job.refused]
         if todo:
             self._run(job, todo)
         return job
 
+    def _take_paid(self, job: _Job) -> None:
+        """Hand out what an unfinished call has paid for."""
+        with self._lock:
+            for i, given in enumerate(job.inputs):
+                if (job.role, given) in self._paid:
+                    job.made[i] = self._paid[job.role, given]
+            for i in job.made:
+                self._paid.pop((job.role, job.inputs[i]), None)
+
+    def _keep_paid(self, job: _Job) -> None:
+        """Keep what was made for a call that cannot be finished."""
+        with self._lock:
+            if len(self._paid) > KEPT:
+                self._paid.clear()
+            self._paid |= {(job.role, job.inputs[i]): found for i, found in job.made.items()}
+
     def _run(self, job: _Job, todo: list[int]) -> None:
         """Send the inputs at the places `todo` through the lanes."""
         self._connected()
         model, provider, lanes = self._hosting.model, self._hosting.provider, self._settings.hosted.concurrency
-        parts = batches(
-            [job.tokens[i] + SPECIAL_TOKENS for i in todo], items=provider.items, lanes=lanes,
-            most=model.request_tokens or provider.tokens, alone=model.tokens,
-        )  # fmt: skip
+        counted = [job.tokens[i] + SPECIAL_TOKENS for i in todo]
+        if job.together:
+            parts = batches(counted, items=provider.items, most=model.tokens, alone=model.tokens)
+        else:
+            most = model.request_tokens or provider.tokens
+            parts = batches(counted, items=provider.items, most=most, alone=model.tokens, lanes=lanes)
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(max_workers=lanes, thread_name_prefix="sememe-hosted")
@@ -294,7 +353,7 @@ class HostedEmbedder(Hosted):
             return
         inputs = [job.inputs[i] for i in places]
         counted = [job.tokens[i] for i in places]
-        outcome = self._send(inputs, job.role, sum(counted) + SPECIAL_TOKENS * len(places))
+        outcome = self._send(inputs, job.role, sum(counted) + SPECIAL_TOKENS * len(places), together=job.together)
         if isinstance(outcome, Answer):
             self._place(job, places, counted, outcome)
         elif isinstance(outcome, SememeError):
@@ -303,14 +362,14 @@ class HostedEmbedder(Hosted):
             job.stop = job.stop or self._failure(outcome)
         elif len(places) == 1:
             with job.lock:
-                job.refused[places[0]] = (
-                    f"{self._hosting.provider.name} refused it: {self._without_key(outcome.reason)}"
-                )
+                job.refused[places[0]] = f"{self._hosting.provider.name} refused it: {self._shown(outcome.reason)}"
         else:
             self._batch(job, places[: len(places) // 2])
             self._batch(job, places[len(places) // 2 :])
 
-    def _send(self, inputs: list[Input], role: Role, tokens: int) -> Answer | Trouble | CostLimit:
+    def _send(
+        self, inputs: list[Input], role: Role, tokens: int, *, together: bool = False
+    ) -> Answer | Trouble | CostLimit:
         """One request, within the budget, its answer checked: as many vectors as inputs, of the right length."""
         if not self._budget.reserve(tokens):
             spent, most = self.usage.dollars, self._settings.hosted.max_cost
@@ -318,9 +377,15 @@ class HostedEmbedder(Hosted):
                 f"{self._hosting.name} cost ${spent:.6f} so far, and the next request could exceed the limit of "
                 f"${most:.6f}; what was embedded is kept: run it again with a higher --max-cost to go on"
             )
+
+        def send(wire: Wire) -> Answer:
+            if together and isinstance(wire, ContextWire):
+                return wire.embed_together([str(chunk) for chunk in inputs], role)
+            return wire.embed(inputs, role)
+
         billed = 0
         try:
-            outcome = self._connected().call(lambda wire: wire.embed(inputs, role), tokens)
+            outcome = self._connected().call(send, tokens)
             if isinstance(outcome, Answer):
                 billed = outcome.tokens if outcome.tokens is not None else tokens
         finally:
@@ -369,8 +434,7 @@ class HostedEmbedder(Hosted):
         """Raise Incomplete, and keep what was paid for, unless every input has its vector."""
         if len(job.made) == len(job.inputs):
             return
-        with self._lock:
-            self._paid = {(job.role, job.inputs[i]): found for i, found in job.made.items()}
+        self._keep_paid(job)
         if job.stop is not None:
             message = str(job.stop)
         else:

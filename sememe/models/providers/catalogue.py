@@ -40,7 +40,8 @@ class HostedModel:
     With `smallest`, every dimension from there to the largest of `dims` can be had. `tokens` is the limit of an
     input, `request_tokens` that of a request where it is not the provider's. `price` is in dollars a million tokens;
     `prompts` are put before a text by us, while input types and tasks are the provider's own business. `cuts` says
-    that a longer input is cut without a word, where others refuse it.
+    that a longer input is cut without a word, where others refuse it; `contextual` that it can embed the chunks of a
+    document together.
     """
 
     provider: str
@@ -55,6 +56,7 @@ class HostedModel:
     kind: Literal["embed", "rerank"] = "embed"
     cuts: bool = False
     task: str | None = None
+    contextual: bool = False
     known: bool = True
 
 
@@ -68,7 +70,7 @@ PROVIDERS = (
     Provider(
         "ollama", "ollama", ("OLLAMA_API_KEY",), "OLLAMA_HOST", items=64, url="http://127.0.0.1:11434", open=True
     ),
-    Provider("tei", "tei", ("TEI_API_KEY", "HF_TOKEN"), "TEI_BASE_URL", items=32, tokens=16_384,
+    Provider("tei", "tei", ("TEI_API_KEY",), "TEI_BASE_URL", items=32, tokens=16_384,
              url="http://127.0.0.1:8080", open=True),
 )  # fmt: skip
 
@@ -107,8 +109,11 @@ MODELS = (
     ),
     HostedModel("jina", "jina-embeddings-v5-text-small", (1024,), 32, 32_768, task="retrieval"),
     HostedModel("jina", "jina-embeddings-v5-text-nano", (768,), 32, 8192, task="retrieval"),
-    HostedModel("jina", "jina-embeddings-v4", (2048,), 128, 32_768, modalities=_TEXT_IMAGE, task="retrieval"),
-    HostedModel("jina", "jina-embeddings-v3", (1024,), 32, 8192, task="retrieval"),
+    HostedModel(
+        "jina", "jina-embeddings-v4", (2048,), 128, 32_768, modalities=_TEXT_IMAGE, task="retrieval",
+        contextual=True,
+    ),
+    HostedModel("jina", "jina-embeddings-v3", (1024,), 32, 8192, task="retrieval", contextual=True),
     HostedModel(
         "jina", "jina-clip-v2", (1024, 32, 64, 128, 256, 512, 768), tokens=8192, modalities=_TEXT_IMAGE,
         task="retrieval",
@@ -123,8 +128,8 @@ MODELS = (
     HostedModel("voyage", "voyage-3.5-lite", _VOYAGE, tokens=32_000, request_tokens=1_000_000, price=0.02),
     HostedModel("voyage", "voyage-code-4", _VOYAGE, tokens=32_000, price=0.12),
     HostedModel("voyage", "voyage-code-3", _VOYAGE, tokens=32_000, price=0.18),
-    HostedModel("voyage", "voyage-context-4", _VOYAGE, tokens=32_000, price=0.12),
-    HostedModel("voyage", "voyage-context-3", _VOYAGE, tokens=32_000, price=0.18),
+    HostedModel("voyage", "voyage-context-4", _VOYAGE, tokens=32_000, price=0.12, contextual=True),
+    HostedModel("voyage", "voyage-context-3", _VOYAGE, tokens=32_000, price=0.18, contextual=True),
     HostedModel("voyage", "voyage-multimodal-3.5", _VOYAGE, tokens=32_000, price=0.12, modalities=_TEXT_IMAGE),
     HostedModel("voyage", "voyage-multimodal-3", (1024,), tokens=32_000, price=0.12, modalities=_TEXT_IMAGE),
     HostedModel("voyage", "rerank-3", tokens=32_000, price=0.05, kind="rerank"),

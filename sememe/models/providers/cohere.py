@@ -38,8 +38,9 @@ class CohereWire:
         self._hosting = hosting
         self._api_error = ApiError
         self._http_error = httpx.HTTPError
+        self._http = httpx.Client(timeout=access.timeout)
         self._client: Any = cohere.ClientV2(
-            api_key=access.key, base_url=access.url, timeout=access.timeout, max_retries=0,
+            api_key=access.key, base_url=access.url, timeout=access.timeout, max_retries=0, httpx_client=self._http,
             log_warning_experimental_features=False,
         )  # fmt: skip
 
@@ -75,6 +76,10 @@ class CohereWire:
         if isinstance(error, self._api_error) and error.status_code is not None and error.status_code >= 300:
             return refused_with(error.status_code, error.body, error.headers)
         return trouble_of(error, self._http_error)
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._http.close()
 
 
 def _billed(answer: Any, unit: str) -> int | None:

@@ -82,3 +82,7 @@ class GoogleWire:
             delay = re.search(r"'retryDelay': '(\d+(?:\.\d+)?)s'", str(error.details))
             return replace(trouble, wait=float(delay[1])) if delay and trouble.wait is None else trouble
         return trouble_of(error, self._http_error)
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._client.close()

@@ -34,9 +34,11 @@ class MistralWire:
         self._errors = errors
         self._http_error = httpx2.HTTPError
         self._dimensions = UNSET if hosting.dimensions is None else hosting.dimensions
+        self._http = httpx2.Client()
         self._client = Mistral(
-            api_key=access.key, server_url=access.url, timeout_ms=int(access.timeout * 1000), retry_config=None
-        )
+            api_key=access.key, server_url=access.url, timeout_ms=int(access.timeout * 1000), retry_config=None,
+            client=self._http,
+        )  # fmt: skip
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:
@@ -57,3 +59,7 @@ class MistralWire:
         if isinstance(error, self._errors.MistralError) and error.status_code >= 300:
             return refused_with(error.status_code, error.body, error.headers)
         return trouble_of(error, self._http_error, self._errors.NoResponseError)
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._http.close()

@@ -57,3 +57,7 @@ class OpenAIWire:
         if isinstance(error, self._sdk.APIStatusError):
             return refused_with(error.status_code, error.body or error.message, error.response.headers)
         return trouble_of(error, self._sdk.APIConnectionError)
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._client.close()

@@ -61,6 +61,10 @@ class HTTPWire:
             return refused_with(response.status_code, response.text, response.headers)
         return trouble_of(error, self._http_error)
 
+    def close(self) -> None:
+        """Let the connections go."""
+        self._client.close()
+
 
 class JinaWire(HTTPWire):
     """`POST /embeddings` and `/rerank`. The task "retrieval" has one adapter a role, and so has "code"."""
@@ -68,6 +72,11 @@ class JinaWire(HTTPWire):
     def embed(self, inputs: Sequence[Input], role: Role) -> Answer:
         """Texts, or pictures in base64."""
         answer = self.post("/embeddings", self._body(inputs, role))
+        return Answer(rows(in_order(answer["data"], "embedding")), answer.get("usage", {}).get("total_tokens"))
+
+    def embed_together(self, chunks: Sequence[str], role: Role) -> Answer:
+        """Late chunking: the model reads all chunks as one text, and pools its token states for each of them."""
+        answer = self.post("/embeddings", {**self._body(chunks, role), "late_chunking": True})
         return Answer(rows(in_order(answer["data"], "embedding")), answer.get("usage", {}).get("total_tokens"))
 
     def _body(self, inputs: Sequence[Input], role: Role) -> dict[str, object]:

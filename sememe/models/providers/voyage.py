@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,6 +36,8 @@ class VoyageWire:
             import voyageai
         except ImportError:
             raise MissingExtra("voyage", hosting.name) from None
+        # The SDK's log repeats what a server says, and some servers repeat the key that they refuse.
+        logging.getLogger("voyage").setLevel(logging.WARNING)
         self._hosting = hosting
         self._error = voyageai.error
         self._http_error = requests.RequestException
@@ -57,13 +60,17 @@ class VoyageWire:
             )
             return Answer(rows(answer.embeddings), answer.total_tokens)
         if "-context-" in name:
-            return self._in_context([[text] for text in inputs], role)
+            return self._in_context([[str(text)] for text in inputs], role)
         answer = self._client.embed(
             list(inputs), model=name, input_type=role, truncation=False, output_dimension=dimensions
         )
         return Answer(rows(answer.embeddings), answer.total_tokens)
 
-    def _in_context(self, documents: list[list[Input]], role: Role) -> Answer:
+    def embed_together(self, chunks: Sequence[str], role: Role) -> Answer:
+        """The chunks as those of one document."""
+        return self._in_context([list(chunks)], role)
+
+    def _in_context(self, documents: list[list[str]], role: Role) -> Answer:
         answer = self._client.contextualized_embed(
             documents, model=self._hosting.model.name, input_type=role, output_dimension=self._hosting.dimensions
         )
@@ -83,6 +90,9 @@ class VoyageWire:
             body = error.json_body if error.json_body is not None else error.http_body or error.user_message
             return refused_with(status, body, error.headers)
         return trouble_of(error, self._error.APIConnectionError, self._error.Timeout, self._http_error)
+
+    def close(self) -> None:
+        """Nothing: the SDK keeps a session for each thread, which goes with the thread."""
 
 
 def _part(given: Input) -> dict[str, str]:

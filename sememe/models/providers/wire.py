@@ -28,7 +28,7 @@ GARBLED = (ValueError, KeyError, TypeError, AttributeError, IndexError)
 
 QUOTA = ("insufficient_quota", "exceeded your current quota", "billing", "insufficient balance")
 BAD_KEY = ("api_key_invalid", "api key not valid", "invalid api key", "invalid_api_key", "api key expired")
-REASON_LENGTH = 300
+MOST_CHARACTERS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,17 @@ class Wire(Protocol):
     def trouble(self, error: Exception) -> Trouble:
         """What an exception of `errors` means."""
 
+    def close(self) -> None:
+        """Let the connections go."""
+
+
+@runtime_checkable
+class ContextWire(Wire, Protocol):
+    """That of a provider whose models can read the chunks of a document together."""
+
+    def embed_together(self, chunks: Sequence[str], role: Role) -> Answer:
+        """One request for all chunks of one document, each embedded in the light of the others."""
+
 
 @runtime_checkable
 class RankingWire(Wire, Protocol):
@@ -121,7 +132,7 @@ def ranked(pairs: Iterable[tuple[int, float]], n: int, tokens: int | None) -> Ra
 
 def refused_with(status: int, reason: object, headers: Mapping[str, str] | None = None) -> Trouble:
     """The trouble behind an HTTP status and what the provider says to it."""
-    text = short(reason)
+    text = said(reason)
     lowered = text.lower()
     wait = retry_after(headers or {})
     kind: Kind = "down"
@@ -153,10 +164,9 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def short(reason: object) -> str:
-    """What a provider says, on one line of bounded length; the message alone where it is wrapped in JSON."""
-    text = " ".join(str(_message(reason)).split())
-    return text if len(text) <= REASON_LENGTH else f"{text[:REASON_LENGTH]}…"
+def said(reason: object) -> str:
+    """What a provider says, on one line; the message alone where it is wrapped in JSON."""
+    return " ".join(str(_message(reason))[:MOST_CHARACTERS].split())
 
 
 def _message(reason: object) -> object:
@@ -186,7 +196,7 @@ def data_uri(image: bytes) -> str:
 def trouble_of(error: Exception, *unreachable: type[Exception]) -> Trouble:
     """The trouble behind an exception without a status: nobody was reached, or the answer was not what was promised."""
     name = type(error).__name__
-    text = short(str(error)) or name
+    text = said(str(error)) or name
     if isinstance(error, unreachable):
         return Trouble("down", text if name in text else f"{name}: {text}")
     return Trouble("garbled", f"{name}: {text}")
