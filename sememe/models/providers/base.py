@@ -100,6 +100,12 @@ class Hosted:
                 self._closing()
             self._caller = self._closing = None
 
+    def interrupt(self) -> None:
+        """End the calls that are under way, as soon as the requests that were sent are answered."""
+        with self._lock:
+            if self._caller is not None:
+                self._caller.gate.stopped.set()
+
     def _connected(self) -> Caller:
         if os.getpid() != self._process:
             raise ModelError(
@@ -326,7 +332,7 @@ class HostedEmbedder(Hosted):
 
     def _run(self, job: _Job, todo: list[int]) -> None:
         """Send the inputs at the places `todo` through the lanes."""
-        self._connected()
+        self._connected().gate.stopped.clear()
         model, provider, lanes = self._hosting.model, self._hosting.provider, self._settings.hosted.concurrency
         counted = [job.tokens[i] + SPECIAL_TOKENS for i in todo]
         if job.together:
@@ -343,12 +349,14 @@ class HostedEmbedder(Hosted):
         try:
             for future in running:
                 future.result()
-        finally:
-            for future in running:
-                future.cancel()
+        except BaseException:
+            self.interrupt()
+            raise
 
     def _batch(self, job: _Job, places: list[int]) -> None:
         """Send one request; when it is refused, its halves, down to the input that was meant."""
+        if job.stop is None and self._connected().gate.stopped.is_set():
+            job.stop = ProviderError(f"{self._hosting.name} was interrupted; what was embedded is kept: run it again")
         if job.stop is not None:
             return
         inputs = [job.inputs[i] for i in places]

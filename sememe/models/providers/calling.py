@@ -110,6 +110,8 @@ class Caller:
         attempt = 0
         while True:
             self.gate.enter(tokens)
+            if self.gate.stopped.is_set():
+                return Trouble("down", "it was interrupted")
             self._budget.count(retry=attempt > 0)
             trouble: Trouble
             try:

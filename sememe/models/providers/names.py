@@ -93,7 +93,9 @@ def key_names(hosting: Hosting) -> str:
 
 def close_names(hosting: Hosting) -> str:
     """Names of the provider's models that are spelled much like this one, for a message; empty if there is none."""
-    names = [model.name for model in MODELS if model.provider == hosting.provider.name]
+    names = [
+        model.name for model in MODELS if model.provider == hosting.provider.name and model.name != hosting.model.name
+    ]
     close = difflib.get_close_matches(hosting.model.name, names, n=3, cutoff=0.5)
     return f" (did you mean {' or '.join(f'{hosting.provider.name}:{name}' for name in close)}?)" if close else ""
 
