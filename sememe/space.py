@@ -95,6 +95,14 @@ class Embedder(Protocol):
         """Vectors in the order of `texts`, with the counts that a ledger needs."""
 
 
+@runtime_checkable
+class Interruptible(Protocol):
+    """An embedder that may wait long for somebody else, costs money, and can be told to stop."""
+
+    def interrupt(self) -> None:
+        """End the calls that are under way, as soon as the requests that were sent are answered."""
+
+
 def differences(stored: Space, offered: Space) -> list[str]:
     """The fields in which two spaces differ, each as "name stored against offered"."""
     result = []

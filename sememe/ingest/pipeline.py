@@ -8,6 +8,7 @@ sees; the next run clears them and finds the vectors that were already made.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Container, Iterable, Iterator
@@ -21,7 +22,7 @@ from sememe.errors import Incomplete, InputError, ModelError, SememeError
 from sememe.ingest.cutting import CutOptions, Known, Piece, Window, Windows
 from sememe.ingest.items import Item
 from sememe.ingest.runs import Run
-from sememe.space import Embedder, Space
+from sememe.space import Embedder, Interruptible, Space
 from sememe.store import SQLiteStore
 from sememe.store.records import CachedVector, NewChunk, NewDocument
 from sememe.store.writing import Transaction
@@ -117,19 +118,35 @@ class Pipeline:
 
     def _ingest(self, windows: Iterator[Window], pool: ThreadPoolExecutor) -> None:
         """Commit each window while the next one is embedded."""
+        last: _Embedding | None = None
         embedding: _Embedding | None = None
-        while True:
-            try:
-                window = next(windows, None)
-            except InputError:
-                if embedding is not None:
-                    self._write(embedding)
-                raise
-            last, embedding = embedding, None if window is None else self._embedding(window, pool, embedding)
-            if last is not None:
-                self._write(last)
-            if embedding is None:
-                return
+        try:
+            while True:
+                try:
+                    window = next(windows, None)
+                except InputError:
+                    if embedding is not None:
+                        self._write(embedding)
+                    raise
+                last, embedding = embedding, None if window is None else self._embedding(window, pool, embedding)
+                if last is not None:
+                    self._write(last)
+                if embedding is None:
+                    return
+        except BaseException:
+            self._rescue(last, embedding)
+            raise
+
+    def _rescue(self, *embeddings: _Embedding | None) -> None:
+        """Stop an embedder that costs money, and store what it has made: the next run need not pay for it again."""
+        if not isinstance(self.embedder, Interruptible):
+            return
+        self.embedder.interrupt()
+        for embedding in embeddings:
+            if embedding is not None and not embedding.done.cancel():
+                with contextlib.suppress(SememeError):
+                    embedding.done.result()
+                    self._keep(embedding.computed)
 
     def _embedding(self, window: Window, pool: ThreadPoolExecutor, before: _Embedding | None) -> _Embedding:
         texts = {
@@ -158,7 +175,6 @@ class Pipeline:
         window, texts, computed = embedding.window, embedding.texts, embedding.computed
         while True:
             if computed.stop is not None:
-                self._keep(computed)
                 raise computed.stop
             with self.store.snapshot() as snapshot:
                 unchanged = snapshot.truncated(window.unchanged)
