@@ -30,7 +30,7 @@ DIMS = {
     "text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "embed-v4.0": 1536, "embed-v5.0-pro": 2048,
     "embed-v5.0-fast": 2048, "embed-english-v3.0": 1024, "gemini-embedding-001": 3072, "gemini-embedding-2": 3072,
     "jina-embeddings-v5-text-small": 1024, "jina-embeddings-v3": 1024, "jina-clip-v2": 1024, "mistral-embed": 1024,
-    "voyage-4-large": 1024, "voyage-4": 1024, "voyage-4-lite": 1024, "voyage-context-3": 1024,
+    "voyage-4-large": 1024, "voyage-4": 1024, "voyage-4-lite": 1024, "voyage-3.5": 1024, "voyage-context-3": 1024,
     "voyage-multimodal-3": 1024, "tei": 384, "bge-m3": 1024, "nomic-embed-text": 768,
 }  # fmt: skip
 LIMITS = {"openai": (2048, 300_000), "cohere": (96, None), "google": (100, None), "jina": (512, None),
