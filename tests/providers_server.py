@@ -189,12 +189,19 @@ def b64(vector: np.ndarray) -> str:
     return base64.b64encode(vector.astype("<f4").tobytes()).decode()
 
 
+def is_packed(body: dict[str, Any]) -> bool:
+    """Whether vectors are asked for in base64."""
+    asked = (body.get("encoding_format"), body.get("embedding_type"), *body.get("embedding_types", ()))
+    return "base64" in asked
+
+
 def answer_body(dialect: str, what: str, body: dict[str, Any], vectors: list[Any], tokens: int) -> Any:
     """The answer to an embedding request."""
     if dialect == "google":
         return {"embeddings": [{"values": vector} for vector in vectors]}
     if dialect == "cohere":
-        return {"id": "x", "embeddings": {"float": vectors}, "meta": {"billed_units": {"input_tokens": tokens}}}
+        kind = body["embedding_types"][0]
+        return {"id": "x", "embeddings": {kind: vectors}, "meta": {"billed_units": {"input_tokens": tokens}}}
     if dialect == "ollama":
         return {"model": body["model"], "embeddings": vectors, "prompt_eval_count": tokens}
     if dialect == "tei":
@@ -304,7 +311,7 @@ class Handler(BaseHTTPRequestHandler):
             made = [np.append(vector, np.float32(1)) for vector in made]
         if kind in ("nan", "null"):
             made[0] = np.full_like(made[0], np.nan)
-        packed = body.get("encoding_format") == "base64" or body.get("embedding_type") == "base64"
+        packed = is_packed(body)
         vectors = [b64(vector) if packed else vector.tolist() for vector in made]
         tokens = sum(map(tokens_of, seen.inputs))
         answer = answer_body(seen.dialect, what, body, vectors, tokens)

@@ -50,7 +50,10 @@ class CohereWire:
         return (self._api_error, self._http_error, *GARBLED)
 
     def embed(self, inputs: Sequence[Input], role: Role) -> Answer:
-        """Texts with the input type of their role, or pictures."""
+        """Texts with the input type of their role, or pictures.
+
+        Vectors are asked for in base64, since the SDK takes ten times as long over lists of numbers as the rest does.
+        """
         options: dict[str, Any] = {"input_type": INPUT_TYPES[role], "truncate": "NONE"}
         if self._hosting.dimensions is not None:
             options["output_dimension"] = self._hosting.dimensions
@@ -62,8 +65,8 @@ class CohereWire:
             del options["truncate"]
         else:
             options["inputs"] = [{"content": [{"type": "image_url", "image_url": {"url": uri}}]} for uri in uris]
-        answer = self._client.embed(model=self._hosting.model.name, embedding_types=["float"], **options)
-        return Answer(rows(answer.embeddings.float_ or []), _billed(answer, "input_tokens"))
+        answer = self._client.embed(model=self._hosting.model.name, embedding_types=["base64"], **options)
+        return Answer(rows(answer.embeddings.base64 or answer.embeddings.float_ or []), _billed(answer, "input_tokens"))
 
     def rerank(self, query: str, documents: Sequence[str]) -> Ranked:
         """Relevance between 0 and 1."""
