@@ -25,6 +25,7 @@ from sememe.models import load_model
 from sememe.models.cards import DEFAULT_MODEL
 from sememe.models.encoder import SURROGATES
 from sememe.models.fetch import FetchProgress
+from sememe.models.providers.base import HostedEmbedder
 from sememe.search.plan import Plan
 from sememe.search.query import Mode, Query, checked
 from sememe.search.run import Hits, answer
@@ -32,7 +33,7 @@ from sememe.search.view import View
 from sememe.settings import DEFAULT_FOLDER, Settings, from_environment
 from sememe.sources import ReadOptions
 from sememe.sources.files import NO_CHOICE
-from sememe.space import CANARY_TEXTS, Embedder, Space, check
+from sememe.space import CANARY_TEXTS, Embedder, Space, check, check_unchanged
 from sememe.store import SQLiteStore
 from sememe.store.records import StoredChunk, StoredDocument, Totals
 from sememe.store.sqlite import is_there
@@ -81,6 +82,8 @@ def open(
     if create and not is_there(folder) and not isinstance(model, Embedder):
         # Before anything is written: a model that cannot be had must not leave an empty collection behind.
         model = load_model(model or DEFAULT_MODEL, settings=settings, progress=fetch_progress)
+        if isinstance(model, HostedEmbedder):
+            model.ready()
     store = SQLiteStore(folder, create=create)
     collection = Collection(store, model, metric=metric, settings=settings, fetch_progress=fetch_progress)
     try:
@@ -116,6 +119,7 @@ class Collection:
         self._settings = settings
         self._fetch_progress = fetch_progress
         self._embedder: Embedder | None = None
+        self._unchanged = False
         self._view: View | None = None
         self._space: Space | None = None
         self._lock = threading.RLock()
@@ -168,10 +172,10 @@ class Collection:
         """
         single = isinstance(records, str | Mapping)
         items = given_items([records] if single else records)  # type: ignore[list-item]
-        return sync.add(
+        return self._billed(sync.add(
             self._store, self._prepared(), items, options=self._options(chunk), progress=progress,
             threads=self._settings.threads,
-        )  # fmt: skip
+        ))  # fmt: skip
 
     def add_files(
         self, paths: str | Path | Sequence[str | Path], *, chunk: bool = True, hidden: bool = False,
@@ -186,10 +190,10 @@ class Collection:
         cannot be used ends in the ledger.
         """
         scope = self._scope(paths, hidden=hidden, tracked=tracked, read=read)
-        return sync.add_files(
+        return self._billed(sync.add_files(
             self._store, self._prepared(), scope, options=self._options(chunk, scope.read), checksum=checksum,
             progress=progress, threads=self._settings.threads,
-        )  # fmt: skip
+        ))  # fmt: skip
 
     def sync(
         self, folder: str | Path, *, chunk: bool = True, hidden: bool = False, checksum: bool = False,
@@ -202,10 +206,10 @@ class Collection:
         what was stored from it and `allow_empty` is false: an unmounted disk looks just like that.
         """
         scope = self._scope(folder, hidden=hidden, tracked=tracked, read=read)
-        return sync.sync_folder(
+        return self._billed(sync.sync_folder(
             self._store, self._prepared(), scope, options=self._options(chunk, scope.read), checksum=checksum,
             allow_empty=allow_empty, progress=progress, threads=self._settings.threads,
-        )  # fmt: skip
+        ))  # fmt: skip
 
     def delete(self, keys: str | Iterable[str]) -> int:
         """Delete documents by key; returns how many. Raises NotFound, and deletes none, when one is not there."""
@@ -273,7 +277,7 @@ class Collection:
         needs_model = query.text is not None and query.mode != "lexical"
         return answer(
             query, store=self._store, view=self._index(space), space=space,
-            embedder=self.embedder if needs_model else None,
+            embedder=self._verified() if needs_model else None,
         )  # fmt: skip
 
     def _stored_space(self) -> Space:
@@ -351,15 +355,34 @@ class Collection:
         metric = self._metric or (stored.metric if stored is not None else embedder.space.metric)
         return replace(embedder.space, metric=metric)
 
+    def _verified(self) -> Embedder:
+        """The model, and once the proof that it is still the one that was stored with, where a name proves nothing."""
+        embedder = self.embedder
+        with self._lock:
+            if not self._unchanged:
+                with self._store.snapshot() as snapshot:
+                    stored = snapshot.space()
+                if stored is not None:
+                    check_unchanged(stored[0], stored[1], embedder, where=str(self.path))
+                self._unchanged = True
+        return embedder
+
     def _prepared(self) -> Embedder:
         """The model, with its space written down if it is the collection's first."""
+        if self.space is not None:
+            return self._verified()
         embedder = self.embedder
-        if self.space is None:
-            canaries = embedder.embed(CANARY_TEXTS, role="document").vectors
-            with self._store.transaction() as transaction:
-                transaction.set_space(self._space_of(embedder, None), canaries)
-            self._check(embedder)
+        canaries = embedder.embed(CANARY_TEXTS, role="document").vectors
+        with self._store.transaction() as transaction:
+            transaction.set_space(self._space_of(embedder, None), canaries)
+        self._check(embedder)
         return embedder
+
+    def _billed(self, summary: Summary) -> Summary:
+        """The summary of a run, with what its vectors cost where somebody else makes them."""
+        if isinstance(self._embedder, HostedEmbedder):
+            summary.billed_tokens, summary.dollars = self._embedder.bill()
+        return summary
 
     def _options(self, chunk: bool, read: ReadOptions = NO_CHOICE) -> CutOptions:
         return options_for(self.embedder, chunk=chunk, read=read)
@@ -397,10 +420,11 @@ class Collection:
 
 def options_for(embedder: Embedder, *, chunk: bool, read: ReadOptions = NO_CHOICE) -> CutOptions:
     """How documents are cut for a model: to what it reads, by its own tokenizer."""
-    return CutOptions(
-        counter=embedder.counter, max_tokens=embedder.space.max_tokens, reserved=embedder.reserved, chunk=chunk,
-        read=read,
-    )  # fmt: skip
+    if isinstance(embedder, HostedEmbedder):
+        limit = embedder.chunk_tokens if chunk else embedder.max_tokens
+    else:
+        limit = embedder.space.max_tokens
+    return CutOptions(counter=embedder.counter, max_tokens=limit, reserved=embedder.reserved, chunk=chunk, read=read)
 
 
 def add_pages(
@@ -413,9 +437,9 @@ def add_pages(
     """
     embedder, options = collection._prepared(), collection._options(chunk, read)
     items = pages.checked().items(collection._store, options.read)
-    return sync.add(
+    return collection._billed(sync.add(
         collection._store, embedder, items, options=options, progress=progress, threads=collection._settings.threads
-    )
+    ))  # fmt: skip
 
 
 def preview(
@@ -449,7 +473,10 @@ def preview(
             read=choices.read,
         )  # fmt: skip
         options = options_for(embedder, chunk=choices.chunk, read=choices.read)
-        return sync.preview(store, scope, options, choices=choices, inputs=inputs, progress=progress)
+        summary = sync.preview(store, scope, options, choices=choices, inputs=inputs, progress=progress)
+        if isinstance(embedder, HostedEmbedder):
+            summary.dollars = embedder.cost(summary.tokens)
+        return summary
     finally:
         if store is not None:
             store.close()

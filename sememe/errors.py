@@ -7,7 +7,10 @@ SememeError                     base; `str(error)` is one sentence for a person,
 ├── SpaceMismatch               vectors of two spaces were about to meet
 ├── ModelError                  a model cannot be loaded
 │   ├── DigestMismatch          a file arrived with other bytes than its card promises
-│   └── FetchError              no place delivered the file
+│   ├── FetchError              no place delivered the file
+│   └── ProviderError           a hosted model cannot be reached, refuses us, or answers what cannot be used
+│       └── Incomplete          some inputs of a call have no vector; it tells which, and which have one
+├── CostLimit                   the next request to a hosted model could cost more than was allowed
 ├── StoreError                  the truth cannot be opened, read or written
 │   ├── StoreDamaged            the file is not a sound database
 │   ├── SchemaError             the file was written by another version
@@ -18,6 +21,8 @@ SememeError                     base; `str(error)` is one sentence for a person,
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 
 class SememeError(Exception):
@@ -54,6 +59,30 @@ class DigestMismatch(ModelError):
 
 class FetchError(ModelError):
     """No place delivered a model's file."""
+
+
+class ProviderError(ModelError):
+    """A hosted model cannot be reached, refuses us, or answers what cannot be used."""
+
+
+class Incomplete(ProviderError):
+    """Some inputs of a call have no vector.
+
+    `refused` says why by position; `made` are the positions that have a vector: to ask for those again costs
+    nothing. `stop` is what kept the rest from being asked for, None when everything was.
+    """
+
+    def __init__(
+        self, message: str, *, refused: Mapping[int, str], made: Sequence[int], stop: SememeError | None = None
+    ) -> None:
+        super().__init__(message)
+        self.refused = refused
+        self.made = made
+        self.stop = stop
+
+
+class CostLimit(SememeError):
+    """The next request to a hosted model could cost more than was allowed."""
 
 
 class StoreError(SememeError):

@@ -28,6 +28,33 @@ def default_home() -> Path:
     return Path(platformdirs.user_cache_dir("sememe", appauthor=False))
 
 
+HOSTED_NAMES = (
+    *("OPENAI_API_KEY", "OPENAI_BASE_URL", "CO_API_KEY", "COHERE_API_KEY", "CO_API_URL"),
+    *("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GEMINI_BASE_URL", "JINA_API_KEY", "JINA_BASE_URL"),
+    *("VOYAGE_API_KEY", "VOYAGE_BASE_URL", "MISTRAL_API_KEY", "MISTRAL_BASE_URL", "OLLAMA_API_KEY", "OLLAMA_HOST"),
+    *("TEI_API_KEY", "TEI_BASE_URL"),
+)
+"""Where the keys and addresses of hosted models are looked for, beside names that begin with SEMEME_KEY_."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hosted:
+    """How hosted models are asked. `environ` holds keys and addresses by their usual names, and is never shown.
+
+    `concurrency` requests are under way at once, each for `timeout` seconds at most, and sent up to `attempts` times
+    with `backoff` seconds, doubled each time, between them. `max_cost` is in dollars for a model's life in memory.
+    """
+
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    concurrency: int = 8
+    timeout: float = 60.0
+    attempts: int = 6
+    backoff: float = 0.5
+    requests_per_minute: int = 0
+    tokens_per_minute: int = 0
+    max_cost: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Where files live and how much of the machine may be used.
@@ -42,6 +69,7 @@ class Settings:
     precision: Precision = "auto"
     batch_tokens: int = 2048
     window: int = 2048
+    hosted: Hosted = field(default_factory=Hosted)
 
 
 def cores(threads: int = 0) -> int:
@@ -56,7 +84,8 @@ def cores(threads: int = 0) -> int:
 def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
     """Read SEMEME_HOME, SEMEME_OFFLINE, SEMEME_THREADS, SEMEME_PRECISION and HF_HUB_OFFLINE.
 
-    Raises InputError when a value cannot be used.
+    For hosted models: keys and addresses (HOSTED_NAMES), SEMEME_CONCURRENCY, SEMEME_TIMEOUT (seconds),
+    SEMEME_REQUESTS_PER_MINUTE and SEMEME_TOKENS_PER_MINUTE. Raises InputError when a value cannot be used.
     """
     env = os.environ if environ is None else environ
     precision = env.get("SEMEME_PRECISION", "auto")
@@ -72,7 +101,28 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         offline=offline,
         threads=int(threads),
         precision=precision,
+        hosted=_hosted(env),
     )
 
 
+def _hosted(env: Mapping[str, str]) -> Hosted:
+    default = Hosted()
+    named = {name: value.strip() for name, value in env.items() if name in HOSTED_NAMES or name.startswith(KEY_PREFIX)}
+    return Hosted(
+        environ=named,
+        concurrency=_number(env, "SEMEME_CONCURRENCY", default.concurrency),
+        timeout=float(_number(env, "SEMEME_TIMEOUT", int(default.timeout))),
+        requests_per_minute=_number(env, "SEMEME_REQUESTS_PER_MINUTE", default.requests_per_minute),
+        tokens_per_minute=_number(env, "SEMEME_TOKENS_PER_MINUTE", default.tokens_per_minute),
+    )
+
+
+def _number(env: Mapping[str, str], name: str, default: int) -> int:
+    value = env.get(name, "")
+    if value and (not value.isdecimal() or int(value) < 1):
+        raise InputError(f"{name} is {value!r}; use a whole number from 1, or leave it out")
+    return int(value) if value else default
+
+
+KEY_PREFIX = "SEMEME_KEY_"
 OFFLINE_NAMES = ("SEMEME_OFFLINE", "HF_HUB_OFFLINE")

@@ -28,6 +28,12 @@ CANARY_TEXTS = (
 CANARY_COSINE = 0.999
 """Below this a canary counts as changed: bf16 against f32 gives at least 0.9999."""
 
+FAMILIES = (
+    frozenset({"voyage:voyage-4-large", "voyage:voyage-4", "voyage:voyage-4-lite"}),
+    frozenset({"cohere:embed-v5.0-pro", "cohere:embed-v5.0-fast"}),
+)
+"""Models that share a space by their makers' word: index with the large one, query with the small one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Space:
@@ -89,6 +95,14 @@ class Embedder(Protocol):
         """Vectors in the order of `texts`, with the counts that a ledger needs."""
 
 
+@runtime_checkable
+class Interruptible(Protocol):
+    """An embedder that may wait long for somebody else, costs money, and can be told to stop."""
+
+    def interrupt(self) -> None:
+        """End the calls that are under way, as soon as the requests that were sent are answered."""
+
+
 def differences(stored: Space, offered: Space) -> list[str]:
     """The fields in which two spaces differ, each as "name stored against offered"."""
     result = []
@@ -102,19 +116,40 @@ def differences(stored: Space, offered: Space) -> list[str]:
 def check(stored: Space, canaries: Vectors, embedder: Embedder, *, where: str, offered: Space | None = None) -> None:
     """Raise SpaceMismatch unless the embedder's vectors, of the space `offered`, may meet the stored ones.
 
-    They may when the ids are equal, or when only the name or the file of the model differs and the canary texts
-    give the stored vectors: another export of the same model.
+    They may when the ids are equal, when the models are of one family, or when only the name or the file of the
+    model differs and the canary texts give the stored vectors: another export of the same model.
     """
     offered = offered or embedder.space
     if stored.id == offered.id:
         return
     differing = {f.name for f in fields(Space) if getattr(stored, f.name) != getattr(offered, f.name)}
-    if differing <= {"model", "digest"} and canaries_agree(canaries, embedder):
+    if differing <= {"model", "digest"} and (related(stored, offered) or canaries_agree(canaries, embedder)):
         return
     raise SpaceMismatch(
         f"{where} holds vectors of space {stored.id} ({stored.model}), but the model at hand makes space "
         f"{offered.id} ({offered.model}): {'; '.join(differences(stored, offered))}. Open it with "
         f"model={stored.model!r} (--model {stored.model}), or make a new collection for {offered.model}"
+    )
+
+
+def related(a: Space, b: Space) -> bool:
+    """Whether two spaces are of different models that their maker says share one. Options and addresses aside."""
+    first, second = (space.model.partition("@")[0].partition(",")[0] for space in (a, b))
+    return first != second and any({first, second} <= family for family in FAMILIES)
+
+
+def check_unchanged(stored: Space, canaries: Vectors, embedder: Embedder, *, where: str) -> None:
+    """Raise SpaceMismatch when a model without a digest no longer gives the stored vectors for the canary texts.
+
+    Somebody else runs such a model, and may put another one behind its name. A relative of the stored model cannot
+    be told in this way and is believed; a model with a digest is known by it.
+    """
+    if embedder.space.digest or related(stored, embedder.space) or canaries_agree(canaries, embedder):
+        return
+    raise SpaceMismatch(
+        f"{stored.model} has changed behind its name: it no longer gives the vectors that {where} keeps of three "
+        f"known texts (cosine below {CANARY_COSINE}); what is stored cannot be compared with what it makes now, so "
+        f"make a new collection and add the sources again"
     )
 
 

@@ -19,6 +19,7 @@ from sememe.cli.options import (
     HiddenOption,
     IdColumnOption,
     JsonOption,
+    MaxCostOption,
     MaxPagesOption,
     ModelOption,
     ShowInputOption,
@@ -61,6 +62,7 @@ def add(
     max_pages: MaxPagesOption = MOST_PAGES,
     delay: DelayOption = DELAY,
     allow_private: AllowPrivateOption = False,
+    max_cost: MaxCostOption = None,
     strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -75,7 +77,10 @@ def add(
         planned = preview(wanted, collection, model, choices=choices, show_input=show_input, as_json=as_json)
         end_strictly(planned, strict)
         return
-    with progress_shown() as shown, opened_at(collection, model, create=True, progress=shown, metric=metric) as opened:
+    with (
+        progress_shown() as shown,
+        opened_at(collection, model, create=True, progress=shown, metric=metric, max_cost=max_cost) as opened,
+    ):
         if isinstance(wanted, Pages):
             summary = collections.add_pages(opened, wanted, chunk=not whole, read=read, progress=shown.ingest)
         else:
@@ -104,6 +109,7 @@ def sync(
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Go on even if nothing of the folder would be left.")
     ] = False,
+    max_cost: MaxCostOption = None,
     strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -118,7 +124,10 @@ def sync(
         planned = preview([folder], collection, model, choices=choices, show_input=False, as_json=as_json)
         end_strictly(planned, strict)
         return
-    with progress_shown() as shown, opened_at(collection, model, create=True, progress=shown) as opened:
+    with (
+        progress_shown() as shown,
+        opened_at(collection, model, create=True, progress=shown, max_cost=max_cost) as opened,
+    ):
         summary = opened.sync(
             folder, chunk=not whole, hidden=hidden, checksum=checksum, allow_empty=allow_empty, tracked=tracked,
             read=read, progress=shown.ingest,
@@ -162,6 +171,8 @@ def preview(
         names = ["documents", "chunks", "tokens", "unchanged", "truncated", "skipped", "failed"]
         names += ["deleted"] if choices.deleting else []
         print_pairs([("files" if n == "documents" else n, getattr(summary, n)) for n in names])
+        if summary.dollars is not None:
+            print_pairs([("dollars", f"{summary.dollars:.6f} at most")])
         print_troubles(summary, collection)
     typer.echo("Nothing was written (dry run).", err=True)
     return summary

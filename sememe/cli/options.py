@@ -24,6 +24,9 @@ ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="A model'
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one document a line.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Count files, chunks and tokens; write nothing.")]
 HiddenOption = Annotated[bool, typer.Option("--hidden", help="Take hidden files and folders too.")]
+MaxCostOption = Annotated[
+    float | None, typer.Option("--max-cost", help="Stop before a hosted model costs more dollars; run again to go on.")
+]
 ChecksumOption = Annotated[bool, typer.Option("--checksum", help="Read every file, whatever its time says.")]
 WholeOption = Annotated[bool, typer.Option("--whole", help="Do not cut: one chunk a document, truncated if long.")]
 TrackedOption = Annotated[bool, typer.Option("--tracked", help="Only files that Git tracks.")]

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +20,7 @@ from sememe.collection import Collection
 from sememe.errors import InputError
 from sememe.ingest.pages import Pages
 from sememe.ingest.pipeline import IngestProgress
+from sememe.settings import from_environment
 from sememe.sources import key_of
 from sememe.sources.web import WebOptions, is_address
 from sememe.types import Metric
@@ -125,12 +127,16 @@ def progress_shown() -> Iterator[Shown]:
 
 @contextmanager
 def opened_at(
-    path: Path, model: str | None, *, create: bool, progress: Shown | None = None, metric: str | None = None
-) -> Iterator[Collection]:
+    path: Path, model: str | None, *, create: bool, progress: Shown | None = None, metric: str | None = None,
+    max_cost: float | None = None,
+) -> Iterator[Collection]:  # fmt: skip
     """The collection of this command, closed when the block ends."""
+    settings = from_environment()
+    if max_cost is not None:
+        settings = replace(settings, hosted=replace(settings.hosted, max_cost=max_cost))
     opened = collections.open(
         path, model=model, metric=cast("Metric | None", metric), create=create,
-        fetch_progress=progress.fetch if progress else None,
+        fetch_progress=progress.fetch if progress else None, settings=settings,
     )  # fmt: skip
     with opened:
         yield opened

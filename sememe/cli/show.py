@@ -27,6 +27,9 @@ def print_summary(summary: Summary, collection: Path, as_json: bool) -> None:
         names = ("documents", "chunks", "tokens", "embedded", "truncated", "skipped", "failed")
         print_pairs([(n.replace("_", " "), fields[n]) for n in (*names, *(n for n in optional if fields[n]))])
         print_pairs([("seconds", f"{summary.seconds:.1f}")])
+        if summary.billed_tokens:
+            cost = "price unknown" if summary.dollars is None else f"${summary.dollars:.6f}"
+            print_pairs([("billed", f"{summary.billed_tokens:,} tokens, {cost}")])
         print_troubles(summary, collection)
     if summary.warning:
         typer.echo(f"sememe: {summary.warning}", err=True)

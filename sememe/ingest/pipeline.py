@@ -8,6 +8,7 @@ sees; the next run clears them and finds the vectors that were already made.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
@@ -18,11 +19,11 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 
 from sememe import failpoints
-from sememe.errors import InputError, ModelError
+from sememe.errors import Incomplete, InputError, ModelError, SememeError
 from sememe.ingest.cutting import Container, CutOptions, Known, Piece, Window, Windows
 from sememe.ingest.items import Item
 from sememe.ingest.runs import Run
-from sememe.space import Embedder, Space
+from sememe.space import Embedder, Interruptible, Space
 from sememe.store import SQLiteStore
 from sememe.store.records import CachedVector, KnownDocument, NewChunk, NewDocument, WholeDocument
 from sememe.store.writing import Transaction
@@ -36,6 +37,8 @@ class Summary:
 
     `troubles` are the inputs of this run that were truncated, skipped or failed, also those that have not changed.
     `passed_over` counts hidden names and folders of generated files, which are not inputs and not in the ledger.
+    `billed_tokens` and `dollars` are what a hosted model cost, in a dry run what it would cost at most; None where the
+    price is not known, or there is none.
     """
 
     documents: int = 0
@@ -52,6 +55,8 @@ class Summary:
     seconds: float = 0.0
     interrupted: bool = False
     dry_run: bool = False
+    billed_tokens: int = 0
+    dollars: float | None = None
     warning: str = ""
     troubles: list[LedgerRow] = field(default_factory=list)
 
@@ -120,19 +125,35 @@ class Pipeline:
 
     def _ingest(self, windows: Iterator[Window], pool: ThreadPoolExecutor) -> None:
         """Commit each window while the next one is embedded."""
+        last: _Embedding | None = None
         embedding: _Embedding | None = None
-        while True:
-            try:
-                window = next(windows, None)
-            except InputError:
-                if embedding is not None:
-                    self._write(embedding)
-                raise
-            last, embedding = embedding, None if window is None else self._embedding(window, pool, embedding)
-            if last is not None:
-                self._write(last)
-            if embedding is None:
-                return
+        try:
+            while True:
+                try:
+                    window = next(windows, None)
+                except InputError:
+                    if embedding is not None:
+                        self._write(embedding)
+                    raise
+                last, embedding = embedding, None if window is None else self._embedding(window, pool, embedding)
+                if last is not None:
+                    self._write(last)
+                if embedding is None:
+                    return
+        except BaseException:
+            self._rescue(last, embedding)
+            raise
+
+    def _rescue(self, *embeddings: _Embedding | None) -> None:
+        """Stop an embedder that costs money, and store what it has made: the next run need not pay for it again."""
+        if not isinstance(self.embedder, Interruptible):
+            return
+        self.embedder.interrupt()
+        for embedding in embeddings:
+            if embedding is not None and not embedding.done.cancel():
+                with contextlib.suppress(SememeError):
+                    embedding.done.result()
+                    self._keep(embedding.computed)
 
     def _embedding(self, window: Window, pool: ThreadPoolExecutor, before: _Embedding | None) -> _Embedding:
         texts = {
@@ -160,14 +181,16 @@ class Pipeline:
         embedding.done.result()
         window, texts, computed = embedding.window, embedding.texts, embedding.computed
         while True:
+            if computed.stop is not None:
+                raise computed.stop
             with self.store.snapshot() as snapshot:
                 unchanged = snapshot.truncated(window.unchanged)
             staged = dict(self._staged)
             counts = Summary()
             try:
                 with self.store.transaction() as transaction:
-                    rows = self._vectors(transaction, computed, list(texts))
-                    self._store(transaction, window, rows, counts)
+                    rows = self._vectors(transaction, computed, [key for key in texts if key not in computed.refused])
+                    self._store(transaction, window, rows, computed.refused, counts)
             except _VectorGone:
                 self._staged = staged
                 self._compute(texts, computed, ())
@@ -193,6 +216,12 @@ class Pipeline:
         _add_counts(self.summary, counts)
         self.seen_digests.update(container.stamp.digest for container in read)
 
+    def _keep(self, computed: _Computed) -> None:
+        """Store vectors that were made for a window which cannot be finished: the next run finds them there."""
+        if computed.keys:
+            with self.store.transaction() as transaction:
+                transaction.add_vectors(self.space.id, computed.keys, computed.embedded())
+
     def _vectors(self, transaction: Transaction, computed: _Computed, keys: list[bytes]) -> dict[bytes, CachedVector]:
         if computed.keys:
             transaction.add_vectors(self.space.id, computed.keys, computed.embedded())
@@ -202,19 +231,20 @@ class Pipeline:
         return rows
 
     def _store(
-        self, transaction: Transaction, window: Window, rows: dict[bytes, CachedVector], counts: Summary
-    ) -> None:
+        self, transaction: Transaction, window: Window, rows: dict[bytes, CachedVector], refused: dict[bytes, str],
+        counts: Summary,
+    ) -> None:  # fmt: skip
         for container in window.begun:
             transaction.begin_container(container.item.key, container.recipe, self.run.id)
         for key in window.seen:
             transaction.see_container(key, self.run.id)
         ledger = [_without_old(transaction, row) for row in window.refused]
-        for whole, pieces in itertools.groupby(_apart(window.pieces), key=lambda numbered: numbered[0]):
+        for whole, pieces in itertools.groupby(_apart(window.pieces, refused), key=lambda numbered: numbered[0]):
             members = [piece for _, piece in pieces]
             if whole:
                 ledger += self._store_whole(transaction, members, rows)
             else:
-                ledger += filter(None, (self._store_piece(transaction, piece, rows) for piece in members))
+                ledger += filter(None, (self._store_piece(transaction, piece, rows, refused) for piece in members))
         self.seen_digests.update(piece.stamp.digest for piece in window.pieces if piece.last)
         for known, stamp in window.touched:
             if known.documents is None:
@@ -227,7 +257,9 @@ class Pipeline:
         for row in ledger:
             _count(counts, row)
 
-    def _store_piece(self, transaction: Transaction, piece: Piece, rows: dict[bytes, CachedVector]) -> LedgerRow | None:
+    def _store_piece(
+        self, transaction: Transaction, piece: Piece, rows: dict[bytes, CachedVector], refused: dict[bytes, str]
+    ) -> LedgerRow | None:
         """Write a piece; where it ends the document, publish it and return its ledger row."""
         opened = self._staged.get(piece.item.key)
         if opened is None:
@@ -236,13 +268,14 @@ class Pipeline:
         transaction.add_texts(opened.id, piece.texts)
         transaction.add_places(opened.id, piece.places)
         transaction.add_chunks(opened.id, _new_chunks(piece, rows))
-        opened.note(piece, rows)
+        opened.note(piece, rows, refused)
         if not piece.last:
             return None
         del self._staged[piece.item.key]
-        if piece.failure is not None or not opened.chunks:
+        failure = piece.failure or opened.failure(piece)
+        if failure is not None or not opened.chunks:
             transaction.discard(opened.id)
-            row = piece.failure or LedgerRow(piece.item.key, "skipped", "no text", origin=piece.item.origin)
+            row = failure or LedgerRow(piece.item.key, "skipped", "no text", origin=piece.item.origin)
             return _without_old(transaction, row)
         transaction.publish(opened.id, characters=piece.characters, title=piece.document.title)
         if transaction.is_container(piece.item.key):
@@ -264,7 +297,7 @@ class Pipeline:
         )
         for piece in pieces:
             opened = _Open(0)
-            opened.note(piece, rows)
+            opened.note(piece, rows, {})
             yield opened.ledger_row(piece)
 
     def _new_document(self, piece: Piece) -> NewDocument:
@@ -294,14 +327,24 @@ class _Open:
     chunks: int = 0
     tokens: int = 0
     truncated: list[tuple[int, int, int]] = field(default_factory=list)
+    refused: str = ""
 
-    def note(self, piece: Piece, rows: dict[bytes, CachedVector]) -> None:
+    def note(self, piece: Piece, rows: dict[bytes, CachedVector], refused: dict[bytes, str]) -> None:
         for chunk, key in zip(piece.chunks, piece.inputs, strict=True):
+            if key in refused:
+                self.refused = self.refused or f"chunk {chunk.position}: {refused[key]}"
+                continue
             row = rows[key]
             self.chunks += 1
             self.tokens += row.kept
             if row.kept < row.tokens:
                 self.truncated.append((chunk.position, row.tokens, row.kept))
+
+    def failure(self, piece: Piece) -> LedgerRow | None:
+        """A document is stored whole or not at all: the row of one with a chunk that the model refused."""
+        if not self.refused:
+            return None
+        return LedgerRow(piece.item.key, "failed", self.refused, origin=piece.item.origin)
 
     def ledger_row(self, piece: Piece) -> LedgerRow:
         reason = ""
@@ -317,13 +360,18 @@ class _Open:
 
 
 class _Computed:
-    """Vectors made for one window, by the digest of their input."""
+    """Vectors made for one window, by the digest of their input.
+
+    `refused` says why an input has none; `stop` is the error for which the rest of the window has none either.
+    """
 
     def __init__(self, embedder: Embedder, one_at_a_time: threading.Lock, *, unit: bool) -> None:
         self._embedder = embedder
         self._unit = unit
         self._one_at_a_time = one_at_a_time
         self.keys: list[bytes] = []
+        self.refused: dict[bytes, str] = {}
+        self.stop: SememeError | None = None
         self._parts: list[Embedded] = []
 
     def __len__(self) -> int:
@@ -331,11 +379,12 @@ class _Computed:
 
     def add(self, texts: dict[bytes, str]) -> None:
         """Embed those of the texts that were not embedded for this window before."""
-        new = {key: text for key, text in texts.items() if key not in set(self.keys)}
+        done = {*self.keys, *self.refused}
+        new = [key for key in texts if key not in done]
         if new:
             with self._one_at_a_time:
                 # Not every embedder can be called from two threads.
-                made = self._embedder.embed(list(new.values()), role="document")
+                new, made = self._embed(new, [texts[key] for key in new])
             if not np.isfinite(made.vectors).all():
                 # One such vector would outrank or hide others in every search that follows.
                 raise ModelError(
@@ -347,6 +396,16 @@ class _Computed:
                 made = replace(made, vectors=normalise(made.vectors))
             self._parts.append(made)
             self.keys.extend(new)
+
+    def _embed(self, keys: list[bytes], texts: list[str]) -> tuple[list[bytes], Embedded]:
+        """The keys whose texts have a vector, and those; what became of the others is noted."""
+        try:
+            return keys, self._embedder.embed(texts, role="document")
+        except Incomplete as error:
+            self.refused.update({keys[i]: reason for i, reason in error.refused.items()})
+            self.stop = error.stop
+            made = list(error.made)
+        return [keys[i] for i in made], self._embedder.embed([texts[i] for i in made], role="document")
 
     def embedded(self) -> Embedded:
         parts = self._parts
@@ -379,12 +438,13 @@ def ahead(windows: Iterator[Window]) -> Iterator[Window]:
             yield window
 
 
-def _apart(pieces: Iterable[Piece]) -> Iterator[tuple[int, Piece]]:
+def _apart(pieces: Iterable[Piece], refused: Collection[bytes]) -> Iterator[tuple[int, Piece]]:
     """Each piece with a number: 0 if it has to be stored by itself, else that of a run of documents that are whole
     and have different keys."""
     number, keys = 1, set[str]()
     for piece in pieces:
-        if not (piece.first and piece.last and piece.chunks and piece.failure is None):
+        whole = piece.first and piece.last and piece.chunks and piece.failure is None
+        if not whole or (refused and any(key in refused for key in piece.inputs)):
             yield 0, piece
             continue
         if piece.item.key in keys:
@@ -412,6 +472,7 @@ def _new_chunks(piece: Piece, rows: dict[bytes, CachedVector]) -> list[NewChunk]
     return [
         NewChunk(position=c.position, start=c.start, end=c.end, headings=c.headings, vector=rows[key].id)
         for c, key in zip(piece.chunks, piece.inputs, strict=True)
+        if key in rows
     ]
 
 

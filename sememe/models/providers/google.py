@@ -1,0 +1,88 @@
+"""Google's embeddings through the google-genai SDK, with a key of the Gemini interface."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from sememe.errors import MissingExtra
+from sememe.models.providers.names import Hosting
+from sememe.models.providers.wire import (
+    GARBLED,
+    Access,
+    Answer,
+    Input,
+    Trouble,
+    data_uri,
+    refused_with,
+    rows,
+    trouble_of,
+)
+from sememe.types import Role
+
+TASKS = {"document": "RETRIEVAL_DOCUMENT", "query": "RETRIEVAL_QUERY"}
+
+
+class GoogleWire:
+    """`POST /models/MODEL:batchEmbedContents`, one Content for every input.
+
+    Strings would be taken for the parts of a single input by the newer models, and n texts would give one vector.
+    gemini-embedding-001 is told the task; later models read it from a prefix of the text, which is in the catalogue.
+    """
+
+    def __init__(self, hosting: Hosting, access: Access) -> None:
+        try:
+            import httpx2
+            from google import genai
+        except ImportError:
+            raise MissingExtra("google", hosting.name) from None
+        self._sdk = genai
+        self._hosting = hosting
+        self._http_error = httpx2.HTTPError
+        options = genai.types.HttpOptions(
+            base_url=access.url, timeout=int(access.timeout * 1000), client_args={"follow_redirects": False}
+        )
+        # Held for as long as it is used: one that is let go closes its connection.
+        self._client = genai.Client(api_key=access.key, vertexai=False, http_options=options)
+        self._config = {
+            role: genai.types.EmbedContentConfig(
+                task_type=task if hosting.model.name == "gemini-embedding-001" else None,
+                output_dimensionality=hosting.dimensions,
+            )
+            for role, task in TASKS.items()
+        }
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """Every kind of exception that a call may raise."""
+        return (self._sdk.errors.APIError, self._http_error, *GARBLED)
+
+    def embed(self, inputs: Sequence[Input], role: Role) -> Answer:
+        """Texts, or pictures; the answer does not say what was billed."""
+        contents: list[Any] = [self._sdk.types.Content(role="user", parts=[self._part(one)]) for one in inputs]
+        answer = self._client.models.embed_content(
+            model=self._hosting.model.name, contents=contents, config=self._config[role]
+        )
+        return Answer(rows([found.values or [] for found in answer.embeddings or []]))
+
+    def _part(self, given: Input) -> Any:
+        types = self._sdk.types
+        if isinstance(given, str):
+            return types.Part(text=given)
+        kind = data_uri(given)[len("data:") :].partition(";")[0]
+        return types.Part(inline_data=types.Blob(data=given, mime_type=kind))
+
+    def trouble(self, error: Exception) -> Trouble:
+        """What an exception means. A busy server says in the error's details when to come back."""
+        if isinstance(error, self._sdk.errors.APIError):
+            headers = getattr(error.response, "headers", None) or {}
+            trouble = refused_with(error.code or 500, f"{error.status or ''} {error.message or ''}", headers)
+            delay = re.search(r"'retryDelay': '(\d+(?:\.\d+)?)s'", str(error.details))
+            return replace(trouble, wait=float(delay[1])) if delay and trouble.wait is None else trouble
+        return trouble_of(error, self._http_error)
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._client.close()

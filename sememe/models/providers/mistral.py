@@ -1,0 +1,65 @@
+"""Mistral's embeddings through its SDK."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sememe.errors import MissingExtra
+from sememe.models.providers.names import Hosting
+from sememe.models.providers.wire import (
+    GARBLED,
+    Access,
+    Answer,
+    Input,
+    Trouble,
+    in_order,
+    refused_with,
+    rows,
+    trouble_of,
+)
+from sememe.types import Role
+
+
+class MistralWire:
+    """`POST /v1/embeddings`. Vectors come as numbers: the SDK cannot read the base64 that it can ask for."""
+
+    def __init__(self, hosting: Hosting, access: Access) -> None:
+        try:
+            import httpx2
+            from mistralai.client import Mistral, errors
+            from mistralai.client.types import UNSET
+        except ImportError:
+            raise MissingExtra("mistral", hosting.name) from None
+        self._hosting = hosting
+        self._errors = errors
+        self._http_error = httpx2.HTTPError
+        self._dimensions = UNSET if hosting.dimensions is None else hosting.dimensions
+        self._http = httpx2.Client()
+        self._client = Mistral(
+            api_key=access.key, server_url=access.url, timeout_ms=int(access.timeout * 1000), retry_config=None,
+            client=self._http,
+        )  # fmt: skip
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """Every kind of exception that a call may raise."""
+        return (self._errors.MistralError, self._errors.NoResponseError, self._http_error, *GARBLED)
+
+    def embed(self, inputs: Sequence[Input], role: Role) -> Answer:
+        """There are no roles: a query and a document of one text have one vector."""
+        del role
+        answer = self._client.embeddings.create(
+            model=self._hosting.model.name, inputs=[str(text) for text in inputs], output_dimension=self._dimensions
+        )
+        data = [{"index": item.index, "embedding": item.embedding} for item in answer.data]
+        return Answer(rows(in_order(data, "embedding")), answer.usage.total_tokens)
+
+    def trouble(self, error: Exception) -> Trouble:
+        """What an exception means."""
+        if isinstance(error, self._errors.MistralError) and error.status_code >= 300:
+            return refused_with(error.status_code, error.body, error.headers)
+        return trouble_of(error, self._http_error, self._errors.NoResponseError)
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._http.close()

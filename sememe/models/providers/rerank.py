@@ -1,0 +1,71 @@
+"""Hosted rerankers: a query and documents in, one score a document out, through the same careful base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sememe.errors import CostLimit, InputError, ModelError
+from sememe.models.providers.base import SPECIAL_TOKENS, Hosted
+from sememe.models.providers.batches import batches
+from sememe.models.providers.counting import EstimatedCounter
+from sememe.models.providers.names import parse
+from sememe.models.providers.wire import Ranked, RankingWire, Wire
+from sememe.settings import Settings, from_environment
+from sememe.types import Scores
+
+DOCUMENTS = 1000
+"""Documents of one request: what every provider takes."""
+
+
+class HostedReranker(Hosted):
+    """A model behind an address that scores documents for a query."""
+
+    def scores(self, query: str, documents: Sequence[str]) -> Scores:
+        """The relevance of every document: (n,) float32, between 0 and 1, higher is better, in their order.
+
+        Raises InputError for an empty query or document, ProviderError when the provider gives no scores, and
+        CostLimit when they could cost more than is allowed.
+        """
+        if not query.strip():
+            raise InputError("the query is empty; say what the documents are ranked for")
+        empty = [i for i, document in enumerate(documents) if not document.strip()]
+        if empty:
+            raise InputError(f"document {empty[0]} is empty, which no reranker takes; leave it out")
+        count, asked = EstimatedCounter().count, EstimatedCounter().count(query)
+        tokens = [asked + count(document) + SPECIAL_TOKENS for document in documents]
+        parts = batches(tokens, items=DOCUMENTS, most=None, alone=max(tokens, default=0))
+        made = [self._scored(query, [documents[i] for i in part], sum(tokens[i] for i in part)) for part in parts]
+        return np.concatenate(made) if made else np.zeros(0, dtype=np.float32)
+
+    def _scored(self, query: str, documents: list[str], tokens: int) -> Scores:
+        """One request."""
+
+        def send(wire: Wire) -> Ranked:
+            if not isinstance(wire, RankingWire):
+                raise ModelError(f"{self._hosting.provider.name} has no rerankers; see who has with: sememe hosted")
+            return wire.rerank(query, documents)
+
+        caller = self._connected()
+        if not self._budget.reserve(tokens):
+            raise CostLimit(f"ranking with {self._hosting.name} could cost more than was allowed; raise the limit")
+        billed = 0
+        try:
+            outcome = caller.call(send, tokens)
+            if isinstance(outcome, Ranked):
+                billed = outcome.tokens if outcome.tokens is not None else tokens
+        finally:
+            self._budget.settle(tokens, billed)
+        if isinstance(outcome, Ranked):
+            return outcome.scores
+        raise self._failure(outcome)
+
+
+def load_reranker(name: str, *, settings: Settings | None = None) -> HostedReranker:
+    """The reranker behind a name such as "voyage:rerank-2.5". Nothing is connected yet.
+
+    Without `settings` the environment is read. Raises InputError for a name that cannot be one, and NotFound for a
+    model that makes vectors.
+    """
+    return HostedReranker(parse(name, rerank=True), settings or from_environment())
