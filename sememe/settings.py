@@ -17,10 +17,12 @@ import platformdirs
 from sememe.errors import InputError
 
 Precision = Literal["auto", "f32", "bf16"]
+EngineName = Literal["auto", "openvino", "onnxruntime"]
 DEFAULT_FOLDER = ".sememe"
 """The folder of a collection, unless another one is named."""
 
 PRECISIONS: tuple[Precision, ...] = ("auto", "f32", "bf16")
+ENGINES: tuple[EngineName, ...] = ("auto", "openvino", "onnxruntime")
 
 
 def default_home() -> Path:
@@ -33,6 +35,7 @@ class Settings:
     """Where files live and how much of the machine may be used.
 
     `threads` 0 means every core. `precision` "auto" is bf16 where the CPU multiplies bf16 itself, else f32.
+    `engine` "auto" is OpenVINO where it is installed, else onnxruntime.
     `batch_tokens` bounds the padded tokens of one inference, `window` the number of texts held at a time.
     """
 
@@ -42,6 +45,7 @@ class Settings:
     precision: Precision = "auto"
     batch_tokens: int = 2048
     window: int = 2048
+    engine: EngineName = "auto"
 
 
 def cores(threads: int = 0) -> int:
@@ -54,7 +58,7 @@ def cores(threads: int = 0) -> int:
 
 
 def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read SEMEME_HOME, SEMEME_OFFLINE, SEMEME_THREADS, SEMEME_PRECISION and HF_HUB_OFFLINE.
+    """Read SEMEME_HOME, SEMEME_OFFLINE, SEMEME_THREADS, SEMEME_PRECISION, SEMEME_ENGINE and HF_HUB_OFFLINE.
 
     Raises InputError when a value cannot be used.
     """
@@ -62,6 +66,9 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
     precision = env.get("SEMEME_PRECISION", "auto")
     if precision not in PRECISIONS:
         raise InputError(f"SEMEME_PRECISION is {precision!r}; use one of {', '.join(PRECISIONS)}")
+    engine = env.get("SEMEME_ENGINE", "auto")
+    if engine not in ENGINES:
+        raise InputError(f"SEMEME_ENGINE is {engine!r}; use one of {', '.join(ENGINES)}")
     threads = env.get("SEMEME_THREADS", "0")
     if not threads.isdecimal():
         raise InputError(f"SEMEME_THREADS is {threads!r}; use a whole number, 0 for every core")
@@ -72,6 +79,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         offline=offline,
         threads=int(threads),
         precision=precision,
+        engine=engine,
     )
 
 

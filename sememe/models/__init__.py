@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sememe.models.cards import DEFAULT_MODEL, card_from_folder, find_card
+from sememe.models.cards import DEFAULT_MODEL, find_card
 from sememe.models.fetch import FetchProgress, fetch
+from sememe.models.folder import card_from_folder
 from sememe.settings import Settings, from_environment
 
 if TYPE_CHECKING:

@@ -140,7 +140,7 @@ class _Errand:
         """Copy a file into the cache if its bytes are right; else leave nothing and raise DigestMismatch."""
         target = cached_path(file, self.settings)
         # The same name every time, so that a killed process leaves at most one of these.
-        staged = self.workroom / f"{file.name}.new"
+        staged = self.workroom / f"{file.name.replace('/', '--')}.new"
         try:
             with staged.open("wb") as sink:
                 _match(file, place, *_digest(source, partial(_write, sink, file.size)))
