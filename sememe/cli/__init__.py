@@ -18,6 +18,8 @@ from typer.exceptions import TyperException
 
 from sememe.cli.asking import get, search, similar
 from sememe.cli.filling import add, delete, sync
+from sememe.cli.models import analogy
+from sememe.cli.models import app as model_app
 from sememe.cli.tending import doctor, optimize, report, space
 from sememe.errors import SememeError
 
@@ -49,8 +51,9 @@ def every_command(
 
 
 app.callback()(every_command)
-for command in (add, sync, search, similar, get, delete, report, space, optimize, doctor):
+for command in (add, sync, search, similar, get, delete, report, space, optimize, doctor, analogy):
     app.command()(command)
+app.add_typer(model_app, name="model")
 
 
 def main() -> None:

@@ -270,4 +270,7 @@ def find_card(name: str) -> Card:
     close = [by_name[match].name for match in difflib.get_close_matches(wanted, by_name, n=3, cutoff=0.6)]
     meant = f" (did you mean {' or '.join(dict.fromkeys(close))}?)" if close else ""
     known = ", ".join(card.name for card in CARDS)
-    raise NotFound(f"no model is named {name!r}{meant}; known: {known}; or give the path of a model's folder")
+    raise NotFound(
+        f"no model is named {name!r}{meant}; known: {known}; or give the path of a "
+        "model's folder, or a name of the hub as owner/name (sememe model list shows many)"
+    )

@@ -124,6 +124,15 @@ class TextEncoder:
                 self._loaded = engine.load(self._card, self._files, settings=self._settings)
             return self._loaded
 
+    def words(self) -> list[str]:
+        """The lower-case words that are one token of the model, in the order of their numbers."""
+        vocabulary = sorted(self._tokenizer.get_vocab().items(), key=lambda pair: pair[1])
+        marked = any(piece.startswith("##") for piece, _ in vocabulary)
+        if marked:
+            return [piece for piece, _ in vocabulary if piece.isalpha() and piece.islower()]
+        starts = [piece[1:] for piece, _ in vocabulary if piece[:1] in ("\u2581", "\u0120")]
+        return [word for word in starts if word.isalpha() and word.islower()]
+
     def prompt(self, role: str) -> str:
         """The prefix of a role, empty when the model has none."""
         return self._card.prompts.get(role, "")
