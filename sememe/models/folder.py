@@ -162,12 +162,20 @@ def _transformer_card(folder: Path, modules: list[Module]) -> Card:
     config = _read_object(config_path, required=True)
     reason, architecture = _graph_of(folder, modules, config, config_path)
     runs = _runner(folder, first, reason)
-    if runs == "torch" or architecture is None:
-        architecture, modules = None, [module for module in modules if module.kind in ("Transformer", "Pooling")][:2]
+    if runs == "torch":
+        # What its modules do is theirs; what they give is said by the last of them that changes the width.
+        architecture = None
     hidden = architecture.hidden if architecture else int(config.get("hidden_size", 0) or 1)
-    pooling = _pooling(folder / (modules[1].folder if len(modules) > 1 else "1_Pooling") / "config.json", hidden)
+    pooling = _pooling(
+        folder / next((module.folder for module in modules if module.kind == "Pooling"), "1_Pooling") / "config.json",
+        hidden,
+    )
     width = hidden * len(pooling.modes.split("+"))
-    steps, normalize = _steps(folder, modules[2:], width) if runs != "torch" else ((), False)
+    steps: tuple[Step, ...] = ()
+    if runs == "torch":
+        normalize, width = modules[-1].kind == "Normalize", _torch_width(folder, modules, width)
+    else:
+        steps, normalize = _steps(folder, modules[2:], width)
     limits = _limits(folder, first)
     return Card(
         name=folder.name,
@@ -246,6 +254,14 @@ def _pooling(path: Path, hidden: int) -> Pooled:
     if width != hidden:
         raise ModelError(f"{path} pools vectors of {width} dimensions, config.json says hidden_size {hidden}")
     return Pooled(said, config.get("include_prompt", True) is not False, width)
+
+
+def _torch_width(folder: Path, modules: list[Module], width: int) -> int:
+    for module in modules:
+        if module.kind == "Dense":
+            path = folder / module.folder / "config.json"
+            width = _size(_read_object(path), "out_features", path)
+    return width
 
 
 def _listed(value: Any) -> list[Any]:

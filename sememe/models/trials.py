@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from sememe.errors import InputError
 from sememe.types import Vectors
+from sememe.vectors import normalise
 
 
 class Encodes(Protocol):
@@ -83,7 +84,7 @@ def find(model: Encodes, queries: Sequence[str], documents: Sequence[str], wante
     started = time.perf_counter()
     asked, stored = model.encode_query(list(queries)), model.encode_document(list(documents))
     seconds = (time.perf_counter() - started) / (len(queries) + len(documents))
-    scores = _unit(asked) @ _unit(stored).T
+    scores = normalise(asked) @ normalise(stored).T
     own = scores[np.arange(len(queries)), np.asarray(wanted)]
     ranks = (scores >= own[:, None]).sum(1)
     return Found(
@@ -107,17 +108,18 @@ def analogy(model: Encodes, terms: Sequence[tuple[int, str]], words: Sequence[st
     left = [word for word in dict.fromkeys(words) if word.lower() not in used]
     if not left:
         raise InputError("no word is left to answer the analogy with; give more with --words FILE, one on a line")
-    vectors = _unit(model.encode([word for _, word in terms]))
+    vectors = normalise(model.encode([word for _, word in terms]))
     target: Vectors = np.array([[sign for sign, _ in terms]], dtype=np.float32) @ vectors
-    scores: Vectors = _unit(model.encode(left)) @ _unit(target)[0]
+    scores: Vectors = normalise(model.encode(left)) @ normalise(target)[0]
     order = np.argsort(-scores, kind="stable")[:k]
     return [(left[i], float(scores[i])) for i in order]
 
 
 def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
     """Spearman's rho; equal values share the mean of their ranks."""
-    ranks = np.stack([_ranks(np.asarray(a)), _ranks(np.asarray(b))])
-    return float(np.corrcoef(ranks)[0, 1])
+    x, y = (ranks - ranks.mean() for ranks in (_ranks(np.asarray(a)), _ranks(np.asarray(b))))
+    spread = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / spread if spread else 0.0
 
 
 def _ranks(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -125,9 +127,3 @@ def _ranks(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     last = np.cumsum(counts)
     means: npt.NDArray[np.float64] = (last - counts + 1 + last) / 2.0
     return means[inverse]
-
-
-def _unit(vectors: Vectors) -> Vectors:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: Vectors = vectors / np.where(lengths == 0, 1, lengths)
-    return unit
