@@ -17,10 +17,12 @@ import platformdirs
 from sememe.errors import InputError
 
 Precision = Literal["auto", "f32", "bf16"]
+EngineName = Literal["auto", "openvino", "onnxruntime"]
 DEFAULT_FOLDER = ".sememe"
 """The folder of a collection, unless another one is named."""
 
 PRECISIONS: tuple[Precision, ...] = ("auto", "f32", "bf16")
+ENGINES: tuple[EngineName, ...] = ("auto", "openvino", "onnxruntime")
 
 
 def default_home() -> Path:
@@ -60,6 +62,7 @@ class Settings:
     """Where files live and how much of the machine may be used.
 
     `threads` 0 means every core. `precision` "auto" is bf16 where the CPU multiplies bf16 itself, else f32.
+    `engine` "auto" is OpenVINO where it is installed, else onnxruntime.
     `batch_tokens` bounds the padded tokens of one inference, `window` the number of texts held at a time.
     """
 
@@ -70,6 +73,7 @@ class Settings:
     batch_tokens: int = 2048
     window: int = 2048
     hosted: Hosted = field(default_factory=Hosted)
+    engine: EngineName = "auto"
 
 
 def cores(threads: int = 0) -> int:
@@ -82,7 +86,7 @@ def cores(threads: int = 0) -> int:
 
 
 def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read SEMEME_HOME, SEMEME_OFFLINE, SEMEME_THREADS, SEMEME_PRECISION and HF_HUB_OFFLINE.
+    """Read SEMEME_HOME, SEMEME_OFFLINE, SEMEME_THREADS, SEMEME_PRECISION, SEMEME_ENGINE and HF_HUB_OFFLINE.
 
     For hosted models: keys and addresses (HOSTED_NAMES), SEMEME_CONCURRENCY, SEMEME_TIMEOUT (seconds),
     SEMEME_REQUESTS_PER_MINUTE and SEMEME_TOKENS_PER_MINUTE. Raises InputError when a value cannot be used.
@@ -91,6 +95,9 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
     precision = env.get("SEMEME_PRECISION", "auto")
     if precision not in PRECISIONS:
         raise InputError(f"SEMEME_PRECISION is {precision!r}; use one of {', '.join(PRECISIONS)}")
+    engine = env.get("SEMEME_ENGINE", "auto")
+    if engine not in ENGINES:
+        raise InputError(f"SEMEME_ENGINE is {engine!r}; use one of {', '.join(ENGINES)}")
     threads = env.get("SEMEME_THREADS", "0")
     if not threads.isdecimal():
         raise InputError(f"SEMEME_THREADS is {threads!r}; use a whole number, 0 for every core")
@@ -102,6 +109,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         threads=int(threads),
         precision=precision,
         hosted=_hosted(env),
+        engine=engine,
     )
 
 

@@ -32,10 +32,10 @@ from sememe.models.cards import (
     HubPlace,
     Place,
     WheelPlace,
-    card_from_folder,
     find_card,
 )
 from sememe.models.fetch import ATTEMPTS, PROBE_SECONDS, cached_path, fetch
+from sememe.models.folder import card_from_folder
 from sememe.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -791,6 +791,7 @@ def test_a_folder_with_a_known_model_gives_the_known_card(real_files: dict[str, 
     for name, path in real_files.items():
         (tmp_path / name).symlink_to(path)
     shape = known.architecture
+    assert shape is not None
     config = {
         "model_type": "bert",
         "num_hidden_layers": shape.layers,
@@ -800,6 +801,7 @@ def test_a_folder_with_a_known_model_gives_the_known_card(real_files: dict[str, 
         "layer_norm_eps": shape.layer_norm_eps,
         "max_position_embeddings": shape.positions,
         "type_vocab_size": shape.token_types,
+        "vocab_size": shape.vocabulary,
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "sentence_bert_config.json").write_text('{"max_seq_length": 256, "do_lower_case": false}')

@@ -19,6 +19,8 @@ from typer.exceptions import TyperException
 from sememe.cli.asking import get, search, similar
 from sememe.cli.filling import add, delete, sync
 from sememe.cli.hosted import hosted
+from sememe.cli.models import analogy
+from sememe.cli.models import app as model_app
 from sememe.cli.tending import doctor, optimize, report, space
 from sememe.errors import SememeError
 
@@ -50,8 +52,9 @@ def every_command(
 
 
 app.callback()(every_command)
-for command in (add, sync, search, similar, get, delete, report, space, optimize, doctor, hosted):
+for command in (add, sync, search, similar, get, delete, report, space, optimize, doctor, hosted, analogy):
     app.command()(command)
+app.add_typer(model_app, name="model")
 
 
 def main() -> None:

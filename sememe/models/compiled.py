@@ -1,4 +1,4 @@
-"""A compiled encoder: lists of token ids in, vectors out, as fast as the CPU goes.
+"""An encoder compiled by OpenVINO: lists of token ids in, vectors out, as fast as the CPU goes.
 
 The graph is built from the weights once and kept beside OpenVINO's own cache of the compiled form under
 `home/compiled`, named by everything that it depends on; a damaged or foreign entry is built again.
@@ -21,12 +21,14 @@ from typing import Any
 import numpy as np
 
 from sememe.errors import ModelError
-from sememe.models import graph
+from sememe.models import exported, graph
+from sememe.models.batching import batches, padded
 from sememe.models.cards import Card
+from sememe.models.openvino_ops import OpenVINOOps
 from sememe.settings import Settings, cores
 from sememe.types import Ids, Vectors
 
-GRAPH_VERSION = 1
+GRAPH_VERSION = 2
 """Raised when `graph.py` changes what it builds, so that old entries of the cache are left alone."""
 
 LEAST_TOKENS = 64
@@ -43,23 +45,28 @@ class CompiledEncoder:
         self._requests = model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + 1
         self._lock = threading.Lock()
         self._single = model.create_infer_request()
+        self._inputs = {port.any_name for port in model.inputs}
         self._queue: Any = None
 
-    def run(self, ids: Sequence[list[int]], batch_tokens: int) -> Iterator[tuple[Ids, Vectors]]:
-        """Pairs of (positions in `ids`, their vectors (b, dim)), in any order, every position once."""
+    def run(self, ids: Sequence[list[int]], batch_tokens: int, skipped: int = 0) -> Iterator[tuple[Ids, Vectors]]:
+        """Pairs of (positions in `ids`, their vectors (b, dim)), in any order, every position once.
+
+        `skipped` tokens at the start of each are read but not pooled, by models that want it so.
+        """
         with self._lock:
             if len(ids) == 1:
-                yield np.zeros(1, np.int64), self._infer_one(ids[0])
+                self._single.infer(self._fed(padded(ids, np.zeros(1, np.int64)), skipped))
+                yield np.zeros(1, np.int64), self._single.get_output_tensor(0).data.copy()
                 return
-            yield from self._run_queue(ids, batch_tokens)
+            yield from self._run_queue(ids, batch_tokens, skipped)
 
-    def _infer_one(self, ids: list[int]) -> Vectors:
-        row = np.array([ids], dtype=np.int32)
-        self._single.infer({"input_ids": row, "lengths": np.array([len(ids)], np.int32)})
-        vectors: Vectors = self._single.get_output_tensor(0).data.copy()
-        return vectors
+    def _fed(self, batch: dict[str, Any], skipped: int) -> dict[str, Any]:
+        """The batch with what else this model takes."""
+        if "skipped" in self._inputs:
+            batch["skipped"] = np.full(len(batch["lengths"]), skipped, dtype=np.int32)
+        return batch
 
-    def _run_queue(self, ids: Sequence[list[int]], batch_tokens: int) -> Iterator[tuple[Ids, Vectors]]:
+    def _run_queue(self, ids: Sequence[list[int]], batch_tokens: int, skipped: int) -> Iterator[tuple[Ids, Vectors]]:
         from openvino import AsyncInferQueue
 
         if self._queue is None:
@@ -71,28 +78,10 @@ class CompiledEncoder:
             # So few that they would be one batch are shared out, or every core but one would stand idle.
             share = max(LEAST_TOKENS, -(-sum(lengths) // (2 * self._requests)))
             for rows in batches(lengths, min(batch_tokens, share)):
-                self._queue.start_async(_padded(ids, rows), rows)
+                self._queue.start_async(self._fed(padded(ids, rows), skipped), rows)
         finally:
             self._queue.wait_all()
         yield from done
-
-
-def batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[Ids]:
-    """Positions grouped so that rows x longest <= batch_tokens, longest first; at least one row each."""
-    order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
-    start = 0
-    while start < len(order):
-        rows = max(1, batch_tokens // max(1, lengths[order[start]]))
-        yield order[start : start + rows]
-        start += rows
-
-
-def _padded(ids: Sequence[list[int]], rows: Ids) -> dict[str, Any]:
-    lengths = np.array([len(ids[row]) for row in rows], dtype=np.int32)
-    table = np.zeros((len(rows), int(lengths.max())), dtype=np.int32)
-    for i, row in enumerate(rows):
-        table[i, : lengths[i]] = ids[row]
-    return {"input_ids": table, "lengths": lengths}
 
 
 def load(card: Card, files: Mapping[str, Path], *, settings: Settings) -> CompiledEncoder:
@@ -152,16 +141,19 @@ def _write_graph(card: Card, files: Mapping[str, Path], folder: Path) -> None:
 
 
 def _build(card: Card, files: Mapping[str, Path]) -> Any:
-    return graph.build(files["model.safetensors"], card.architecture, pooling=card.pooling, normalised=card.normalize)
+    return exported.build(card, files) if card.runs == "file" else graph.build(OpenVINOOps(), card, files)
 
 
 def _key(card: Card, version: str) -> str:
     """Everything that the saved graph depends on, as a name."""
     depends = {
         "digest": card.digest,
-        "architecture": asdict(card.architecture),
+        "architecture": asdict(card.architecture) if card.architecture else card.runs,
         "pooling": card.pooling,
+        "pools_prompt": card.pools_prompt,
+        "steps": [asdict(step) for step in card.steps],
         "normalised": card.normalize,
+        "max_tokens": card.max_tokens,
         "graph": GRAPH_VERSION,
         "openvino": version,
     }

@@ -1,4 +1,4 @@
-"""The local text encoder: texts in, vectors of one space out, on OpenVINO.
+"""The local text encoder: texts in, vectors of one space out.
 
 The way of a call: clean the texts, tokenise a window of them, sort the window by length, cut it into batches of a
 bounded number of padded tokens, run the batches through an asynchronous queue (longest first), and put every vector
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sememe.errors import InputError, ModelError
-from sememe.models import compiled
-from sememe.models.cards import TOKENIZER, Card
+from sememe.models import engine
+from sememe.models.cards import Card
 from sememe.models.tokens import TokenizersCounter
 from sememe.settings import Settings
 from sememe.space import Space
@@ -76,16 +76,16 @@ class TextEncoder:
         self._card = card
         self._settings = settings
         self._process = os.getpid()
-        tokenizer = load_tokenizer(files[TOKENIZER])
+        tokenizer = load_tokenizer(files[card.tokenizer])
         self._tokenizer = tokenizer
         self._truncating: Tokenizer | None = None
         self._counter = TokenizersCounter(tokenizer)
         self._files = files
         self._lock = threading.Lock()
-        self._loaded: compiled.CompiledEncoder | None = None
-        self._reserved = tokenizer.num_special_tokens_to_add(is_pair=False) + self._counter.count(
-            self.prompt("document")
-        )
+        self._loaded: engine.Engine | None = None
+        self._specials = tokenizer.num_special_tokens_to_add(is_pair=False) if card.special_tokens else 0
+        self._reserved = self._specials + self._counter.count(self.prompt("document"))
+        _check_vocabulary(card, tokenizer)
 
     @property
     def space(self) -> Space:
@@ -117,12 +117,21 @@ class TextEncoder:
         """What the arithmetic runs in: "f32" or "bf16"."""
         return self._compiled().precision
 
-    def _compiled(self) -> compiled.CompiledEncoder:
+    def _compiled(self) -> engine.Engine:
         """The network, compiled when the first vector is wanted: counting and cutting do without it."""
         with self._lock:
             if self._loaded is None:
-                self._loaded = compiled.load(self._card, self._files, settings=self._settings)
+                self._loaded = engine.load(self._card, self._files, settings=self._settings)
             return self._loaded
+
+    def words(self) -> list[str]:
+        """The lower-case words that are one token of the model, in the order of their numbers."""
+        vocabulary = sorted(self._tokenizer.get_vocab().items(), key=lambda pair: pair[1])
+        marked = any(piece.startswith("##") for piece, _ in vocabulary)
+        if marked:
+            return [piece for piece, _ in vocabulary if piece.isalpha() and piece.islower()]
+        starts = [piece[1:] for piece, _ in vocabulary if piece[:1] in ("\u2581", "\u0120")]
+        return [word for word in starts if word.isalpha() and word.islower()]
 
     def prompt(self, role: str) -> str:
         """The prefix of a role, empty when the model has none."""
@@ -182,14 +191,16 @@ class TextEncoder:
         n = len(texts)
         vectors = np.zeros((n, self.dim), dtype=np.float32)
         tokens, kept, replaced = (np.zeros(n, dtype=np.int64) for _ in range(3))
+        skipped = self._prompt_tokens(prefix)
         for start, stop in _windows(texts, self._settings.window):
             clean, replaced[start:stop] = self._clean(texts, start, stop, prefix)
-            encodings = self._tokenizer.encode_batch_fast(clean)
+            encodings = self._tokenizer.encode_batch_fast(clean, add_special_tokens=self._card.special_tokens)
             tokens[start:stop] = [len(encoding) for encoding in encodings]
             self._shorten(clean, encodings)
             kept[start:stop] = np.minimum(tokens[start:stop], self.max_tokens)
             offset = start
-            for rows, found in self._compiled().run([e.ids for e in encodings], self._settings.batch_tokens):
+            ids = [encoding.ids for encoding in encodings]
+            for rows, found in self._compiled().run(ids, self._settings.batch_tokens, skipped):
                 vectors[rows + offset] = found
             if progress is not None:
                 progress(stop, n)
@@ -217,9 +228,28 @@ class TextEncoder:
             return []
         if self._truncating is None:
             # Loading one takes 25 ms, which most searches need not spend.
-            self._truncating = load_tokenizer(self._files[TOKENIZER], max_tokens=self._card.max_tokens)
-        result: list[Any] = self._truncating.encode_batch_fast(texts)
+            self._truncating = load_tokenizer(self._files[self._card.tokenizer], max_tokens=self._card.max_tokens)
+        result: list[Any] = self._truncating.encode_batch_fast(texts, add_special_tokens=self._card.special_tokens)
         return result
+
+    def _prompt_tokens(self, prefix: str) -> int:
+        """How many tokens at the start of an input are the prompt's, for models that do not pool them."""
+        if self._card.pools_prompt or not prefix:
+            return 0
+        encoded = self._tokenizer.encode(prefix)
+        # The special token at the end closes the whole input, not the prompt.
+        return len(encoded) - (encoded.special_tokens_mask[-1:] == [1])
+
+
+def _check_vocabulary(card: Card, tokenizer: Tokenizer) -> None:
+    """A tokenizer of another model would ask for words that the table does not have."""
+    rows = card.architecture.vocabulary if card.architecture else 0
+    words = tokenizer.get_vocab_size(with_added_tokens=False)
+    if 0 < rows < words:
+        raise ModelError(
+            f"{card.name}: {card.tokenizer} knows {words} words, the model's table has {rows}; they belong to "
+            "different models: put the tokenizer of this model beside its weights"
+        )
 
 
 def _listed(texts: str | Iterable[str]) -> Sequence[str]:

@@ -140,7 +140,7 @@ class _Errand:
         """Copy a file into the cache if its bytes are right; else leave nothing and raise DigestMismatch."""
         target = cached_path(file, self.settings)
         # The same name every time, so that a killed process leaves at most one of these.
-        staged = self.workroom / f"{file.name}.new"
+        staged = self.workroom / f"{file.name.replace('/', '--')}.new"
         try:
             with staged.open("wb") as sink:
                 _match(file, place, *_digest(source, partial(_write, sink, file.size)))
@@ -282,7 +282,7 @@ def _from_hub(errand: _Errand, place: HubPlace, missing: list[CardFile]) -> None
     """Download from the hub at the pinned revision, as HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE say."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
-    with _hub_refusals():
+    with hub_refusals():
         # Asked once and with a short patience: a machine that reaches no hub would sit through every retry.
         url = hf_hub_url(place.repo, missing[0].name, revision=place.revision)
         get_hf_file_metadata(url, timeout=PROBE_SECONDS)
@@ -301,7 +301,7 @@ def _hub_download(errand: _Errand, place: HubPlace, file: CardFile, staging: Pat
     from huggingface_hub import hf_hub_download
 
     label = f"{file.name} from {place}"
-    with _hub_refusals():
+    with hub_refusals():
         return Path(
             hf_hub_download(
                 place.repo,
@@ -315,7 +315,7 @@ def _hub_download(errand: _Errand, place: HubPlace, file: CardFile, staging: Pat
 
 
 @contextmanager
-def _hub_refusals() -> Iterator[None]:
+def hub_refusals() -> Iterator[None]:
     """Turn what the hub's client raises into FetchError with one line."""
     from huggingface_hub.errors import HfHubHTTPError, XetDownloadError
 

@@ -1,0 +1,53 @@
+"""What runs a card's model on this machine: lists of token ids in, vectors out.
+
+This file chooses. It knows which engines there are and what each needs; how they compute is theirs.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from sememe.errors import MissingExtra
+from sememe.models.cards import Card
+from sememe.settings import Settings
+from sememe.types import Ids, Vectors
+
+
+class Engine(Protocol):
+    """A loaded model. One call at a time; threads wait for each other."""
+
+    @property
+    def precision(self) -> str:
+        """What the arithmetic runs in: "f32" or "bf16"."""
+
+    def run(self, ids: Sequence[list[int]], batch_tokens: int, skipped: int = 0) -> Iterator[tuple[Ids, Vectors]]:
+        """Pairs of (positions in `ids`, their vectors (b, dim)), in any order, every position once."""
+
+
+def load(card: Card, files: Mapping[str, Path], *, settings: Settings) -> Engine:
+    """The engine for a card: what its `runs` says; for a graph OpenVINO, or onnxruntime where there is none.
+
+    Raises ModelError when the files do not fit the card, and MissingExtra when a library is missing.
+    """
+    if card.runs == "static":
+        from sememe.models import static
+
+        return static.load(card, files)
+    if card.runs == "torch":
+        from sememe.models import torch_engine
+
+        return torch_engine.load(card, files)
+    if settings.engine == "openvino" or (settings.engine == "auto" and importlib.util.find_spec("openvino")):
+        if not importlib.util.find_spec("openvino"):
+            raise MissingExtra("onnx", f"{card.name} without openvino, which has no wheel for this machine,")
+        from sememe.models import compiled
+
+        return compiled.load(card, files, settings=settings)
+    if not (importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx")):
+        raise MissingExtra("onnx", f"running {card.name} with onnxruntime")
+    from sememe.models import onnx_engine
+
+    return onnx_engine.load(card, files, settings=settings)

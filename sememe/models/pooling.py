@@ -1,0 +1,114 @@
+"""From the states of tokens to one vector: the poolings and the modules behind them, as parts of a graph.
+
+They follow the modules of sentence-transformers: Pooling, Dense, LayerNorm and Normalize.
+This file knows a card and the operations of an engine; it does not know where the states come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from sememe.models.cards import Card, Step
+from sememe.models.weights import Tensors
+
+Node: TypeAlias = Any
+Ops: TypeAlias = Any
+LAYER_NORM_EPS = 1e-5
+LEAST_COUNT = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """States (batch, length, hidden) and the nodes that tell the tokens of a batch apart.
+
+    `counted (length,)` are the places, `lengths (batch,)` how many are real, `real (batch, length)` which.
+    """
+
+    states: Node
+    counted: Node
+    lengths: Node
+    real: Node
+
+
+def pooled(ops: Ops, tokens: Tokens, *, card: Card, files: Mapping[str, Path]) -> Node:
+    """The vectors (batch, dim) of a batch."""
+    states, real, lengths = tokens.states, tokens.real, tokens.lengths
+    places = ops.unsqueeze(tokens.counted, 0)
+    kept, first = real, ops.constant(np.int32(0))
+    if not card.pools_prompt:
+        skipped = ops.unsqueeze(ops.input("skipped", 1), 1)
+        kept, first = ops.both(real, ops.less(ops.subtract(skipped, ops.constant(np.int32(1))), places)), skipped
+    last = ops.subtract(ops.unsqueeze(lengths, 1), ops.constant(np.int32(1)))
+    marks = {"cls": ops.equal(places, first), "lasttoken": ops.equal(places, last)}
+    vectors = []
+    for mode in card.pooling.split("+"):
+        if mode in marks:
+            vectors.append(_summed(ops, states, _weights(ops, marks[mode])))
+        elif mode == "max":
+            vectors.append(_highest(ops, states, kept))
+        else:
+            vectors.append(_mean(ops, mode, states, _weights(ops, kept), places))
+    vector = ops.join(vectors) if len(vectors) > 1 else vectors[0]
+    for step in card.steps:
+        vector = STEPS[step.kind](ops, vector, step, files)
+    return ops.unit(vector) if card.normalize else vector
+
+
+def _weights(ops: Ops, kept: Node) -> Node:
+    return ops.unsqueeze(ops.convert(kept, "f32"), 2)
+
+
+def _summed(ops: Ops, states: Node, weights: Node) -> Node:
+    return ops.total(ops.multiply(states, weights), 1)
+
+
+def _highest(ops: Ops, states: Node, kept: Node) -> Node:
+    lowest = ops.constant(np.float32(np.finfo(np.float32).min))
+    return ops.highest(ops.select(ops.unsqueeze(kept, 2), states, lowest), 1)
+
+
+def _mean(ops: Ops, mode: str, states: Node, weights: Node, places: Node) -> Node:
+    if mode == "weightedmean":
+        # Later tokens count for more (Muennighoff 2022, arXiv:2202.08904).
+        later = ops.convert(ops.add(places, ops.constant(np.int32(1))), "f32")
+        weights = ops.multiply(weights, ops.unsqueeze(later, 2))
+    count = ops.maximum(ops.total(weights, 1), ops.constant(np.float32(LEAST_COUNT)))
+    if mode == "mean_sqrt_len":
+        count = ops.apply("sqrt", count)
+    return ops.divide(_summed(ops, states, weights), count)
+
+
+def _dense(ops: Ops, vector: Node, step: Step, files: Mapping[str, Path]) -> Node:
+    tensors = Tensors([files[step.file]])
+    result = ops.product(vector, tensors.get("linear.weight", step.width, step.takes))
+    if step.bias:
+        result = ops.add(result, ops.constant(tensors.get("linear.bias", step.width)))
+    result = ops.apply(step.activation, result)
+    if not step.residual:
+        return result
+    if step.width != step.takes:
+        vector = ops.product(vector, tensors.get("residual.weight", step.width, step.takes))
+    return ops.add(result, vector)
+
+
+def _layer_norm(ops: Ops, vector: Node, step: Step, files: Mapping[str, Path]) -> Node:
+    tensors = Tensors([files[step.file]])
+    scaled = ops.multiply(ops.centred(vector, LAYER_NORM_EPS), ops.constant(tensors.get("norm.weight", step.width)))
+    return ops.add(scaled, ops.constant(tensors.get("norm.bias", step.width)))
+
+
+def _unit(ops: Ops, vector: Node, step: Step, files: Mapping[str, Path]) -> Node:
+    del step, files
+    return ops.unit(vector)
+
+
+STEPS: Mapping[str, Callable[[Ops, Node, Step, Mapping[str, Path]], Node]] = {
+    "dense": _dense,
+    "layer_norm": _layer_norm,
+    "normalize": _unit,
+}
