@@ -18,6 +18,7 @@ from typer.exceptions import TyperException
 
 from sememe.cli.asking import get, search, similar
 from sememe.cli.filling import add, delete, sync
+from sememe.cli.keeping import backup, forget, restore
 from sememe.cli.tending import doctor, optimize, report, space
 from sememe.errors import SememeError
 
@@ -49,7 +50,7 @@ def every_command(
 
 
 app.callback()(every_command)
-for command in (add, sync, search, similar, get, delete, report, space, optimize, doctor):
+for command in (add, sync, search, similar, get, delete, report, space, optimize, doctor, backup, restore, forget):
     app.command()(command)
 
 
