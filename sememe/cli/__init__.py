@@ -18,7 +18,7 @@ from typer.exceptions import TyperException
 
 from sememe.cli.asking import get, search, similar
 from sememe.cli.filling import add, delete, sync
-from sememe.cli.keeping import backup, forget, restore
+from sememe.cli.keeping import backup, export, forget, import_, restore
 from sememe.cli.tending import doctor, optimize, report, space
 from sememe.errors import SememeError
 
@@ -50,8 +50,24 @@ def every_command(
 
 
 app.callback()(every_command)
-for command in (add, sync, search, similar, get, delete, report, space, optimize, doctor, backup, restore, forget):
+for command in (
+    add,
+    sync,
+    search,
+    similar,
+    get,
+    delete,
+    report,
+    space,
+    optimize,
+    doctor,
+    export,
+    backup,
+    restore,
+    forget,
+):
     app.command()(command)
+app.command("import")(import_)
 
 
 def main() -> None:
