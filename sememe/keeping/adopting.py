@@ -97,6 +97,11 @@ def entries(source: Source, adopted: Adopted) -> Iterator[Entry]:
         )
     first = list(islice(source.rows, LOOKED_AT))
     adopted.cosine = _tried(source.name, first, adopted)
+    if source.coded and adopted.cosine is None:
+        raise InputError(
+            f"{source.name} keeps codes, of which vectors are made that are only like those that were put in, and "
+            f"without {space.model} nobody can say how like; name a model that is at hand (--model), or import an .npy"
+        )
     return _entries(source, chain(first, source.rows), adopted)
 
 

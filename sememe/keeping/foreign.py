@@ -50,12 +50,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Rows that come one after the other, how many there are, and their dimensions."""
+    """Rows that come one after the other, how many there are, and their dimensions.
+
+    `coded`: the vectors are made again from shorter codes, more or less like those that were put in.
+    """
 
     name: str
     rows: Iterator[Row]
     count: int
     dim: int
+    coded: bool = False
 
 
 def kind_of(path: Path) -> Kind | None:
@@ -123,7 +127,9 @@ def _faiss(path: Path, texts: Path, fields: Fields) -> Source:
     rows = _with_lines(
         path, texts, index.ntotal, lambda start, end: index.reconstruct_n(start, end - start), fields, ids
     )
-    return Source(path.name, rows, index.ntotal, index.d)
+    whole = faiss.downcast_index(index.storage) if isinstance(index, faiss.IndexHNSW) else index
+    coded = not isinstance(whole, faiss.IndexFlat | faiss.IndexIVFFlat)
+    return Source(path.name, rows, index.ntotal, index.d, coded)
 
 
 def _first_line(error: Exception) -> str:
