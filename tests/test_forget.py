@@ -246,13 +246,18 @@ def test_a_receipt_holds_digests_and_no_content(folder: Path) -> None:
     assert row == (1, b"", b"", "[]")
 
 
+def sentences(words: list[str]) -> str:
+    """A text whose chunks repeat the last sentences of the one before."""
+    return " ".join(f"The {word} is here." for word in words)
+
+
 # --- single chunks -----------------------------------------------------------------------------------------------
 
 
 def test_a_forgotten_chunk_is_blanked_and_its_neighbours_keep_their_places(tmp_path: Path) -> None:
     words = [marker(i, "w") for i in range(200)]
     with open_(tmp_path / "c") as collection:
-        collection.add([{"id": "long", "text": ". ".join(words)}, {"id": "other", "text": "something else entirely"}])
+        collection.add([{"id": "long", "text": sentences(words)}, {"id": "other", "text": "something else entirely"}])
         before = collection.get("long")
         chunk = before.chunks[2]
         overlap = [c for c in before.chunks if c is not chunk and c.start < chunk.end and chunk.start < c.end]
@@ -278,7 +283,7 @@ def test_a_forgotten_chunk_is_blanked_and_its_neighbours_keep_their_places(tmp_p
 def test_a_chunk_is_taken_out_of_a_backup_too(tmp_path: Path) -> None:
     words = [marker(i, "w") for i in range(200)]
     with open_(tmp_path / "c") as collection:
-        collection.add([{"id": "long", "text": ". ".join(words)}])
+        collection.add([{"id": "long", "text": sentences(words)}])
         backups.backup(collection, tmp_path / "b")
         chunk = collection.get("long").chunks[1]
         (receipt,) = forgetting.forget(collection, [f"chunk:{chunk.id}"])
@@ -465,31 +470,59 @@ def workers() -> Iterator[Any]:
     made.close()
 
 
+PLACES = (
+    "database copied", "backup in place", "before commit", "forget taken out", "slab switched", "lexical switched",
+    "forget indexes made anew", "compacted", "log emptied", "backup rewritten", "forget backups rewritten",
+    "forget finished",
+)  # fmt: skip
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
-def test_a_kill_at_any_named_place_leaves_nothing_forgotten_or_a_forget_that_is_finished(
+def test_a_kill_leaves_nothing_forgotten_or_a_forget_that_the_next_run_finishes(
     workers: Any, filled: Path, tmp_path: Path
 ) -> None:
-    from test_crash import Scenario
+    kill(workers, filled, tmp_path, everywhere=False)
 
-    key, backup = record(11)["id"], "backup"
-    source = tmp_path / "source"
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
+def test_a_kill_at_every_call_of_every_named_place_does_the_same(workers: Any, filled: Path, tmp_path: Path) -> None:
+    kill(workers, filled, tmp_path, everywhere=True)
+
+
+def kill(workers: Any, filled: Path, folder: Path, *, everywhere: bool) -> None:
+    """Kill a backup and a forget at places that an uninterrupted run passes, and look at what is left."""
+    key, source = record(11)["id"], folder / "source"
     shutil.copytree(filled, source / "collection")
     with open_(source / "collection") as collection:
+        forgetting.forget(collection, where={"number": {"$gte": 14}})
+        with sqlite3.connect(source / "collection" / "truth.db") as connection:
+            connection.execute("DELETE FROM forgets")
+        connection.close()
         vectors = vectors_of(collection, key)[-2:]
+    whole = _scene(source, folder / "whole", key)
+    workers.start(whole)
+    assert workers.ended() == 0
+    names = (whole.folder / "trace").read_text().split("\n")[:-1]
+    places = range(len(names)) if everywhere else [len(names) - 1 - names[::-1].index(name) for name in PLACES]
     outcomes = set()
-    for number in range(1, 200):
-        scene = Scenario(shutil.copytree(source, tmp_path / f"{number}"))
-        scene.then("backup", str(scene.folder / backup))
-        scene.then("forget", [key])
-        workers.start(scene, kill_at=number)
-        status = workers.ended()
-        assert status in (0, -signal.SIGKILL)
+    for number in places:
+        scene = _scene(source, folder / f"{number}", key)
+        workers.start(scene, kill_at=number + 1)
+        assert workers.ended() == -signal.SIGKILL
         outcomes.add(_examined(scene.folder, key, vectors))
         shutil.rmtree(scene.folder)
-        if status == 0:
-            assert outcomes == {"whole", "finished later", "finished"}
-            return
-    raise AssertionError("the run never came to its end")
+    assert outcomes == {"whole", "finished later", "finished"}
+
+
+def _scene(source: Path, folder: Path, key: str) -> Any:
+    from test_crash import Scenario
+
+    scene = Scenario(shutil.copytree(source, folder))
+    scene.then("backup", str(scene.folder / "backup"))
+    scene.then("forget", [key])
+    return scene
 
 
 def _examined(folder: Path, key: str, vectors: list[np.ndarray]) -> str:
@@ -498,7 +531,7 @@ def _examined(folder: Path, key: str, vectors: list[np.ndarray]) -> str:
         done = forgetting.receipts(collection)
         if not under_way and not done:
             assert collection.get(key).text == record(11)["text"]
-            assert collection.report().totals.documents == DOCUMENTS
+            assert collection.report().totals.documents == 14
             return "whole"
         with pytest.raises(NotFound):
             collection.get(key)

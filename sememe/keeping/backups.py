@@ -141,7 +141,7 @@ def read(source: Path) -> Backup:
         found = Backup(raw["seq"], raw["at"], raw["space"], raw["documents"], raw["chunks"], files)
     except OSError as error:
         raise NotFound(f"there is no backup at {source} ({error.strerror}); check the path") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{source / MANIFEST} is not what was written ({error}); use another backup") from error
     for name in files:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
