@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import signal
 import sqlite3
 import struct
@@ -21,7 +20,6 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import sememe
-from sememe import failpoints
 from sememe.errors import InputError, NotFound, SpaceMismatch
 from sememe.keeping import adopting, foreign, moving
 from sememe.keeping.foreign import Fields
@@ -203,25 +201,20 @@ def test_an_export_that_ends_too_early_is_said_and_what_it_holds_is_kept(
         assert len(collection.vectors()[0]) == collection.report().totals.chunks
 
 
-def test_a_killed_import_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_import_goes_on_where_it_was(tmp_path: Path) -> None:
     with open_(tmp_path / "c") as collection:
         collection.add([{"id": f"n{i}", "text": " ".join([text] * 40)} for i, text in enumerate(TEXTS)])
         moving.export(collection, tmp_path / "e")
-    monkeypatch.setattr(moving, "WINDOW_CHUNKS", 32)
     for stop_at in (1, 2, 3):
-        child = os.fork()
-        if child == 0:
-            seen: list[str] = []
-
-            def reached(name: str, *, seen: list[str] = seen, stop_at: int = stop_at) -> None:
-                seen.append(name)
-                if seen.count("import window stored") == stop_at:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-            failpoints.hook = reached
-            take(tmp_path / "e", tmp_path / "new")
-            os._exit(1)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        code = (
+            "import os, signal\nfrom pathlib import Path\nfrom sememe import failpoints\n"
+            "from sememe.keeping import moving\nmoving.WINDOW_CHUNKS, seen = 32, []\n"
+            "def reached(name):\n    seen.append(name)\n"
+            f"    if seen.count('import window stored') == {stop_at}: os.kill(os.getpid(), signal.SIGKILL)\n"
+            "failpoints.hook = reached\nmoving.import_('new', moving.read(Path('e')))\n"
+        )
+        killed = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False)
+        assert killed.returncode == -signal.SIGKILL
         with open_(tmp_path / "new") as collection:
             for row in collection.ledger():
                 assert collection.get(row.key).text
@@ -286,7 +279,7 @@ def faiss_with(kind: str) -> Callable[[Path], dict[str, Any]]:
 
         index = faiss.index_factory(DIM, kind)
         index.train(VECTORS)
-        index.add(VECTORS)
+        index.add_with_ids(VECTORS, np.arange(COUNT)) if "IDMap" in kind else index.add(VECTORS)
         faiss.write_index(index, str(folder / "v.faiss"))
         return {"path": folder / "v.faiss", "texts": write_lines(folder / "t.jsonl")}
 

@@ -41,6 +41,17 @@ ADDED_AT_ONCE = 16_384
 """Chunks between two visits of the indexes during a long import."""
 
 
+DOCUMENT_FIELDS: dict[str, type] = {
+    "id": str, "origin": str, "digest": str, "title": str, "media_type": str, "metadata": dict, "recipe": dict,
+    "precision": str, "characters": int, "chunks": int,
+}  # fmt: skip
+TEXT_FIELDS: dict[str, type] = {"start": int, "text": str, "crc": int}
+CHUNK_FIELDS: dict[str, type] = {
+    "position": int, "start": int, "end": int, "headings": list, "input": str, "tokens": int, "kept": int,
+    "vector": bytes,
+}  # fmt: skip
+
+
 # --- out -------------------------------------------------------------------------------------------------------
 
 
@@ -198,6 +209,12 @@ class _Damaged(Exception):
     """An entry that cannot be used; the message says why."""
 
 
+def _check(entry: Entry, fields: dict[str, type]) -> None:
+    for name, kind in fields.items():
+        if not isinstance(entry[name], kind):
+            raise _Damaged(f"the {name} of a {entry['kind']} is a {type(entry[name]).__name__}, not a {kind.__name__}")
+
+
 @dataclass(slots=True)
 class _Import:
     store: SQLiteStore
@@ -275,7 +292,8 @@ class _Import:
     def _begin(self, transaction: Transaction, entry: Entry) -> None:
         self._drop_open(transaction)
         self._open = opened = _Open(entry)
-        if not isinstance(entry["id"], str) or not entry["id"].strip() or entry["id"].startswith(CHUNK_PREFIX):
+        _check(entry, DOCUMENT_FIELDS)
+        if not entry["id"].strip() or entry["id"].startswith(CHUNK_PREFIX):
             raise _Damaged(f"{entry['id']!r} can be no key of a document")
         stamp = SourceStamp(entry["origin"], bytes.fromhex(entry["digest"]), entry["size"], entry["mtime_ns"])
         document = NewDocument(
@@ -301,6 +319,7 @@ class _Import:
         opened = self._open
         if opened is None or opened.id is None or opened.trouble:
             return
+        _check(entry, TEXT_FIELDS)
         if entry["start"] != opened.characters or zlib.crc32(entry["text"].encode()) != entry["crc"]:
             raise _Damaged(f"its text from character {opened.characters} on is not what was written")
         transaction.add_texts(opened.id, [(entry["start"], entry["text"])])
@@ -310,6 +329,13 @@ class _Import:
         opened = self._open
         if opened is None or opened.id is None or opened.trouble:
             return
+        for entry in found:
+            _check(entry, CHUNK_FIELDS)
+            if not 0 <= entry["start"] <= entry["end"] <= opened.entry["characters"]:
+                raise _Damaged(
+                    f"chunk {entry['position']} spans {entry['start']} to {entry['end']} of "
+                    f"{opened.entry['characters']} characters"
+                )
         vectors = np.stack([self._vector(entry) for entry in found])
         inputs = [bytes.fromhex(entry["input"]) for entry in found]
         tokens = np.array([entry["tokens"] for entry in found], dtype=np.int64)
@@ -324,8 +350,6 @@ class _Import:
             ],
         )
         opened.chunks += len(found)
-        if max(entry["end"] for entry in found) > opened.entry["characters"]:
-            raise _Damaged(f"a chunk ends behind its {opened.entry['characters']} characters")
 
     def _vector(self, entry: Entry) -> Vectors:
         blob = entry["vector"]
