@@ -27,7 +27,7 @@ import sememe
 from sememe.errors import InputError, NotFound, StoreBusy, StoreError
 from sememe.index import faiss
 from sememe.ingest import derived, layers
-from sememe.keeping import backups, forgetting
+from sememe.keeping import backups, forgetting, manifest
 from sememe.keeping.traces import PIECE, Collected, Search
 from sememe.store import SQLiteStore
 from sememe.store import connection as connections
@@ -317,7 +317,7 @@ def test_a_backup_is_rewritten_and_its_digests_hold_afterwards(folder: Path, tmp
         collection.add({**record(6), "text": "another text"})
         forgetting.forget(collection, [record(6)["id"]])
         (row,) = backups.backups(collection)
-    assert row.digest == backups.read(tmp_path / "b").digest != old.digest
+    assert row.digest == manifest.read(tmp_path / "b").digest != old.digest
     assert not any(holding(tmp_path / "b", mark.encode()) for mark in marks_of(6))
     backups.restore(tmp_path / "b", tmp_path / "back")
     with open_(tmp_path / "back") as collection:

@@ -9,52 +9,36 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from sememe import failpoints
 from sememe.collection import Collection
-from sememe.errors import DigestMismatch, InputError, NotFound, StoreError, StoreFull
+from sememe.errors import DigestMismatch, InputError, StoreError, StoreFull
 from sememe.index.slab import sync_folder
-from sememe.ingest import derived
 from sememe.ingest.runs import alone, take_lock
+from sememe.keeping.manifest import (
+    MANIFEST,
+    Backup,
+    backing_up,
+    described,
+    name_in,
+    partial_of,
+    read,
+    remove,
+    write_manifest,
+)
 from sememe.store import SQLiteStore
 from sememe.store.records import BackupRow
 from sememe.store.sqlite import FILE_NAME, is_there
 from sememe.types import Progress
 
-MANIFEST = "backup.json"
-FORMAT = 1
 READ_BYTES = 1 << 20
 _NOTHING: tuple[list[float], list[BackupRow]] = ([], [])
-
-
-@dataclass(frozen=True, slots=True)
-class Backup:
-    """What a backup says of itself. `files` by their path in it: the SHA-256 in hex, and the bytes."""
-
-    seq: int
-    at: float
-    space: str | None
-    documents: int
-    chunks: int
-    files: dict[str, tuple[str, int]]
-
-    @property
-    def digest(self) -> str:
-        """The SHA-256 over the names and digests of all files, in hex."""
-        return hashlib.sha256(json.dumps(sorted(self.files.items())).encode()).hexdigest()
-
-    @property
-    def bytes(self) -> int:
-        """The size of all files."""
-        return sum(size for _, size in self.files.values())
 
 
 def backup(
@@ -73,10 +57,10 @@ def backup(
         with backing_up(store):
             if store.writable:
                 # Before anything is copied: what a kill leaves there can then be found and forgotten too.
-                _name(store, BackupRow(str(path), 0, time.time(), ""))
+                name_in(store, BackupRow(str(path), 0, time.time(), ""))
             made = _written(store, path, indexes=indexes, progress=progress)
             if store.writable:
-                _name(store, BackupRow(str(path), made.seq, made.at, made.digest))
+                name_in(store, BackupRow(str(path), made.seq, made.at, made.digest))
             return made
     except OSError as error:
         raise StoreFull(f"{path} cannot be written ({error.strerror}); make room, or name another folder") from error
@@ -105,11 +89,11 @@ def restore(
         raise InputError(f"{folder} is not empty and holds no collection; name another folder")
     partial = folder.with_name(f"{folder.name}.partial")
     try:
-        _remove(partial)
+        remove(partial)
         _copied(source, partial, found, progress)
         with _quiet(folder) if there else contextlib.nullcontext(_NOTHING) as (forgets, known):
             if folder.exists():
-                _remove(replaced)
+                remove(replaced)
                 folder.rename(replaced)
                 failpoints.reach("collection set aside")
             partial.rename(folder)
@@ -117,43 +101,18 @@ def restore(
             failpoints.reach("collection restored")
     except OSError as error:
         raise StoreFull(f"{folder} cannot be written ({error.strerror}); make room, or name another folder") from error
-    _remove(replaced)
+    remove(replaced)
     store = SQLiteStore(folder)
     try:
         for row in known:
-            _name(store, row)
-        _name(store, BackupRow(str(source), found.seq, found.at, found.digest))
+            name_in(store, row)
+        name_in(store, BackupRow(str(source), found.seq, found.at, found.digest))
     finally:
         store.close()
     later = sum(moment > found.at for moment in forgets)
     if not later:
         return found, ""
     return found, f"{later} forgets were made after this backup; what they took out may be back: forget it again"
-
-
-def read(source: Path) -> Backup:
-    """What a backup says of itself. Raises NotFound or InputError."""
-    try:
-        raw = json.loads((source / MANIFEST).read_text(encoding="utf-8"))
-        if raw["backup"] != FORMAT:
-            raise InputError(f"{source} is a backup of form {raw['backup']}, this sememe reads {FORMAT}; upgrade it")
-        files = {str(name): (str(digest), int(size)) for name, (digest, size) in raw["files"].items()}
-        found = Backup(raw["seq"], raw["at"], raw["space"], raw["documents"], raw["chunks"], files)
-    except OSError as error:
-        raise NotFound(f"there is no backup at {source} ({error.strerror}); check the path") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{source / MANIFEST} is not what was written ({error}); use another backup") from error
-    for name in files:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
-            raise InputError(
-                f"{source / MANIFEST} names the file {name!r}, which lies outside of it; use another backup"
-            )
-    if raw.get("digest") != found.digest:
-        raise DigestMismatch(
-            f"{source / MANIFEST} promises digest {raw.get('digest')}, but its files give {found.digest}; use another "
-            f"backup"
-        )
-    return found
 
 
 def backups(collection: Collection) -> list[BackupRow]:
@@ -164,53 +123,6 @@ def backups(collection: Collection) -> list[BackupRow]:
             return snapshot.backups()
     finally:
         store.close()
-
-
-def without(store: SQLiteStore, row: BackupRow, edit: Callable[[SQLiteStore], None]) -> dict[str, str]:
-    """Change a backup that is at hand, and give it new digests; returns its path and what became of it.
-
-    What a killed backup left is removed. One that is not at hand still holds what it held, and that is said.
-    """
-    path = Path(row.path)
-    _remove(_partial(path))
-    if not (path / MANIFEST).exists():
-        return {
-            "path": row.path,
-            "state": "never completed" if not row.digest else "not at hand: it holds what it held",
-        }
-    old = read_unchecked(path)
-    inner = SQLiteStore(path)
-    try:
-        edit(inner)
-        if any(name != FILE_NAME for name in old.files):
-            derived.catch_up(inner, derived.Effort(rebuild=True, wait=True))
-        inner.compact()
-    finally:
-        inner.close()
-    _remove(path / "locks")
-    made = _described(path, old.seq, old.at)
-    _write_manifest(path, made)
-    failpoints.reach("backup rewritten")
-    _name(store, BackupRow(row.path, made.seq, made.at, made.digest))
-    return {"path": row.path, "state": "rewritten"}
-
-
-def read_unchecked(path: Path) -> Backup:
-    """What a backup says of itself, also when a killed rewrite left it with other files than it lists."""
-    raw = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    files = {name: (digest, size) for name, (digest, size) in raw["files"].items()}
-    return Backup(raw["seq"], raw["at"], raw["space"], raw["documents"], raw["chunks"], files)
-
-
-@contextlib.contextmanager
-def backing_up(store: SQLiteStore) -> Iterator[None]:
-    """One at a time, and none while something is forgotten."""
-    lock = take_lock(store.folder, "backup.lock", wait=True) if store.writable else None
-    try:
-        yield
-    finally:
-        if lock is not None:
-            lock.release()
 
 
 @contextlib.contextmanager
@@ -240,8 +152,8 @@ def _refuse_target(path: Path, collection: Path, overwrite: bool) -> None:
 
 
 def _written(store: SQLiteStore, path: Path, *, indexes: bool, progress: Progress | None) -> Backup:
-    partial = _partial(path)
-    _remove(partial)
+    partial = partial_of(path)
+    remove(partial)
     partial.mkdir(parents=True)
     # While it is held nobody switches to other files, or removes those that the copy of the truth names.
     lock = take_lock(store.folder, "index.lock", wait=True) if indexes and store.writable else None
@@ -258,41 +170,13 @@ def _written(store: SQLiteStore, path: Path, *, indexes: bool, progress: Progres
     finally:
         if lock is not None:
             lock.release()
-    made = _described(partial, None, time.time())
-    _write_manifest(partial, made)
-    _remove(path)
+    made = described(partial, None, time.time())
+    write_manifest(partial, made)
+    remove(path)
     partial.rename(path)
     sync_folder(path.parent)
     failpoints.reach("backup in place")
     return made
-
-
-def _described(folder: Path, seq: int | None, at: float) -> Backup:
-    """What a folder holds: counts from its database, digests of its files."""
-    inner = SQLiteStore(folder)
-    try:
-        with inner.snapshot() as snapshot:
-            stored, totals = snapshot.space(), snapshot.totals()
-            seq = snapshot.seq() if seq is None else seq
-    finally:
-        inner.close()
-    _remove(folder / "locks")
-    files = {
-        path.relative_to(folder).as_posix(): _digest(path)
-        for path in sorted(folder.rglob("*")) if path.is_file() and path.name != MANIFEST
-    }  # fmt: skip
-    return Backup(seq, at, stored[0].id if stored else None, totals.documents, totals.chunks, files)
-
-
-def _write_manifest(folder: Path, made: Backup) -> None:
-    text = json.dumps({"backup": FORMAT, "digest": made.digest, **asdict(made)}, indent=1)
-    fresh = folder / f"{MANIFEST}.new"
-    with fresh.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(folder / MANIFEST)
-    sync_folder(folder)
 
 
 def _copied(source: Path, target: Path, found: Backup, progress: Progress | None) -> None:
@@ -314,30 +198,11 @@ def _copied(source: Path, target: Path, found: Backup, progress: Progress | None
         except FileNotFoundError as error:
             raise StoreError(f"{source / name} is missing, but {MANIFEST} lists it; use another backup") from error
         if hashed.hexdigest() != digest:
-            _remove(target)
+            remove(target)
             raise DigestMismatch(
                 f"{source / name} has digest {hashed.hexdigest()}, but {digest} was written; nothing was restored: "
                 f"use another backup"
             )
-
-
-def _digest(path: Path) -> tuple[str, int]:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size
-
-
-def _name(store: SQLiteStore, row: BackupRow) -> None:
-    with store.transaction() as transaction:
-        transaction.name_backup(row)
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f"{path.name}.partial")
-
-
-def _remove(path: Path) -> None:
-    if path.exists():
-        shutil.rmtree(path)
 
 
 def as_dict(made: Backup) -> dict[str, Any]:

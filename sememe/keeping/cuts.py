@@ -7,20 +7,20 @@ that repeats some of it is cut back to what it holds alone, and its vector, whic
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from sememe.collection import Collection
 from sememe.ingest.cutting import input_digest
 from sememe.keeping.traces import Collected
+from sememe.space import Embedder
 from sememe.store import SQLiteStore
 from sememe.store.reading import Snapshot
 from sememe.store.records import NewChunk, StoredChunk, StoredDocument
 from sememe.store.writing import Transaction
-from sememe.types import Embedded, LedgerRow, embedded_input
+from sememe.types import Embedded, LedgerRow, Metric, embedded_input
 from sememe.vectors import normalise
 
 
@@ -94,16 +94,15 @@ def collect(snapshot: Snapshot, cut: Cut, dim: int, collected: Collected) -> lis
     return found
 
 
-def embed_again(collection: Collection, made: list[Cut]) -> dict[bytes, Embedded]:
+def embed_again(made: list[Cut], model: Callable[[], Embedder], metric: Metric) -> dict[bytes, Embedded]:
     """The vectors of shortened neighbours, each by itself, by the model of the collection."""
     texts = [embedded_input(chunk.headings, text) for cut in made for chunk, _, text in cut.shortened if text]
     if not texts:
         return {}
-    embedder, space = collection.embedder, collection.space
-    assert space is not None
+    embedder = model()
     fresh = embedder.embed(texts, role="document")
     vectors = fresh.vectors
-    if space.metric == "cosine" and not embedder.space.normalised:
+    if metric == "cosine" and not embedder.space.normalised:
         vectors = normalise(vectors)
     return {
         input_digest(text): Embedded(

@@ -4,7 +4,7 @@ One transaction takes them out of the truth and notes, in digests, that a forget
 killed at any moment and is finished by the next run: the derived files are made anew, the database is written anew
 and its log emptied, named backups are rewritten, and every file is searched for what was forgotten. Only when
 nothing is found is there a receipt. This file knows what to forget; `traces` how to search, `cuts` how a chunk
-leaves its document, `backups` what a backup is.
+leaves its document, `manifest` what a backup is.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sememe.filters import Filter, matches, parse
 from sememe.ingest import derived
 from sememe.ingest.items import file_key
 from sememe.ingest.runs import alone
-from sememe.keeping import backups, cuts
+from sememe.keeping import cuts, manifest
 from sememe.keeping.traces import MARK, Collected, Search, strings_in
 from sememe.store import SQLiteStore
 from sememe.store.reading import Snapshot
@@ -89,7 +89,7 @@ def forget(
     store = SQLiteStore(collection.path)
     try:
         store.require_writable()
-        with backups.backing_up(store), alone(store, "forget"):
+        with manifest.backing_up(store), alone(store, "forget"):
             with store.snapshot() as snapshot:
                 left = snapshot.forgets(under_way=True)
             receipts = [finish(store, row, progress) for row in left]
@@ -189,7 +189,7 @@ def _take_out(
             what.append({"kind": "input", "key_sha256": digest_of(key)})
     for key in chosen.keys:
         _collect_input(ledger.get(key), key, collected, keep_key=keep_key)
-    again = cuts.embed_again(collection, made)
+    again = cuts.embed_again(made, lambda: collection.embedder, stored[0].metric if stored else "cosine")
     targets: list[dict[str, Any]] = [{"document": digest_of(key)} for key in chosen.keys]
     targets += [{"document": digest_of(cut.document.key), "chunks": cut.inputs} for cut in made]
     receipt = _begun(store, what, collected, keep_key=keep_key)
@@ -276,7 +276,7 @@ def finish(store: SQLiteStore, row: ForgetRow, progress: Told | None) -> Receipt
         stored = snapshot.space()
     targets = json.loads(row.targets)
     rewritten = [
-        backups.without(store, backup, lambda inner: _take_out_again(inner, store, targets)) for backup in known
+        manifest.without(store, backup, lambda inner: _take_out_again(inner, store, targets)) for backup in known
     ]
     failpoints.reach("forget backups rewritten")
     search = Search(np.frombuffer(row.marks, dtype=MARK), row.salt)
