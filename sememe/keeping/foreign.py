@@ -111,6 +111,8 @@ def _faiss(path: Path, texts: Path, fields: Fields) -> Source:
     except RuntimeError as error:
         raise InputError(f"{path} cannot be read as a FAISS index ({_first_line(error)}); check the file") from error
     ids: Sequence[int] | None = None
+    # What lies inside of an index is freed with it, so that it has to live as long as the rows are read.
+    owner = index
     if isinstance(index, faiss.IndexIDMap):
         ids = faiss.vector_to_array(index.id_map).tolist()
         index = faiss.downcast_index(index.index)
@@ -124,9 +126,11 @@ def _faiss(path: Path, texts: Path, fields: Fields) -> Source:
             f"{path} ({type(index).__name__}) keeps codes that no vector can be made of again ({_first_line(error)}); "
             f"import the vectors it was made of, as an .npy"
         ) from error
-    rows = _with_lines(
-        path, texts, index.ntotal, lambda start, end: index.reconstruct_n(start, end - start), fields, ids
-    )
+
+    def vectors(start: int, end: int) -> Any:
+        return index.reconstruct_n(start, end - start) if owner is not None else None
+
+    rows = _with_lines(path, texts, index.ntotal, vectors, fields, ids)
     whole = faiss.downcast_index(index.storage) if isinstance(index, faiss.IndexHNSW) else index
     coded = not isinstance(whole, faiss.IndexFlat | faiss.IndexIVFFlat)
     return Source(path.name, rows, index.ntotal, index.d, coded)
