@@ -52,7 +52,7 @@ def cut_out(snapshot: Snapshot, document: StoredDocument, chunks: set[int]) -> C
     return cut
 
 
-def by_inputs(snapshot: Snapshot, document: StoredDocument, inputs: set[str], dim: int) -> list[Cut]:
+def by_inputs(snapshot: Snapshot, document: StoredDocument, inputs: set[str], *, dim: int) -> list[Cut]:
     """The same plan for those chunks that were made from the given inputs; none when there are none."""
     chunks = {chunk.id for chunk in snapshot.moved(document.id, dim) if chunk.input.hex() in inputs}
     return [cut_out(snapshot, document, chunks)] if chunks else []
@@ -77,7 +77,7 @@ def _input(chunk: StoredChunk) -> bytes:
     return input_digest(embedded_input(chunk.headings, chunk.text))
 
 
-def collect(snapshot: Snapshot, cut: Cut, dim: int, collected: Collected) -> list[dict[str, Any]]:
+def collect(snapshot: Snapshot, cut: Cut, collected: Collected, *, dim: int) -> list[dict[str, Any]]:
     """Take in what to search for afterwards; returns what the receipt says of it."""
     changed = {chunk.id for chunk, _, _ in cut.shortened} | {chunk.id for chunk in cut.gone}
     for moved in snapshot.moved(cut.document.id, dim):
@@ -123,7 +123,7 @@ def look_up(main: SQLiteStore, made: list[Cut]) -> dict[bytes, Embedded]:
 
 
 def carry_out(
-    transaction: Transaction, cut: Cut, again: Mapping[bytes, Embedded], space: str, row: LedgerRow | None
+    transaction: Transaction, cut: Cut, again: Mapping[bytes, Embedded], *, space: str, row: LedgerRow | None
 ) -> None:
     """Change the document. A neighbour whose vector is not among `again` goes too; its text stays."""
     for chunk in [*cut.gone, *(old for old, _, _ in cut.shortened)]:

@@ -184,7 +184,7 @@ def _take_out(
             for number, found in chosen.chunks.items()
         ]
         for cut in made:
-            what += cuts.collect(snapshot, cut, dim, collected)
+            what += cuts.collect(snapshot, cut, collected, dim=dim)
         for key in chosen.inputs:
             what.append({"kind": "input", "key_sha256": digest_of(key)})
     for key in chosen.keys:
@@ -198,7 +198,9 @@ def _take_out(
             transaction.remove(number)
         _strike(transaction, [ledger[key] for key in chosen.keys if key in ledger], keep_key)
         for cut in made:
-            cuts.carry_out(transaction, cut, again, stored[0].id if stored else "", ledger.get(cut.document.key))
+            cuts.carry_out(
+                transaction, cut, again, space=stored[0].id if stored else "", row=ledger.get(cut.document.key)
+            )
         transaction.drop_orphans()
         transaction.drop_indexes()
         number = transaction.begin_forget(
@@ -329,7 +331,7 @@ def _take_out_again(store: SQLiteStore, main: SQLiteStore, targets: list[dict[st
                 if digest in whole:
                     found.append(number)
                 elif digest in parts and stored is not None:
-                    made += cuts.by_inputs(snapshot, document, parts[digest], stored[0].dim)
+                    made += cuts.by_inputs(snapshot, document, parts[digest], dim=stored[0].dim)
         ledger = {row.key: row for row in snapshot.ledger()}
         struck = [key for key in ledger if digest_of(key) in whole]
     again = cuts.look_up(main, made)
@@ -338,6 +340,8 @@ def _take_out_again(store: SQLiteStore, main: SQLiteStore, targets: list[dict[st
             transaction.remove(number)
         transaction.strike(struck)
         for cut in made:
-            cuts.carry_out(transaction, cut, again, stored[0].id if stored else "", ledger.get(cut.document.key))
+            cuts.carry_out(
+                transaction, cut, again, space=stored[0].id if stored else "", row=ledger.get(cut.document.key)
+            )
         transaction.drop_orphans()
         transaction.drop_indexes()
