@@ -22,6 +22,7 @@ import sememe
 from sememe import failpoints
 from sememe.index import faiss
 from sememe.ingest import cutting, derived, layers, sync
+from sememe.keeping import backups, forgetting
 
 Plan = Mapping[str, Any]
 """collection; steps; first: the step to begin with; acks: a file; delay: seconds a text; kill_at: which of the
@@ -57,6 +58,10 @@ def take_step(collection: sememe.Collection, verb: str, argument: Any) -> None:
         collection.delete(argument)
     elif verb == "optimize":
         collection.optimize()
+    elif verb == "backup":
+        backups.backup(collection, argument, indexes=True)
+    elif verb == "forget":
+        forgetting.forget(collection, argument)
     else:
         raise ValueError(verb)
 

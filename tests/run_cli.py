@@ -19,6 +19,7 @@ from fakes import FakeEmbedder
 import sememe.collection
 from sememe.cli import main
 from sememe.ingest import cutting
+from sememe.keeping import adopting
 from sememe.store import connection
 
 CAPABILITY_VERSION = 0x20080522
@@ -56,7 +57,7 @@ def prepare(environ: dict[str, str]) -> None:
     """Do what the environment says."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     embedder = FakeEmbedder(delay=float(environ.get("RUN_DELAY", "0")))
-    sememe.collection.load_model = lambda *_, **__: embedder
+    sememe.collection.load_model = adopting.load_model = lambda *_, **__: embedder
     cutting.WINDOW_TOKENS = int(environ.get("RUN_WINDOW", cutting.WINDOW_TOKENS))
     if "RUN_FILE_SIZE" in environ:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(environ["RUN_FILE_SIZE"]),) * 2)

@@ -19,6 +19,7 @@ from typer.exceptions import TyperException
 from sememe.cli.asking import get, search, similar
 from sememe.cli.filling import add, delete, sync
 from sememe.cli.hosted import hosted
+from sememe.cli.keeping import backup, export, forget, import_, restore
 from sememe.cli.models import analogy
 from sememe.cli.models import app as model_app
 from sememe.cli.tending import doctor, optimize, report, space
@@ -52,8 +53,13 @@ def every_command(
 
 
 app.callback()(every_command)
-for command in (add, sync, search, similar, get, delete, report, space, optimize, doctor, hosted, analogy):
+COMMANDS = (
+    *(add, sync, delete, search, similar, get, report, space, optimize, doctor),
+    *(export, backup, restore, forget, hosted, analogy),
+)
+for command in COMMANDS:
     app.command()(command)
+app.command("import")(import_)
 app.add_typer(model_app, name="model")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, Timeout
 
 from sememe import failpoints
-from sememe.errors import ReadOnly, StoreError, StoreFull
+from sememe.errors import ReadOnly, StoreBusy, StoreError, StoreFull
 from sememe.store import SQLiteStore
 
 LOCKS = "locks"
@@ -75,6 +75,25 @@ def running(store: SQLiteStore, command: str) -> Iterator[Run]:
         raise
     finally:
         _release(own, remove=True)
+
+
+@contextlib.contextmanager
+def alone(store: SQLiteStore, purpose: str) -> Iterator[None]:
+    """Nobody adds meanwhile: dead runs are cleared, and new ones wait. Raises StoreBusy while one is going on."""
+    store.require_writable()
+    beginning = take_lock(store.folder, "runs.lock", wait=True)
+    try:
+        _clear_dead(store)
+        with store.snapshot() as snapshot:
+            going_on = len(snapshot.unfinished_runs())
+        if going_on:
+            raise StoreBusy(
+                f"{going_on} other {'process is' if going_on == 1 else 'processes are'} adding to {store.folder}; "
+                f"{purpose} when that is done"
+            )
+        yield
+    finally:
+        _release(beginning)
 
 
 def finish(store: SQLiteStore, run: Run, summary: dict[str, object]) -> None:

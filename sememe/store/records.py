@@ -139,3 +139,41 @@ class Totals:
     characters: int
     statuses: dict[str, int]
     last_run: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A chunk as it is carried elsewhere: its place, the digest of its input, and its vector's bytes (float32)."""
+
+    id: int
+    position: int
+    start: int
+    end: int
+    headings: tuple[str, ...]
+    input: bytes
+    tokens: int
+    kept: int
+    vector: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BackupRow:
+    """A backup that was taken: where, of which change, when (seconds since 1970), and the digest of its files."""
+
+    path: str
+    seq: int
+    at: float
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetRow:
+    """A forget that is under way (`finished` is None) or done. `marks` and `targets` hold digests only."""
+
+    id: int
+    started: float
+    finished: float | None
+    salt: bytes
+    marks: bytes
+    targets: str
+    receipt: str

@@ -94,6 +94,18 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         ) STRICT, WITHOUT ROWID;
         """,
     ),
+    (
+        "backups by name, and what was forgotten: digests and a receipt, no content",
+        """
+        CREATE TABLE backups (
+            path TEXT PRIMARY KEY, seq INTEGER NOT NULL, at REAL NOT NULL, digest TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE forgets (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, started REAL NOT NULL, finished REAL, salt BLOB NOT NULL,
+            marks BLOB NOT NULL, targets TEXT NOT NULL, receipt TEXT NOT NULL
+        ) STRICT;
+        """,
+    ),
 )
 
 VERSION = len(MIGRATIONS)

@@ -15,11 +15,12 @@ from pathlib import Path
 import apsw
 
 from sememe import failpoints
-from sememe.errors import InputError, NotFound, ReadOnly, StoreDamaged, StoreError, StoreFull
+from sememe.errors import InputError, NotFound, ReadOnly, StoreBusy, StoreDamaged, StoreError, StoreFull
 from sememe.store import connection as connections
 from sememe.store.reading import Snapshot
 from sememe.store.schema import VERSION
 from sememe.store.writing import Transaction
+from sememe.types import Progress
 
 FILE_NAME = "truth.db"
 
@@ -197,6 +198,51 @@ class SQLiteStore:
             found = [row[0] for row in reader.execute("PRAGMA integrity_check")]
         return [] if found == ["ok"] else found
 
+    def copy_to(self, path: Path, *, progress: Progress | None = None) -> None:
+        """Copy the database as it is at one moment into a new file, while others write.
+
+        SQLite's backup of all pages in one step: a read transaction, which no writer waits for. Raises StoreFull.
+        """
+        with connections.translated(path), self._reading() as reader, _closing(apsw.Connection(str(path))) as target:
+            with target.backup("main", reader, "main") as backup:
+                backup.step(-1)
+            target.pragma("journal_mode", "DELETE")
+            if progress is not None:
+                progress(1, 1)
+
+    def compact(self) -> None:
+        """Write the file anew without what was deleted, and empty the log: nothing deleted is left in either.
+
+        `secure_delete` writes zeros over what is deleted, but not over what a page held before its rows were moved
+        to another page. Raises StoreBusy when another process reads an older moment for too long, and StoreFull.
+        """
+        self._refuse_unusable()
+        self.require_writable()
+        assert self._writer is not None
+        writer = self._writer
+        with self._writing, connections.translated(self.path):
+            # In memory, where temporary files go otherwise, a large database would not fit.
+            writer.pragma("temp_store", "FILE")
+            try:
+                writer.execute("VACUUM")
+            finally:
+                writer.pragma("temp_store", "MEMORY")
+            failpoints.reach("compacted")
+            self._drop_idle()
+            ((busy, *_),) = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if busy:
+            raise StoreBusy(
+                f"{self.path} is read by another process at a moment before its last change, so its log cannot be "
+                f"emptied; close it there and run this again"
+            )
+        failpoints.reach("log emptied")
+
+    def _drop_idle(self) -> None:
+        with self._pool:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
     def close(self) -> None:
         """Close every connection; the last one of a collection folds the log back into the file.
 
@@ -213,6 +259,14 @@ class SQLiteStore:
             for connection in [*idle, *([self._writer] if self._writer else [])]:
                 connection.close()
             failpoints.reach("closed")
+
+
+@contextlib.contextmanager
+def _closing(connection: apsw.Connection) -> Iterator[apsw.Connection]:
+    try:
+        yield connection
+    finally:
+        connection.close()
 
 
 def _can_write(folder: Path, file: Path) -> bool:

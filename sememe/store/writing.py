@@ -17,7 +17,7 @@ import apsw
 import numpy as np
 
 from sememe.space import Space
-from sememe.store.records import CachedVector, NewChunk, NewDocument, SourceStamp, WholeDocument
+from sememe.store.records import BackupRow, CachedVector, NewChunk, NewDocument, SourceStamp, WholeDocument
 from sememe.types import PART, Embedded, IndexRecord, LedgerRow, Recipe, Vectors
 
 STARTS_WITH = "key >= ? AND key < CAST(? AS TEXT)"
@@ -154,15 +154,20 @@ class Transaction:
         """Append chunks of a staged document."""
         self._connection.executemany(INSERT_CHUNK, [_chunk_row(document, chunk) for chunk in chunks])
 
-    def publish(self, document: int, *, characters: int, title: str | None = None) -> None:
-        """Make a staged document the live one of its key; the one before it goes in the same breath."""
+    def publish(
+        self, document: int, *, characters: int, title: str | None = None, added: float | None = None
+    ) -> None:  # fmt: skip
+        """Make a staged document the live one of its key; the one before it goes in the same breath.
+
+        `added` is when it came, in seconds since 1970; now, unless said.
+        """
         key: str = self._connection.execute("SELECT key FROM documents WHERE id = ?", (document,)).get
         old = self.live_id(key)
         if old is not None:
             self.remove(old)
         self._connection.execute(
             "UPDATE documents SET live = 1, characters = ?, title = coalesce(?, title), added = ? WHERE id = ?",
-            (characters, title, time.time(), document),
+            (characters, title, time.time() if added is None else added, document),
         )
         self._connection.execute(
             "INSERT INTO changes (chunk, added) SELECT id, 1 FROM chunks WHERE document = ? ORDER BY position",
@@ -321,6 +326,60 @@ class Transaction:
     def drop_index(self, name: str) -> None:
         """Forget a derived index; it is built again from every live chunk."""
         self._connection.execute("DELETE FROM indexes WHERE name = ?", (name,))
+
+    def drop_indexes(self) -> None:
+        """Forget every derived index; all are built again, and until then searches read the truth."""
+        self._connection.execute("DELETE FROM indexes")
+
+    def remove_chunk(self, chunk: int) -> None:
+        """Take a chunk of a live document out; its text is another matter, see `blank`."""
+        execute = self._connection.execute
+        self._loosened.update(row[0] for row in execute("SELECT vector FROM chunks WHERE id = ?", (chunk,)))
+        execute("INSERT INTO changes (chunk, added) VALUES (?, 0)", (chunk,))
+        execute("DELETE FROM chunks WHERE id = ?", (chunk,))
+
+    def insert_chunk(self, document: int, chunk: NewChunk) -> None:
+        """Give a live document a chunk at a position that is free."""
+        self.add_chunks(document, [chunk])
+        self._connection.execute(
+            "INSERT INTO changes (chunk, added) VALUES (?, 1)", (self._connection.last_insert_rowid(),)
+        )
+
+    def blank(self, document: int, start: int, end: int) -> None:
+        """Put spaces in place of the characters `[start, end)`, so that every other span keeps its place."""
+        rows: list[tuple[int, int, str]] = self._connection.execute(
+            "SELECT id, start, text FROM texts WHERE document = ?1 AND start < ?3 AND start >="
+            " (SELECT coalesce(max(start), 0) FROM texts WHERE document = ?1 AND start <= ?2)", (document, start, end),
+        ).fetchall()  # type: ignore[assignment]  # fmt: skip
+        for row, first, text in rows:
+            a, b = max(start - first, 0), min(end - first, len(text))
+            if a < b:
+                blanked = f"{text[:a]}{' ' * (b - a)}{text[b:]}"
+                self._connection.execute(
+                    "UPDATE texts SET text = ?, crc = ? WHERE id = ?", (blanked, zlib.crc32(blanked.encode()), row)
+                )
+
+    def begin_forget(self, *, salt: bytes, marks: bytes, targets: str, receipt: str) -> int:
+        """Note that a forget is under way; returns its number. The values hold digests only."""
+        self._connection.execute(
+            "INSERT INTO forgets (started, salt, marks, targets, receipt) VALUES (?, ?, ?, ?, ?)",
+            (time.time(), salt, marks, targets, receipt),
+        )
+        return self._connection.last_insert_rowid()
+
+    def finish_forget(self, number: int, receipt: str) -> None:
+        """Note that nothing is left of what was forgotten; what it was searched by goes."""
+        self._connection.execute(
+            "UPDATE forgets SET finished = ?, salt = x'', marks = x'', targets = '[]', receipt = ? WHERE id = ?",
+            (time.time(), receipt, number),
+        )
+
+    def name_backup(self, backup: BackupRow) -> None:
+        """Note a backup, or its new digest."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO backups (path, seq, at, digest) VALUES (?, ?, ?, ?)",
+            (backup.path, backup.seq, backup.at, backup.digest),
+        )
 
 
 def _document_row(document: NewDocument, run: int) -> tuple[str | int | float | bytes | None, ...]:

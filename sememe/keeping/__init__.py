@@ -1,0 +1,1 @@
+"""Moving a collection out and in, backups, and forgetting for good."""

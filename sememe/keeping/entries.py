@@ -1,0 +1,98 @@
+"""The stream that an export is made of and an import takes: plain values, one at a time, whatever the file format.
+
+An entry is a dict with a `kind`: one "space" (the space, its canaries, counts), then for every document a "document",
+its "text" parts, its "chunk"s with `vector` as bytes of little-endian float32, and its "input", the ledger row that
+ends it; then the "input"s that gave no document, and an "end". Texts and vectors carry a CRC-32.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from sememe.errors import InputError
+from sememe.space import Space
+from sememe.store.reading import Snapshot
+from sememe.store.records import StoredDocument
+from sememe.types import LedgerRow, Vectors
+
+FORMAT = 1
+BATCH = 500
+
+Entry = dict[str, Any]
+
+
+def entries(snapshot: Snapshot) -> Iterator[Entry]:
+    """Everything that a collection holds at one moment. Raises InputError when it is empty."""
+    stored = snapshot.space()
+    if stored is None:
+        raise InputError("the collection is empty, so there is nothing to export; add to it first")
+    space, canaries = stored
+    totals = snapshot.totals()
+    yield {
+        "kind": "space", "format": FORMAT, "space": json.loads(space.to_json()), "id": space.id,
+        "canaries": base64.b64encode(canaries.astype("<f4").tobytes()).decode(), "seq": snapshot.seq(),
+        "documents": totals.documents, "chunks": totals.chunks, "inputs": sum(totals.statuses.values()),
+    }  # fmt: skip
+    ledger = {row.key: row for row in snapshot.ledger()}
+    numbers = snapshot.live_documents()
+    for start in range(0, len(numbers), BATCH):
+        for number, document in snapshot.documents(numbers[start : start + BATCH]).items():
+            yield _document(document)
+            for first, text in snapshot.text_parts(number):
+                yield {"kind": "text", "start": first, "text": text, "crc": zlib.crc32(text.encode())}
+            for c in snapshot.moved(number, space.dim):
+                yield {
+                    "kind": "chunk", "position": c.position, "start": c.start, "end": c.end,
+                    "headings": list(c.headings), "input": c.input.hex(), "tokens": c.tokens, "kept": c.kept,
+                    "crc": zlib.crc32(c.vector), "vector": c.vector,
+                }  # fmt: skip
+            yield _input(ledger.pop(document.key, LedgerRow(document.key, "embedded", chunks=document.chunks)))
+    for row in ledger.values():
+        yield _input(row)
+    yield {"kind": "end"}
+
+
+def _document(document: StoredDocument) -> Entry:
+    stamp = document.stamp
+    return {
+        "kind": "document", "id": document.key, "origin": stamp.origin, "digest": stamp.digest.hex(),
+        "size": stamp.size, "mtime_ns": stamp.mtime_ns, "title": document.title, "media_type": document.media_type,
+        "metadata": document.metadata, "recipe": asdict(document.recipe), "precision": document.precision,
+        "characters": document.characters, "chunks": document.chunks, "added": document.added,
+    }  # fmt: skip
+
+
+def _input(row: LedgerRow) -> Entry:
+    fields = asdict(row)
+    return {"kind": "input", "id": fields.pop("key"), **fields}
+
+
+def ledger_row(entry: Entry) -> LedgerRow:
+    """The ledger row of an "input". Raises KeyError, TypeError or ValueError when it is none."""
+    return LedgerRow(
+        key=str(entry["id"]), status=entry["status"], reason=str(entry["reason"]), retryable=bool(entry["retryable"]),
+        chunks=int(entry["chunks"]), tokens=int(entry["tokens"]),
+        truncated=tuple((int(p), int(t), int(k)) for p, t, k in entry["truncated"]),
+        remarks=tuple(map(str, entry["remarks"])), origin=entry["origin"],
+    )  # fmt: skip
+
+
+def space_of(entry: Entry, where: str) -> tuple[Space, Vectors]:
+    """The space of a "space" entry and its canaries (3, dim). Raises InputError."""
+    try:
+        if entry["kind"] != "space" or entry["format"] != FORMAT:
+            raise ValueError(f"{entry['kind']} of format {entry.get('format')}, not a space of format {FORMAT}")
+        space = Space.from_json(json.dumps(entry["space"]))
+        canaries = np.frombuffer(base64.b64decode(entry["canaries"]), dtype="<f4").reshape(-1, space.dim)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{where} does not begin with the space of its vectors ({error}); export it again") from error
+    if space.id != entry.get("id"):
+        raise InputError(f"{where} names its space {entry.get('id')}, but its fields give {space.id}; export it again")
+    return space, canaries.astype(np.float32)
