@@ -1,7 +1,7 @@
 """HTML text → tags and texts, as lenient as a browser's tokenizer, in bounded memory and linear time.
 
 The standard library's parser holds back text without bound and scans it again with every piece; one regular
-expression over bounded pieces does neither, and is several times as fast. Knows the syntax of HTML, no element but
+expression over bounded pieces does neither. Knows the syntax of HTML, no element but
 those whose content is no markup.
 """
 

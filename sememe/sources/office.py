@@ -1,7 +1,7 @@
 """What Word, PowerPoint and Excel files have in common: relationships, properties, times (ECMA-376, parts 1 and 2).
 
-Read straight from their XML: python-docx, python-pptx and openpyxl hold a document as a tree of objects, which takes
-many times its memory and its time, and know no bound.
+Read straight from their XML: python-docx, python-pptx and openpyxl hold a document as a tree of objects, and know no
+bound.
 """
 
 from __future__ import annotations

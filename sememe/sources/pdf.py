@@ -1,7 +1,7 @@
 """PDF → its text page by page, with the outline's headings, without running heads and feet.
 
-Read by pypdfium2 (Apache-2.0 or BSD-3-Clause; PDFium is what Chrome reads PDF with): 250 pages a second, where pypdf
-reads 15. PDFium must not be called from two threads at once, so every call is made under one lock. What a page does
+Read by pypdfium2 (Apache-2.0 or BSD-3-Clause; PDFium is what Chrome reads PDF with): 250 pages a
+second. PDFium must not be called from two threads at once, so every call is made under one lock. What a page does
 not say — which lines make a paragraph — is guessed from the length of lines; tables stay lines.
 """
 

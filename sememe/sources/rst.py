@@ -1,9 +1,8 @@
 """reStructuredText → blocks: the sections as headings, and the text between them, byte for byte.
 
 A scanner of lines after the specification's rules for section titles, as Markdown is read: docutils would need the
-whole document and give back another text, knows none of the directives that Sphinx adds, and takes seconds where this
-takes milliseconds. Directives, tables and literal blocks are text. Knows nothing of inline marks but how to leave
-them out of a title.
+whole document and give back another text, and knows none of the directives that Sphinx adds. Directives, tables and
+literal blocks are text. Knows nothing of inline marks but how to leave them out of a title.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Excel workbooks (xlsx) → a section a sheet, its rows in groups under the repeated header.
 
-Read as a stream of XML: several times as fast as openpyxl, and only the shared texts are held. Values are those that
+Read as a stream of XML, of which only the shared texts are held. Values are those that
 were last computed; dates become ISO 8601; a blank row ends a table, and the next row may be the header of another.
 """
 

@@ -1,6 +1,6 @@
 """Word documents (docx) → headings, paragraphs, lists, tables, notes and comments, in the order of the text.
 
-Read as a stream of XML: 20 to 50 times as fast as python-docx, and without a tree in memory. Deleted text, running
+Read as a stream of XML: python-docx holds a tree of objects, and knows no text boxes. Deleted text, running
 heads and the table of contents are left out. Pages are those that Word has noted where it last laid the text out.
 """
 
