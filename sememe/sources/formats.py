@@ -12,7 +12,6 @@ import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import PurePath
 from typing import Final
 
@@ -134,8 +133,7 @@ _CLOSED_ZIPS = frozenset({".jar", ".npz", ".apk", ".xlsb"})
 
 def of_suffix(name: str) -> Format | None:
     """The format that a file's name tells."""
-    form = BY_SUFFIX.get(PurePath(name).suffix.lower())
-    return form if form is not None and _is_there(form) else None
+    return BY_SUFFIX.get(PurePath(name).suffix.lower())
 
 
 def recognise(source: Source, head: bytes) -> Format | str:
@@ -175,7 +173,7 @@ def _text(named: Format | None, head: bytes) -> Format:
 
 
 def _begins(form: Format, head: bytes) -> bool:
-    return form.name in _BEGINNINGS and _BEGINNINGS[form.name].match(head) is not None and _is_there(form)
+    return form.name in _BEGINNINGS and _BEGINNINGS[form.name].match(head) is not None
 
 
 def _zipped(source: Source) -> Format | None:
@@ -186,7 +184,7 @@ def _zipped(source: Source) -> Format | None:
             for form in _IN_ZIP:
                 name, beginning = form.member
                 if name in names and (not beginning or _start(box, name, len(beginning)) == beginning):
-                    return form if _is_there(form) else None
+                    return form
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError):
         return None  # whoever reads it as an archive says what is wrong with it
     return None
@@ -195,8 +193,3 @@ def _zipped(source: Source) -> Format | None:
 def _start(box: zipfile.ZipFile, name: str, size: int) -> bytes:
     with box.open(name) as member:
         return member.read(size)
-
-
-@cache
-def _is_there(form: Format) -> bool:
-    return importlib.util.find_spec(f"sememe.sources.{form.module}") is not None
