@@ -152,7 +152,7 @@ class Names:
 
 def name_of(value: object, number: int) -> str:
     """What a part is called after its id: in one line, not too long, and never empty."""
-    name = _UNFIT.sub(" ", str(value)).replace("!/", "!∕").strip() if value not in (None, "") else ""
+    name = _UNFIT.sub(" ", str(value)).strip() if value not in (None, "") else ""
     if len(name) > LONGEST_NAME:
         return hashlib.sha256(name.encode()).hexdigest()[:32]
     return name or str(number)
