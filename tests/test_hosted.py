@@ -289,6 +289,12 @@ def test_who_asks_for_more_patience_than_we_have_is_not_waited_for(load: Load, s
     assert time.monotonic() - started < 5
 
 
+def test_vectors_without_any_number_are_no_answer(load: Load, server: StandIn) -> None:
+    server.key, server.embed = "none", lambda text, dim: hashed(text, dim)[:0]
+    model = load(f"openai:bge-m3@{server.url}/v1")
+    assert "cannot be used" in str(refusal_of(lambda: model.encode(["tea"])))
+
+
 def test_an_exhausted_account_is_not_asked_again(load: Load, server: StandIn) -> None:
     server.faults.append(Fault(status=429, message="You exceeded your current quota, please check your plan"))
     assert "quota" in str(refusal_of(lambda: load("openai").encode(["tea"])))

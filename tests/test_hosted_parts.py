@@ -53,6 +53,8 @@ def test_a_name_holds_options_and_an_address() -> None:
         ("voyage:voyage-4,dimensions=300", "256, 512, 1024, 2048"),
         ("openai:x@http://user:secret@host/v1", "leave out keys"),
         ("openai:x@http://host/v1?key=secret", "leave out keys"),
+        ("openai:x@http://[host/v1", "no address"),
+        ("openai:x@http://host:99999/v1", "no address"),
     ],
 )
 def test_what_cannot_be_a_name_is_refused_with_what_can(name: str, words: str) -> None:
@@ -87,6 +89,13 @@ def test_a_key_with_a_line_break_is_told_without_showing_it() -> None:
     with pytest.raises(InputError) as caught:
         access(parse("openai:x"), Hosted(environ={"OPENAI_API_KEY": "abc\ndef"}))
     assert "abc" not in str(caught.value)
+
+
+def test_an_address_in_the_environment_that_is_none_is_told_by_its_name() -> None:
+    for url in ("http://[host", "http://", "ftp://host", "http://host:port"):
+        with pytest.raises(InputError, match="OLLAMA_HOST"):
+            access(parse("ollama:x"), Hosted(environ={"OLLAMA_HOST": url}))
+    assert access(parse("ollama:x"), Hosted(environ={"OLLAMA_HOST": "box:11434/"})).url == "http://box:11434"
 
 
 def test_the_environment_gives_keys_addresses_and_a_pace_and_nothing_else() -> None:

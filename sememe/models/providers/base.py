@@ -21,7 +21,7 @@ from sememe.errors import CostLimit, Incomplete, InputError, ModelError, Provide
 from sememe.models.encoder import SURROGATES
 from sememe.models.providers import names
 from sememe.models.providers.batches import batches
-from sememe.models.providers.calling import Budget, Caller, Usage
+from sememe.models.providers.calling import LONGEST_WAIT, Budget, Caller, Usage
 from sememe.models.providers.connecting import connect
 from sememe.models.providers.counting import BYTES_A_PIECE, EstimatedCounter
 from sememe.models.providers.names import Hosting
@@ -132,12 +132,12 @@ class Hosted:
         name, reason, model = self._hosting.name, self._shown(trouble.reason), self._hosting.model
         later = "go on later: run it again"
         asked = f", come back in {trouble.wait:,.0f} s" if trouble.wait else ""
-        kind = "quota" if trouble.kind == "busy" and trouble.wait else trouble.kind
+        kind = "quota" if trouble.wait is not None and trouble.wait > LONGEST_WAIT else trouble.kind
         sentence = {
             "key": f"{name} refused the key in {names.key_names(self._hosting)} ({reason}); check the key",
             "model": f"{model.provider} has no {model.name} ({reason}){names.close_names(self._hosting)}; "
             f"see what there is with: sememe hosted",
-            "quota": f"{name} says that its quota is used up ({reason}{asked}); {later}",
+            "quota": f"{name} takes no more for now ({reason}{asked}): a quota is used up; {later}",
             "busy": f"{name} was busy at {self._settings.hosted.attempts} attempts ({reason}); {later}",
             "down": f"{name} was not to be had in {self._settings.hosted.attempts} attempts ({reason}); {later}",
             "refused": f"{name} refuses every request ({reason}); check the name, its options and the key",
@@ -404,7 +404,7 @@ class HostedEmbedder(Hosted):
 
     def _checked(self, answer: Answer, n: int) -> Answer | Trouble:
         shape = answer.vectors.shape
-        if len(shape) != 2 or shape[0] != n:
+        if len(shape) != 2 or shape[0] != n or not shape[1]:
             return Trouble("garbled", f"{shape[0] if shape else 0} vectors for {n} inputs")
         with self._lock:
             self._answered = True

@@ -78,7 +78,17 @@ def access(hosting: Hosting, hosted: Hosted) -> Access:
     url = hosting.url or environ.get(provider.url_name) or provider.url
     if url and "://" not in url:
         url = f"http://{url}"
+    if url and not _has_host(url):
+        raise InputError(f"{provider.url_name} is {url!r}, which is no address; write it like http://localhost:8080/v1")
     return Access(key, url.rstrip("/") if url else None, hosted.timeout)
+
+
+def _has_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def key_name(url: str) -> str:
@@ -138,6 +148,8 @@ def _check_dimensions(name: str, model: HostedModel, dimensions: int | None) -> 
 def _checked_url(name: str, url: str | None) -> str | None:
     if url is None:
         return None
+    if not _has_host(url):
+        raise InputError(f"{name!r} ends with no address that can be used; write it like @http://localhost:8080/v1")
     parts = urlsplit(url)
     if parts.username or parts.password or parts.query or parts.fragment or not parts.hostname:
         raise InputError(
