@@ -171,7 +171,7 @@ def compare(
         typer.echo(f"{'model':<40} {'first':>7} {'in ten':>7} {'MRR':>7} {'ms/text':>8}")
     for name in names:
         with _loaded(name) as model:
-            found = find(model, queries, documents, wanted)
+            found = find(model, queries, documents, wanted=wanted)
             if as_json:
                 print_json({"model": model.space.model, "documents": len(documents), **asdict(found)})
             else:
@@ -272,7 +272,7 @@ def analogy(
     signed = _terms(terms)
     with _loaded(model or DEFAULT_MODEL) as loaded:
         choice = _lines_of(words) if words else _vocabulary(loaded)
-        found = solve(loaded, signed, choice, k)
+        found = solve(loaded, signed, choice, k=k)
     for word, score in found:
         if as_json:
             print_json({"word": word, "score": score})

@@ -79,7 +79,7 @@ def speed(model: Encodes, *, lines: int = 400, chunks: int = 40) -> Speed:
     return Speed(first, *rates)
 
 
-def find(model: Encodes, queries: Sequence[str], documents: Sequence[str], wanted: Sequence[int]) -> Found:
+def find(model: Encodes, queries: Sequence[str], documents: Sequence[str], *, wanted: Sequence[int]) -> Found:
     """Rank all documents for each query; `wanted[i]` is the place of query i's document. Equal scores count against."""
     started = time.perf_counter()
     asked, stored = model.encode_query(list(queries)), model.encode_document(list(documents))
@@ -99,7 +99,9 @@ def likeness(a: Vectors, b: Vectors) -> Likeness:
     return Likeness(float(x @ y) / lengths if lengths else 0.0, float(x @ y), float(np.linalg.norm(x - y)))
 
 
-def analogy(model: Encodes, terms: Sequence[tuple[int, str]], words: Sequence[str], k: int) -> list[tuple[str, float]]:
+def analogy(
+    model: Encodes, terms: Sequence[tuple[int, str]], words: Sequence[str], *, k: int
+) -> list[tuple[str, float]]:
     """The k words nearest to a sum of words, those in the sum left out (Mikolov et al. 2013, arXiv:1301.3781).
 
     `terms` are pairs of +1 or -1 and a word. Raises InputError when fewer than one word is left to choose from.

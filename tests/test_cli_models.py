@@ -1,0 +1,98 @@
+"""The commands about models as a person types them, on tiny models and on the real one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+FAMILIES = Path(__file__).parent / "reference" / "families"
+BERT, STATIC = str(FAMILIES / "bert"), str(FAMILIES / "static")
+
+
+def sememe(*arguments: str, status: int = 0, given: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sememe.cli", *arguments]
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == status, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_the_list_has_the_default_model_first_and_every_line_is_json() -> None:
+    rows = [json.loads(line) for line in sememe("model", "list", "--json").stdout.splitlines()]
+    assert rows[0]["name"] == "all-MiniLM-L6-v2"
+    assert {"BAAI/bge-large-en-v1.5", "intfloat/e5-mistral-7b-instruct"} <= {row["name"] for row in rows}
+    assert "BAAI/bge-m3" in sememe("model", "list").stdout
+
+
+def test_show_tells_of_a_card_a_folder_and_a_model_that_is_not_fetched() -> None:
+    assert len(json.loads(sememe("model", "show", "all-minilm", "--json").stdout)["digest"]) == 64
+    assert json.loads(sememe("model", "show", STATIC, "--json").stdout)["runs"] == "static"
+    shown = sememe("model", "show", "bge-base-en-v1.5").stdout
+    assert "'Represent this sentence for searching relevant passages: '" in shown
+
+
+def test_embed_gives_a_line_a_text_or_an_array_of_the_same_vectors(tmp_path: Path) -> None:
+    done = sememe("model", "embed", "--model", BERT, given="tea\nsugar\n")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["text"] for row in rows] == ["tea", "sugar"]
+    sememe("model", "embed", "tea", "sugar", "--model", BERT, "--out", str(tmp_path / "v.npy"))
+    assert np.load(tmp_path / "v.npy") == pytest.approx(np.array([row["vector"] for row in rows]), abs=2e-2)
+    short = json.loads(sememe("model", "embed", "tea", "--model", BERT, "--dim", "4").stdout)["vector"]
+    assert np.linalg.norm(short) == pytest.approx(1, abs=1e-5)
+
+
+def test_similarity_gives_three_measures_that_agree() -> None:
+    found = json.loads(sememe("model", "similarity", "tea", "sugar", "--model", STATIC, "--json").stdout)
+    assert found["dot"] == pytest.approx(found["cosine"], abs=1e-5)
+    assert found["euclidean"] ** 2 == pytest.approx(2 - 2 * found["cosine"], abs=1e-4)
+
+
+def test_compare_ranks_each_query_s_own_document(tmp_path: Path) -> None:
+    pairs = [{"query": text, "document": text} for text in ("a cup of tea", "the law of the land", "a leaking tap")]
+    file = tmp_path / "queries.jsonl"
+    file.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    done = sememe("model", "compare", BERT, STATIC, "--on", str(file), "--json")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["model"] for row in rows] == ["bert", "static"]
+    assert all(row["first"] == row["reciprocal_rank"] == 1 and row["queries"] == 3 for row in rows)
+
+
+def test_bench_tells_the_rates_of_each_model() -> None:
+    (row,) = [json.loads(line) for line in sememe("model", "bench", STATIC, "--json").stdout.splitlines()]
+    assert row["model"] == "static"
+    assert row["lines"] > 0 < row["chunks"]
+
+
+def test_an_analogy_is_read_with_and_without_quotation_marks(tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("king\nqueen\ntable\ncarrot\nwoman\n")
+    for terms in (["king", "-", "man", "+", "woman"], ["king - man + woman"]):
+        done = sememe("analogy", *terms, "--words", str(words), "--json", "-k", "2")
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        assert rows[0]["word"] == "queen"
+        assert len(rows) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["analogy", "king"], "is no analogy"),
+        (["analogy", "king man"], "lacks a sign before 'man'"),
+        (["analogy", "king - - man"], "two signs in a row"),
+        (["analogy", "king - man", "-k", "0"], "at least one answer"),
+        (["model", "show", "nothing like it"], "no model is named"),
+        (["model", "embed", "a", "--role", "poem"], "--role is 'poem'"),
+        (["model", "embed", "a", "--out", "v.txt"], "ends in .npy"),
+        (["model", "embed", "a", "--model", BERT, "--dim", "99"], "has 32 dimensions"),
+        (["model", "compare", BERT, "--on", "/nowhere.jsonl"], "cannot be read"),
+    ],
+)
+def test_wrong_use_is_one_line_that_says_what_to_do(arguments: list[str], said: str) -> None:
+    done = sememe(*arguments, status=1)
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
