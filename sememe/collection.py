@@ -16,6 +16,7 @@ from typing import Any
 from sememe.errors import InputError, NotFound, SpaceMismatch
 from sememe.filters import Filter, parse
 from sememe.ingest import derived, sync
+from sememe.ingest.about import Describe, Given, given
 from sememe.ingest.cutting import CutOptions
 from sememe.ingest.items import file_key, given_items
 from sememe.ingest.pipeline import OnProgress, Summary
@@ -46,10 +47,11 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a collection holds, and every input that did not end as it should."""
+    """What a collection holds, every input that did not end as it should, and the type of every metadata field."""
 
     totals: Totals
     troubles: tuple[LedgerRow, ...]
+    fields: Mapping[str, str]
 
 
 def open(
@@ -167,14 +169,18 @@ class Collection:
 
     def add_files(
         self, paths: str | Path | Sequence[str | Path], *, chunk: bool = True, hidden: bool = False,
-        checksum: bool = False, progress: OnProgress | None = None,
+        checksum: bool = False, metadata: Describe | Given | None = None, progress: OnProgress | None = None,
     ) -> Summary:  # fmt: skip
         """Add files, and what lies in folders. Hidden names are passed over unless `hidden`.
 
-        A file whose size and time are those of the last time is not read again unless `checksum`. Raises
-        InputError when a path does not exist; every file that cannot be used ends in the ledger.
+        A file whose size and time are those of the last time is not read again unless `checksum`. `metadata` is said
+        of every file, or is a function from a file's path to what is said of it; it wins over what the file and its
+        sidecar `NAME.metadata.json` say, and stays until another call gives the field again (None takes it away).
+        Raises InputError when a path does not exist; every file that cannot be used ends in the ledger.
         """
-        scope = sync.Scope(self._paths(paths), base=self.path.parent, exclude=self.path, hidden=hidden)
+        scope = sync.Scope(
+            self._paths(paths), base=self.path.parent, exclude=self.path, hidden=hidden, given=given(metadata)
+        )
         return sync.add_files(
             self._store, self._prepared(), scope, options=self._options(chunk), checksum=checksum,
             progress=progress, threads=self._settings.threads,
@@ -182,14 +188,16 @@ class Collection:
 
     def sync(
         self, folder: str | Path, *, chunk: bool = True, hidden: bool = False, checksum: bool = False,
-        allow_empty: bool = False, progress: OnProgress | None = None,
+        allow_empty: bool = False, metadata: Describe | Given | None = None, progress: OnProgress | None = None,
     ) -> Summary:  # fmt: skip
         """Make the collection agree with a folder: add what is new or changed, delete what is gone.
 
-        Raises InputError when the folder does not exist, or when nothing would be left of what was stored from it
-        and `allow_empty` is false: an unmounted disk looks just like that.
+        `metadata` is that of `add_files`. Raises InputError when the folder does not exist, or when nothing would be
+        left of what was stored from it and `allow_empty` is false: an unmounted disk looks just like that.
         """
-        scope = sync.Scope(self._paths(folder), base=self.path.parent, exclude=self.path, hidden=hidden)
+        scope = sync.Scope(
+            self._paths(folder), base=self.path.parent, exclude=self.path, hidden=hidden, given=given(metadata)
+        )
         return sync.sync_folder(
             self._store, self._prepared(), scope, options=self._options(chunk), checksum=checksum,
             allow_empty=allow_empty, progress=progress, threads=self._settings.threads,
@@ -278,10 +286,10 @@ class Collection:
             return snapshot.vectors(snapshot.live_chunks(), dim)
 
     def report(self) -> Report:
-        """What is stored, and every input that was truncated, skipped or failed, or left a remark."""
+        """What is stored, every input that was truncated, skipped or failed, or left a remark, and the fields."""
         with self._store.snapshot() as snapshot:
             rows = tuple(row for row in snapshot.ledger() if row.status != "embedded" or row.remarks)
-            return Report(snapshot.totals(), rows)
+            return Report(snapshot.totals(), rows, snapshot.fields())
 
     def ledger(self) -> Iterator[LedgerRow]:
         """How every input ended, by key."""
@@ -378,8 +386,9 @@ class Collection:
 def options_for(embedder: Embedder, *, chunk: bool) -> CutOptions:
     """How documents are cut for a model: to what it reads, by its own tokenizer."""
     return CutOptions(
-        counter=embedder.counter, max_tokens=embedder.space.max_tokens, reserved=embedder.reserved, chunk=chunk
-    )
+        counter=embedder.counter, max_tokens=embedder.space.max_tokens, reserved=embedder.reserved, chunk=chunk,
+        languages=getattr(embedder, "languages", ()),
+    )  # fmt: skip
 
 
 def preview(

@@ -16,14 +16,16 @@ from sememe.cli.options import (
     DryRunOption,
     HiddenOption,
     JsonOption,
+    MetaOption,
     ModelOption,
     ShowInputOption,
     StrictOption,
     WholeOption,
 )
-from sememe.cli.session import opened_at, progress_shown, refuse_missing
+from sememe.cli.session import meta_of, opened_at, progress_shown, refuse_missing
 from sememe.cli.show import end_strictly, print_json, print_pairs, print_summary, print_troubles
 from sememe.errors import SememeError
+from sememe.ingest.about import Given
 from sememe.ingest.pipeline import OnProgress, Summary
 from sememe.ingest.sync import Choices
 
@@ -40,11 +42,13 @@ def add(
     metric: Annotated[
         str | None, typer.Option("--metric", help="How a new collection compares: cosine, dot or euclidean.")
     ] = None,
+    meta: MetaOption = None,
     strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Add files and folders. What is there already and has not changed costs nothing."""
     refuse_missing(paths)
+    given = Given(meta_of(meta), strict=strict)
     if show_input and not dry_run:
         raise SememeError("--show-input prints what an add would embed and goes with --dry-run; say both")
     if dry_run:
@@ -54,7 +58,7 @@ def add(
         return
     with progress_shown() as shown, opened_at(collection, model, create=True, progress=shown, metric=metric) as opened:
         summary = opened.add_files(
-            list(paths), chunk=not whole, hidden=hidden, checksum=checksum, progress=shown.ingest
+            list(paths), chunk=not whole, hidden=hidden, checksum=checksum, metadata=given, progress=shown.ingest
         )
         shown.stop()
         print_summary(summary, collection, as_json)
@@ -72,12 +76,14 @@ def sync(
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Go on even if nothing of the folder would be left.")
     ] = False,
+    meta: MetaOption = None,
     strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Agree with a folder: take in what is new or changed, delete what is gone."""
     if not allow_empty:
         refuse_missing([folder])
+    given = Given(meta_of(meta), strict=strict)
     if dry_run:
         choices = Choices(not whole, hidden, checksum, deleting=True, allow_empty=allow_empty)
         planned = preview([folder], collection, model, choices=choices, show_input=False, as_json=as_json)
@@ -86,7 +92,7 @@ def sync(
     with progress_shown() as shown, opened_at(collection, model, create=True, progress=shown) as opened:
         summary = opened.sync(
             folder, chunk=not whole, hidden=hidden, checksum=checksum, allow_empty=allow_empty,
-            progress=shown.ingest,
+            metadata=given, progress=shown.ingest,
         )  # fmt: skip
         shown.stop()
         print_summary(summary, collection, as_json)

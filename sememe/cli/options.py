@@ -32,6 +32,10 @@ StrictOption = Annotated[
 ShowInputOption = Annotated[
     bool, typer.Option("--show-input", help="Print the exact strings that are embedded; with add, needs --dry-run.")
 ]
+MetaOption = Annotated[
+    list[str] | None,
+    typer.Option("--meta", metavar="NAME=VALUE", help="Said of every file: year=2024, draft=false, 'tags=[\"a\"]'."),
+]
 KOption = Annotated[int, typer.Option("--k", "-k", help="How many hits at most.")]
 WhereOption = Annotated[
     str | None, typer.Option("--where", "-w", help='A filter over metadata in JSON: \'{"year": {"$gte": 2020}}\'.')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def print_summary(summary: Summary, collection: Path, as_json: bool) -> None:
         print_json(summary.as_dict())
     else:
         fields = summary.as_dict()
-        optional = ("unchanged", "renamed", "deleted", "passed_over")
+        optional = ("unchanged", "described", "mistyped", "renamed", "deleted", "passed_over")
         names = ("documents", "chunks", "tokens", "embedded", "truncated", "skipped", "failed")
         print_pairs([(n.replace("_", " "), fields[n]) for n in (*names, *(n for n in optional if fields[n]))])
         print_pairs([("seconds", f"{summary.seconds:.1f}")])
@@ -47,6 +48,15 @@ def print_troubles(summary: Summary, collection: Path) -> None:
         where = "" if collection == DEFAULT else f" --collection {collection}"
         hint = "" if summary.dry_run else f": sememe report{where}"
         typer.echo(f"and {more} more{hint}", err=True)
+
+
+def print_fields(fields: Mapping[str, str], as_json: bool) -> None:
+    """Metadata fields by path, and their types."""
+    for path, kind in fields.items():
+        if as_json:
+            print_json({"field": path, "type": kind})
+        else:
+            typer.echo(f"{kind:<8} {printable(path)}")
 
 
 def troubled(statuses: dict[str, int]) -> bool:

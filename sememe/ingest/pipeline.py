@@ -18,7 +18,8 @@ import numpy as np
 
 from sememe import failpoints
 from sememe.errors import InputError, ModelError
-from sememe.ingest.cutting import CutOptions, Known, Piece, Window, Windows
+from sememe.ingest.cutting import CutOptions, Described, Known, Moved, Piece, Window, Windows
+from sememe.ingest.fields import REMARK, FieldCheck, refused_for, remarks_of
 from sememe.ingest.items import Item
 from sememe.ingest.runs import Run
 from sememe.space import Embedder, Space
@@ -32,6 +33,8 @@ from sememe.vectors import normalise
 @dataclass(slots=True)
 class Summary:
     """What a run did. `chunks` and `tokens` are those of the documents written; `embedded` had to be computed.
+    `described` are those of the unchanged ones that got other metadata, `mistyped` the documents with a field of
+    another type than the collection has.
 
     `troubles` are the inputs of this run that were truncated, skipped or failed, also those that have not changed.
     `passed_over` counts hidden names and folders of generated files, which are not inputs and not in the ledger.
@@ -39,6 +42,7 @@ class Summary:
 
     documents: int = 0
     unchanged: int = 0
+    described: int = 0
     renamed: int = 0
     deleted: int = 0
     chunks: int = 0
@@ -47,6 +51,7 @@ class Summary:
     truncated: int = 0
     skipped: int = 0
     failed: int = 0
+    mistyped: int = 0
     passed_over: int = 0
     seconds: float = 0.0
     interrupted: bool = False
@@ -91,15 +96,21 @@ class Pipeline:
     bytes_total: int | None = None
     summary: Summary = field(default_factory=Summary)
     seen_digests: set[bytes] = field(default_factory=set)
+    fields: FieldCheck = field(default_factory=FieldCheck)
     _inputs: int = 0
     _bytes: int = 0
     _chunks: int = 0
     _staged: dict[str, _Open] = field(default_factory=dict)
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
-    def ingest(self, items: Iterable[Item | LedgerRow], known: Known, *, checksum: bool) -> Summary:
-        """Take in all items. On any error what was committed stays, and the error goes on."""
-        windows = iter(Windows(items, known, self.options, size=self.window, checksum=checksum))
+    def ingest(
+        self, items: Iterable[Item | LedgerRow], known: Known, *, checksum: bool, moved: Moved | None = None
+    ) -> Summary:
+        """Take in all items. On any error what was committed stays, and the error goes on.
+
+        `moved` is what was given of documents that may come again under another name, by the digest of their bytes.
+        """
+        windows = iter(Windows(items, known, self.options, size=self.window, checksum=checksum, moved=moved))
         started = time.monotonic()
         try:
             with ThreadPoolExecutor(max_workers=1, thread_name_prefix="sememe-embed") as pool:
@@ -193,6 +204,8 @@ class Pipeline:
                 self.seen_digests.add(piece.stamp.digest)
         for document, size, mtime_ns in window.touched:
             transaction.restamp(document, size=size, mtime_ns=mtime_ns)
+        ledger += filter(None, (self._describe(transaction, one, counts) for one in window.described))
+        transaction.strike(window.cleared)
         transaction.record(ledger, self.run.id)
         failpoints.reach("window stored")
         counts.unchanged = len(window.unchanged)
@@ -215,15 +228,37 @@ class Pipeline:
             transaction.discard(opened.id)
             row = piece.failure or LedgerRow(piece.item.key, "skipped", "no text", origin=piece.item.origin)
             return _without_old(transaction, row)
-        transaction.publish(opened.id, characters=piece.characters, title=piece.document.title)
-        return opened.ledger_row(piece)
+        new = self._new_document(piece)
+        said = self.fields.judge(transaction, piece.item, new.outside.over(new.metadata))
+        if said and self.fields.strict(piece.item):
+            transaction.discard(opened.id)
+            return _without_old(transaction, refused_for(said, piece.item))
+        transaction.publish(opened.id, characters=piece.characters, title=new.outside.title_over(new.title))
+        return opened.ledger_row(piece, remarks_of(said))
+
+    def _describe(self, transaction: Transaction, described: Described, counts: Summary) -> LedgerRow | None:
+        """Store other metadata of a document whose text has not changed."""
+        item = described.item
+        if transaction.live_id(item.key) != described.id:
+            return None  # another process has replaced it meanwhile, and its metadata
+        before = transaction.layers(described.id)
+        file = item.about.file if item.about is not None else {}
+        layers = replace(before, own={**before.own, **file}, outside=described.outside)
+        said = self.fields.judge(transaction, item, layers.metadata)
+        if said and self.fields.strict(item):
+            return _without_old(transaction, refused_for(said, item))
+        changed = transaction.describe(described.id, layers)
+        kept = [remark for remark in transaction.remarks(item.key) if not remark.startswith(REMARK)]
+        transaction.remark(item.key, kept + remarks_of(said))
+        counts.described += changed
+        return None
 
     def _new_document(self, piece: Piece) -> NewDocument:
-        document = piece.document
+        document, about = piece.document, piece.item.about
         return NewDocument(
             key=piece.item.key, stamp=piece.stamp, recipe=self.options.recipe(document.reader),
             precision=self.embedder.precision, title=document.title, media_type=document.media_type,
-            metadata=document.metadata,
+            metadata={**(about.file if about is not None else {}), **document.metadata}, outside=piece.outside,
         )  # fmt: skip
 
 
@@ -254,7 +289,7 @@ class _Open:
             if row.kept < row.tokens:
                 self.truncated.append((chunk.position, row.tokens, row.kept))
 
-    def ledger_row(self, piece: Piece) -> LedgerRow:
+    def ledger_row(self, piece: Piece, remarks: list[str]) -> LedgerRow:
         reason = ""
         if self.truncated:
             position, tokens, kept = self.truncated[0]
@@ -263,7 +298,7 @@ class _Open:
         return LedgerRow(
             key=piece.item.key, status="truncated" if self.truncated else "embedded", reason=reason,
             chunks=self.chunks, tokens=self.tokens, truncated=tuple(self.truncated),
-            remarks=tuple(piece.document.remarks), origin=piece.item.origin,
+            remarks=(*piece.document.remarks, *remarks), origin=piece.item.origin,
         )  # fmt: skip
 
 
@@ -351,5 +386,6 @@ def _count(counts: Summary, row: LedgerRow) -> None:
 
 
 def _add_counts(summary: Summary, counts: Summary) -> None:
-    for name in ("documents", "unchanged", "chunks", "tokens", "truncated", "skipped", "failed", "troubles"):
+    names = ("documents", "unchanged", "described", "chunks", "tokens", "truncated", "skipped", "failed", "troubles")
+    for name in names:
         setattr(summary, name, getattr(summary, name) + getattr(counts, name))

@@ -20,8 +20,17 @@ import numpy as np
 from sememe.errors import StoreDamaged
 from sememe.space import Space, id_of
 from sememe.store.connection import WHAT_TO_DO
-from sememe.store.records import CachedVector, KnownDocument, SourceStamp, StoredChunk, StoredDocument, Totals
-from sememe.store.writing import cached
+from sememe.store.records import (
+    CachedVector,
+    KnownDocument,
+    Layers,
+    Outside,
+    SourceStamp,
+    StoredChunk,
+    StoredDocument,
+    Totals,
+)
+from sememe.store.writing import cached, metadata
 from sememe.types import STATUSES, Changes, Ids, IndexRecord, LedgerRow, Origin, Passage, Recipe, Status, Vectors
 
 CHUNK_COLUMNS = "c.id, c.document, c.position, c.start, c.end, c.headings, v.tokens, v.kept"
@@ -299,14 +308,15 @@ class Snapshot:
         One that could not be read the last time is left out: it has to be read again for the ledger to agree.
         """
         result = {}
-        for number, key, recipe, added, *stamp in self._connection.execute(
-            "SELECT id, key, recipe, added, origin, digest, size, mtime_ns FROM documents"
+        for number, key, recipe, added, outside, *stamp in self._connection.execute(
+            "SELECT id, key, recipe, added, outside, origin, digest, size, mtime_ns FROM documents"
             f" WHERE live = 1 AND origin = 'file' AND {STARTS_WITH}"
             " AND key NOT IN (SELECT key FROM ledger WHERE status = 'failed')", _prefix(under)
         ):  # fmt: skip
             result[key] = KnownDocument(
-                id=number, key=key, stamp=_stamp(*stamp), recipe=self._recipe(recipe), added=added
-            )
+                id=number, key=key, stamp=_stamp(*stamp), recipe=self._recipe(recipe), added=added,
+                outside=_outside(outside),
+            )  # fmt: skip
         return result
 
     def _recipe(self, text: str) -> Recipe:
@@ -325,7 +335,16 @@ class Snapshot:
             return None
         return KnownDocument(
             id=document.id, key=key, stamp=document.stamp, recipe=document.recipe, added=document.added,
+            outside=_outside(self._rows("SELECT outside FROM documents WHERE id = ?", (document.id,))[0][0]),
         )  # fmt: skip
+
+    def fields(self) -> dict[str, str]:
+        """The type of every metadata field by its path: that of the first value that came."""
+        return dict(self._rows("SELECT path, type FROM fields ORDER BY path"))
+
+    def metadata(self) -> Iterator[dict[str, Any]]:
+        """The metadata of all live documents."""
+        return metadata(self._connection)
 
     def in_ledger(self, key: str) -> bool:
         """Whether an input of that key was ever offered."""
@@ -398,6 +417,10 @@ def _about(key: str, title: str, media_type: str, added: float, metadata: str) -
 def _recipe(text: str) -> Recipe:
     """There are few recipes and many documents."""
     return Recipe(**json.loads(text))
+
+
+def _outside(text: str) -> Outside:
+    return Layers.from_json(text, metadata={}, title="").outside
 
 
 def _stamp(origin: Origin, digest: bytes, size: int | None, mtime_ns: int | None) -> SourceStamp:

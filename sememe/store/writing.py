@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
+from typing import Any
 
 import apsw
 import numpy as np
 
 from sememe.space import Space
-from sememe.store.records import CachedVector, NewChunk, NewDocument
+from sememe.store.records import CachedVector, Layers, NewChunk, NewDocument
 from sememe.types import Embedded, IndexRecord, LedgerRow, Recipe, Vectors
 
 
@@ -77,14 +78,15 @@ class Transaction:
 
     def stage(self, document: NewDocument, run: int) -> int:
         """Write a document that nobody sees yet; returns its id."""
-        stamp = document.stamp
+        stamp, outside = document.stamp, document.outside
         self._connection.execute(
             "INSERT INTO documents (key, live, run, origin, digest, size, mtime_ns, title, media_type, metadata,"
-            " recipe, precision, added) VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " recipe, precision, added, outside) VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                document.key, run, stamp.origin, stamp.digest, stamp.size, stamp.mtime_ns, document.title,
-                document.media_type, json.dumps(dict(document.metadata)), _recipe_json(document.recipe),
-                document.precision, time.time(),
+                document.key, run, stamp.origin, stamp.digest, stamp.size, stamp.mtime_ns,
+                outside.title_over(document.title), document.media_type, json.dumps(outside.over(document.metadata)),
+                _recipe_json(document.recipe), document.precision, time.time(),
+                Layers(document.metadata, document.title, outside).to_json(),
             ),
         )  # fmt: skip
         return self._connection.last_insert_rowid()
@@ -167,6 +169,72 @@ class Transaction:
             (size, mtime_ns, time.time(), document),
         )
 
+    def layers(self, document: int) -> Layers:
+        """The metadata and title of a document, its own apart from what is said from outside."""
+        text, title, outside = self._about(document)
+        return Layers.from_json(outside, metadata=json.loads(text), title=title)
+
+    def _about(self, document: int) -> tuple[str, str, str]:
+        ((metadata, title, outside),) = self._connection.execute(
+            "SELECT metadata, title, outside FROM documents WHERE id = ?", (document,)
+        ).fetchall()
+        return str(metadata), str(title), str(outside)
+
+    def describe(self, document: int, layers: Layers) -> bool:
+        """Give a live document other metadata; returns whether it is another one than before.
+
+        If so its chunks get new ids, so that every index takes them in anew; their vectors stay.
+        """
+        text, title, _ = self._about(document)
+        metadata, new_title = layers.metadata, layers.outside.title_over(layers.title)
+        self._connection.execute(
+            "UPDATE documents SET metadata = ?, title = ?, outside = ?, added = ? WHERE id = ?",
+            (json.dumps(metadata), new_title, layers.to_json(), time.time(), document),
+        )
+        changed = (metadata, new_title) != (json.loads(text), title)
+        if changed:
+            self._renew_chunks(document)
+        return changed
+
+    def _renew_chunks(self, document: int) -> None:
+        """The same chunks under new ids. Negative positions, which no chunk has, keep the old and new apart."""
+        execute = self._connection.execute
+        noted = "INSERT INTO changes (chunk, added) SELECT id, ? FROM chunks WHERE document = ? ORDER BY position"
+        execute(noted, (0, document))
+        execute(
+            "INSERT INTO chunks (document, position, start, end, headings, vector)"
+            " SELECT document, -1 - position, start, end, headings, vector FROM chunks WHERE document = ?"
+            " ORDER BY position",
+            (document,),
+        )
+        execute("DELETE FROM chunks WHERE document = ? AND position >= 0", (document,))
+        execute("UPDATE chunks SET position = -1 - position WHERE document = ?", (document,))
+        execute(noted, (1, document))
+
+    def field_types(self, paths: Iterable[str]) -> dict[str, str]:
+        """The types of those fields that have one, by path."""
+        rows = self._connection.execute(
+            "SELECT path, type FROM fields WHERE path IN (SELECT value FROM json_each(?))", (json.dumps(list(paths)),)
+        )
+        return {str(path): str(kind) for path, kind in rows}
+
+    def metadata(self, *, but: str) -> Iterator[dict[str, Any]]:
+        """The metadata of all live documents, but that of one key."""
+        return metadata(self._connection, but=but)
+
+    def set_fields(self, types: Mapping[str, str]) -> None:
+        """Give fields their types by path."""
+        self._connection.executemany("INSERT OR REPLACE INTO fields (path, type) VALUES (?, ?)", types.items())
+
+    def remarks(self, key: str) -> list[str]:
+        """What the ledger remarks of an input."""
+        found = self._connection.execute("SELECT remarks FROM ledger WHERE key = ?", (key,)).get
+        return list(json.loads(found or "[]"))
+
+    def remark(self, key: str, remarks: Sequence[str]) -> None:
+        """Replace the remarks of an input that is in the ledger."""
+        self._connection.execute("UPDATE ledger SET remarks = ? WHERE key = ?", (json.dumps(list(remarks)), key))
+
     def record(self, rows: Iterable[LedgerRow], run: int) -> None:
         """Write how inputs ended; the last word on a key stands."""
         now = time.time()
@@ -209,6 +277,16 @@ class Transaction:
 def _recipe_json(recipe: Recipe) -> str:
     """There are few recipes and many documents."""
     return json.dumps(asdict(recipe))
+
+
+def metadata(connection: apsw.Connection, *, but: str = "") -> Iterator[dict[str, Any]]:
+    """The metadata of all live documents, but that of one key: page by page, so that no cursor is left half read."""
+    last = 0
+    while rows := connection.execute(
+        "SELECT id, key, metadata FROM documents WHERE live = 1 AND id > ? ORDER BY id LIMIT 1000", (last,)
+    ).fetchall():
+        last = int(str(rows[-1][0]))
+        yield from (json.loads(str(text)) for _, key, text in rows if key != but)
 
 
 def cached(connection: apsw.Connection, space: str, inputs: Sequence[bytes]) -> dict[bytes, CachedVector]:
