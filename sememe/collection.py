@@ -20,6 +20,7 @@ from sememe.ingest.about import Describe, Given, given
 from sememe.ingest.cutting import CutOptions
 from sememe.ingest.items import file_key, given_items
 from sememe.ingest.pipeline import OnProgress, Summary
+from sememe.ingest.sync import Scope
 from sememe.models import load_model
 from sememe.models.cards import DEFAULT_MODEL
 from sememe.models.encoder import SURROGATES
@@ -29,6 +30,8 @@ from sememe.search.query import Mode, Query, checked
 from sememe.search.run import Hits, answer
 from sememe.search.view import View
 from sememe.settings import DEFAULT_FOLDER, Settings, from_environment
+from sememe.sources import ReadOptions
+from sememe.sources.files import NO_CHOICE
 from sememe.space import CANARY_TEXTS, Embedder, Space, check
 from sememe.store import SQLiteStore
 from sememe.store.records import StoredChunk, StoredDocument, Totals
@@ -169,37 +172,37 @@ class Collection:
 
     def add_files(
         self, paths: str | Path | Sequence[str | Path], *, chunk: bool = True, hidden: bool = False,
-        checksum: bool = False, metadata: Describe | Given | None = None, progress: OnProgress | None = None,
+        checksum: bool = False, tracked: bool = False, read: ReadOptions | None = None,
+        metadata: Describe | Given | None = None, progress: OnProgress | None = None,
     ) -> Summary:  # fmt: skip
         """Add files, and what lies in folders. Hidden names are passed over unless `hidden`.
 
-        A file whose size and time are those of the last time is not read again unless `checksum`. `metadata` is said
-        of every file, or is a function from a file's path to what is said of it; it wins over what the file and its
-        sidecar `NAME.metadata.json` say, and stays until another call gives the field again (None takes it away).
-        Raises InputError when a path does not exist; every file that cannot be used ends in the ledger.
+        With `tracked` only what Git tracks. `read` says which columns of rows are text, title and id. A file that
+        holds many documents gives each of them, under the key FILE!/NAME. A file whose size and time are those of the
+        last time is not read again unless `checksum`. `metadata` is said of every file, or is a function from a
+        file's path to what is said of it; it wins over what the file and its sidecar `NAME.metadata.json` say, and
+        stays until another call gives the field again (None takes it away). Raises InputError when a path does not
+        exist; every file that cannot be used ends in the ledger.
         """
-        scope = sync.Scope(
-            self._paths(paths), base=self.path.parent, exclude=self.path, hidden=hidden, given=given(metadata)
-        )
+        scope = self._scope(paths, hidden=hidden, tracked=tracked, read=read, metadata=metadata)
         return sync.add_files(
-            self._store, self._prepared(), scope, options=self._options(chunk), checksum=checksum,
+            self._store, self._prepared(), scope, options=self._options(chunk, scope.read), checksum=checksum,
             progress=progress, threads=self._settings.threads,
         )  # fmt: skip
 
     def sync(
         self, folder: str | Path, *, chunk: bool = True, hidden: bool = False, checksum: bool = False,
-        allow_empty: bool = False, metadata: Describe | Given | None = None, progress: OnProgress | None = None,
+        allow_empty: bool = False, tracked: bool = False, read: ReadOptions | None = None,
+        metadata: Describe | Given | None = None, progress: OnProgress | None = None,
     ) -> Summary:  # fmt: skip
         """Make the collection agree with a folder: add what is new or changed, delete what is gone.
 
-        `metadata` is that of `add_files`. Raises InputError when the folder does not exist, or when nothing would be
-        left of what was stored from it and `allow_empty` is false: an unmounted disk looks just like that.
+        Options as of `add_files`. Raises InputError when the folder does not exist, or when nothing would be left of
+        what was stored from it and `allow_empty` is false: an unmounted disk looks just like that.
         """
-        scope = sync.Scope(
-            self._paths(folder), base=self.path.parent, exclude=self.path, hidden=hidden, given=given(metadata)
-        )
+        scope = self._scope(folder, hidden=hidden, tracked=tracked, read=read, metadata=metadata)
         return sync.sync_folder(
-            self._store, self._prepared(), scope, options=self._options(chunk), checksum=checksum,
+            self._store, self._prepared(), scope, options=self._options(chunk, scope.read), checksum=checksum,
             allow_empty=allow_empty, progress=progress, threads=self._settings.threads,
         )  # fmt: skip
 
@@ -357,8 +360,17 @@ class Collection:
             self._check(embedder)
         return embedder
 
-    def _options(self, chunk: bool) -> CutOptions:
-        return options_for(self.embedder, chunk=chunk)
+    def _options(self, chunk: bool, read: ReadOptions = NO_CHOICE) -> CutOptions:
+        return options_for(self.embedder, chunk=chunk, read=read)
+
+    def _scope(
+        self, paths: str | Path | Sequence[str | Path], *, hidden: bool, tracked: bool, read: ReadOptions | None,
+        metadata: Describe | Given | None,
+    ) -> Scope:  # fmt: skip
+        return Scope(
+            self._paths(paths), base=self.path.parent, exclude=self.path, hidden=hidden, tracked=tracked,
+            read=read or NO_CHOICE, given=given(metadata),
+        )  # fmt: skip
 
     def _index(self, space: Space) -> View:
         with self._lock:
@@ -383,11 +395,11 @@ class Collection:
         raise NotFound(f"{key!r} is not a document of {self.path}; see what there is with: sememe report --all")
 
 
-def options_for(embedder: Embedder, *, chunk: bool) -> CutOptions:
+def options_for(embedder: Embedder, *, chunk: bool, read: ReadOptions = NO_CHOICE) -> CutOptions:
     """How documents are cut for a model: to what it reads, by its own tokenizer."""
     return CutOptions(
         counter=embedder.counter, max_tokens=embedder.space.max_tokens, reserved=embedder.reserved, chunk=chunk,
-        languages=getattr(embedder, "languages", ()),
+        read=read, languages=getattr(embedder, "languages", ()),
     )  # fmt: skip
 
 
@@ -413,8 +425,11 @@ def preview(
         given = [paths] if isinstance(paths, str | Path) else list(paths)
         choices = choices or sync.Choices()
         files = [Path(p).expanduser() for p in given]
-        scope = sync.Scope(files, base=folder.parent, exclude=folder, hidden=choices.hidden)
-        options = options_for(embedder, chunk=choices.chunk)
+        scope = Scope(
+            files, base=folder.parent, exclude=folder, hidden=choices.hidden, tracked=choices.tracked,
+            read=choices.read,
+        )  # fmt: skip
+        options = options_for(embedder, chunk=choices.chunk, read=choices.read)
         return sync.preview(store, scope, options, choices=choices, inputs=inputs, progress=progress)
     finally:
         if store is not None:

@@ -21,7 +21,7 @@ Metadata: TypeAlias = Mapping[str, Any]
 Role = Literal["document", "query"]
 Metric = Literal["cosine", "dot", "euclidean"]
 METRICS: tuple[Metric, ...] = ("cosine", "dot", "euclidean")
-Origin = Literal["file", "given"]
+Origin = Literal["file", "given", "part"]
 Status = Literal["embedded", "truncated", "skipped", "failed"]
 STATUSES: tuple[Status, ...] = ("embedded", "truncated", "skipped", "failed")
 
@@ -31,6 +31,9 @@ Progress: TypeAlias = Callable[[int, int | None], None]
 
 CHUNK_PREFIX = "chunk:"
 """Before the number of a chunk in its id; no document may have such a key."""
+
+PART = "!/"
+"""Between the key of a file that holds many documents and the name of one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,7 @@ class Stage:
 class Hit:
     """A chunk that answers a query. `score` is named by `kind`: the metric of the space ("cosine", "dot",
     "euclidean": the distance, negated), "bm25", or how both were fused ("rrf", "weighted"); higher is better.
+    `place` is where in its source the chunk was, if that is more than its span: "page 3 – page 4".
     """
 
     id: str
@@ -155,6 +159,7 @@ class Hit:
     position: int
     metadata: Metadata
     stages: tuple[Stage, ...] = ()
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -278,11 +278,9 @@ def test_text_far_behind_white_space_is_found(tmp_path: Path) -> None:
         ("a.txt", "text", "text/1"),
         ("README", "text", "text/1"),
         ("a.unheard-of", "text", "text/1"),
-        ("a.html", "<p>text</p>", "text/1"),
         ("a.MD", "text", "markdown/1"),
         ("a.pyi", "x: int", "python/1"),
         ("script", "#!/usr/bin/env python3\nprint(1)\n", "python/1"),
-        ("a.json", "{}", "lines/1"),
         ("a.rs", "fn main() {}", "lines/1"),
     ],
 )  # fmt: skip

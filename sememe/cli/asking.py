@@ -87,8 +87,8 @@ def get(
         return
     document = record.document
     chunks = [
-        {"id": f"{CHUNK_PREFIX}{c.id}", "position": c.position, "span": [c.start, c.end], "headings": c.headings,
-         "tokens": c.tokens, "kept": c.kept, "text": c.text}
+        {"id": f"{CHUNK_PREFIX}{c.id}", "position": c.position, "span": [c.start, c.end], "place": c.place,
+         "headings": c.headings, "tokens": c.tokens, "kept": c.kept, "text": c.text}
         for c in record.chunks
     ]  # fmt: skip
     print_json(

@@ -15,11 +15,16 @@ from sememe.cli.options import (
     CollectionOption,
     DryRunOption,
     HiddenOption,
+    IdColumnOption,
     JsonOption,
     MetaOption,
     ModelOption,
     ShowInputOption,
     StrictOption,
+    TableOption,
+    TextColumnOption,
+    TitleColumnOption,
+    TrackedOption,
     WholeOption,
 )
 from sememe.cli.session import meta_of, opened_at, progress_shown, refuse_missing
@@ -28,6 +33,7 @@ from sememe.errors import SememeError
 from sememe.ingest.about import Given
 from sememe.ingest.pipeline import OnProgress, Summary
 from sememe.ingest.sync import Choices
+from sememe.sources import ReadOptions
 
 
 def add(
@@ -39,6 +45,11 @@ def add(
     whole: WholeOption = False,
     hidden: HiddenOption = False,
     checksum: ChecksumOption = False,
+    tracked: TrackedOption = False,
+    text_column: TextColumnOption = None,
+    title_column: TitleColumnOption = "",
+    id_column: IdColumnOption = "",
+    table: TableOption = "",
     metric: Annotated[
         str | None, typer.Option("--metric", help="How a new collection compares: cosine, dot or euclidean.")
     ] = None,
@@ -49,17 +60,19 @@ def add(
     """Add files and folders. What is there already and has not changed costs nothing."""
     refuse_missing(paths)
     given = Given(meta_of(meta), strict=strict)
+    read = ReadOptions(tuple(text_column or ()), title_column, id_column, table)
     if show_input and not dry_run:
         raise SememeError("--show-input prints what an add would embed and goes with --dry-run; say both")
     if dry_run:
-        choices = Choices(chunk=not whole, hidden=hidden, checksum=checksum)
+        choices = Choices(chunk=not whole, hidden=hidden, checksum=checksum, tracked=tracked, read=read)
         planned = preview(list(paths), collection, model, choices=choices, show_input=show_input, as_json=as_json)
         end_strictly(planned, strict)
         return
     with progress_shown() as shown, opened_at(collection, model, create=True, progress=shown, metric=metric) as opened:
         summary = opened.add_files(
-            list(paths), chunk=not whole, hidden=hidden, checksum=checksum, metadata=given, progress=shown.ingest
-        )
+            list(paths), chunk=not whole, hidden=hidden, checksum=checksum, tracked=tracked, read=read,
+            metadata=given, progress=shown.ingest,
+        )  # fmt: skip
         shown.stop()
         print_summary(summary, collection, as_json)
     end_strictly(summary, strict)
@@ -73,6 +86,11 @@ def sync(
     whole: WholeOption = False,
     hidden: HiddenOption = False,
     checksum: ChecksumOption = False,
+    tracked: TrackedOption = False,
+    text_column: TextColumnOption = None,
+    title_column: TitleColumnOption = "",
+    id_column: IdColumnOption = "",
+    table: TableOption = "",
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Go on even if nothing of the folder would be left.")
     ] = False,
@@ -84,15 +102,18 @@ def sync(
     if not allow_empty:
         refuse_missing([folder])
     given = Given(meta_of(meta), strict=strict)
+    read = ReadOptions(tuple(text_column or ()), title_column, id_column, table)
     if dry_run:
-        choices = Choices(not whole, hidden, checksum, deleting=True, allow_empty=allow_empty)
+        choices = Choices(
+            not whole, hidden, checksum, deleting=True, allow_empty=allow_empty, tracked=tracked, read=read
+        )
         planned = preview([folder], collection, model, choices=choices, show_input=False, as_json=as_json)
         end_strictly(planned, strict)
         return
     with progress_shown() as shown, opened_at(collection, model, create=True, progress=shown) as opened:
         summary = opened.sync(
-            folder, chunk=not whole, hidden=hidden, checksum=checksum, allow_empty=allow_empty,
-            metadata=given, progress=shown.ingest,
+            folder, chunk=not whole, hidden=hidden, checksum=checksum, allow_empty=allow_empty, tracked=tracked,
+            read=read, metadata=given, progress=shown.ingest,
         )  # fmt: skip
         shown.stop()
         print_summary(summary, collection, as_json)

@@ -26,6 +26,20 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Count files, chun
 HiddenOption = Annotated[bool, typer.Option("--hidden", help="Take hidden files and folders too.")]
 ChecksumOption = Annotated[bool, typer.Option("--checksum", help="Read every file, whatever its time says.")]
 WholeOption = Annotated[bool, typer.Option("--whole", help="Do not cut: one chunk a document, truncated if long.")]
+TrackedOption = Annotated[bool, typer.Option("--tracked", help="Only files that Git tracks.")]
+TextColumnOption = Annotated[
+    list[str] | None,
+    typer.Option("--text-column", metavar="NAME", help="Of rows: a column that is text; may be said again."),
+]
+TitleColumnOption = Annotated[
+    str, typer.Option("--title-column", metavar="NAME", help="Of rows: the column with their title.")
+]
+IdColumnOption = Annotated[
+    str, typer.Option("--id-column", metavar="NAME", help="Of rows: the column that names them.")
+]
+TableOption = Annotated[
+    str, typer.Option("--table", metavar="NAME", help="The one table, sheet or key of a file to read.")
+]
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="End with status 3 if any input was truncated, skipped or failed.")
 ]

@@ -88,7 +88,8 @@ def _hit_text(rank: int, hit: Hit, show_input: bool) -> str:
     where = " > ".join([printable(hit.document), *hit.headings])
     text = embedded_input(hit.headings, hit.text) if show_input else _snippet(hit.text)
     indented = "\n".join(f"    {line}" for line in text.splitlines())
-    return f"{rank:>2}  {hit.score:.3f}  {where}  ({hit.id})\n{indented}\n"
+    place = f", {printable(hit.place)}" if hit.place else ""
+    return f"{rank:>2}  {hit.score:.3f}  {where}{place}  ({hit.id})\n{indented}\n"
 
 
 def _snippet(text: str, width: int = 280) -> str:

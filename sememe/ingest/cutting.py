@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import re
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeAlias
 
 from sememe.chunking import CHUNKER, DEFAULT_OVERLAP, WHOLE, cut, order_of, whole
 from sememe.errors import InputError, ReadError
 from sememe.index.words import likely_languages
-from sememe.ingest.items import Item
-from sememe.sources import Refused
+from sememe.ingest.items import Item, part_key
+from sememe.sources import Part, Parts, Refused, Unreadable
+from sememe.sources.files import NO_CHOICE
+from sememe.sources.formats import current
+from sememe.sources.source import ReadOptions
 from sememe.store.records import NOTHING, KnownDocument, Outside, SourceStamp
 from sememe.types import Block, Chunk, Document, LedgerRow, Origin, Recipe, TokenCounter
 
@@ -28,6 +33,8 @@ FIRST_WINDOW_TOKENS = 4_096
 """The first window is small and each is twice the one before, so that even an impatient person gets on."""
 
 TEXT_PART = 65_536
+DEEPEST = 5
+"""Files of many documents within one another: a mail in a mailbox in an archive, and room for two more."""
 SAMPLED_CHUNKS = 4
 """Chunks from the beginning of a document that tell its language."""
 
@@ -47,7 +54,8 @@ RACY_NS = 2_000_000_000
 class CutOptions:
     """How documents are cut: the model's limit, what every input spends, and the overlap, all in tokens.
 
-    `languages` are those that the model knows, as ISO 639-1 codes; none when that is not known.
+    `read` is what was chosen of reading them. `languages` are those that the model knows, as ISO 639-1 codes; none
+    when that is not known.
     """
 
     counter: TokenCounter
@@ -55,6 +63,7 @@ class CutOptions:
     reserved: int
     overlap: int = DEFAULT_OVERLAP
     chunk: bool = True
+    read: ReadOptions = NO_CHOICE
     languages: tuple[str, ...] = ()
 
     def recipe(self, reader: str) -> Recipe:
@@ -75,6 +84,7 @@ class Piece:
     document: Document
     stamp: SourceStamp
     texts: list[tuple[int, str]] = field(default_factory=list)
+    places: list[tuple[int, str]] = field(default_factory=list)
     chunks: list[Chunk] = field(default_factory=list)
     inputs: list[bytes] = field(default_factory=list)
     characters: int = 0
@@ -86,23 +96,51 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A stored document whose text has not changed, with what is said of it now."""
+    """A stored document whose text has not changed, or a file of many, with what is said of it now."""
 
-    id: int
+    known: KnownDocument
     item: Item
     outside: Outside
 
 
 @dataclass(slots=True)
+class Container:
+    """A file of many documents, once it was read to its end or could not be.
+
+    `parts` counts what came, `replaced` those of them that had another document before, and `unchanged` are the ids of
+    those whose documents are stored as they are. It is `fresh` when nothing of it was known.
+    """
+
+    item: Item
+    stamp: SourceStamp
+    recipe: Recipe
+    fresh: bool
+    content: Parts
+    outside: Outside
+    parts: int = 0
+    replaced: int = 0
+    unchanged: array[int] = field(default_factory=lambda: array("q"))
+    failure: LedgerRow | None = None
+
+
+@dataclass(slots=True)
 class Window:
-    """What is embedded and stored together. `cleared` are keys that the ledger has nothing more to say of."""
+    """What is embedded and stored together.
+
+    Files of many documents are in `begun` when their first part may come, in `containers` when their last one is in
+    this window or an earlier one, in `seen` if they lie in another one and have not changed. `described` have other
+    metadata than is stored, `cleared` are keys that the ledger has nothing more to say of.
+    """
 
     pieces: list[Piece] = field(default_factory=list)
     refused: list[LedgerRow] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
-    touched: list[tuple[int, int | None, int | None]] = field(default_factory=list)
+    touched: list[tuple[KnownDocument, SourceStamp]] = field(default_factory=list)
     described: list[Described] = field(default_factory=list)
     cleared: list[str] = field(default_factory=list)
+    begun: list[Container] = field(default_factory=list)
+    containers: list[Container] = field(default_factory=list)
+    seen: list[str] = field(default_factory=list)
     finished_bytes: int = 0
     chunk_count: int = 0
     tokens: int = 0
@@ -110,14 +148,16 @@ class Window:
 
 
 class Windows:
-    """Iterates over items once and yields windows. `known` tells what is stored already."""
+    """Iterates over items once and yields windows. `known` tells what is stored already, `known_part` of parts."""
 
     def __init__(
         self, items: Iterable[Item | LedgerRow], known: Known, options: CutOptions, *, size: int,
-        keep_text: bool = True, checksum: bool = False, moved: Moved | None = None,
+        known_part: Known = lambda _: None, keep_text: bool = True, checksum: bool = False, moved: Moved | None = None,
     ) -> None:  # fmt: skip
         self._items = items
         self._known = known
+        self._known_part = known_part
+        self._inside: list[Container] = []
         self._options = options
         self._size = size
         self._keep_text = keep_text
@@ -175,31 +215,87 @@ class Windows:
         return False
 
     def _same_recipe(self, known: KnownDocument) -> bool:
-        return known.recipe == self._options.recipe(known.recipe.reader)
+        if not known.settled:
+            return False
+        named = "" if known.stamp.origin == "given" else known.key
+        return known.recipe == self._options.recipe(current(named, known.recipe.reader, self._options.read))
 
     def _read(self, item: Item) -> Iterator[Window]:
+        known = self._stored(item)
         try:
             digest = item.digest()
-        except OSError as error:
+            stamp = SourceStamp(origin=item.origin, digest=digest, size=item.size, mtime_ns=item.mtime_ns)
+            if known is not None and known.stamp.digest == digest and self._same_recipe(known):
+                self._pass(item, known, stamp)
+                return
+            if self._inside and known is not None and known.documents is None:
+                self._inside[-1].replaced += 1
+            opened = item.open()
+        except (OSError, ReadError) as error:
             self._window.refused.append(_unreadable(item, error))
             return
-        known = self._known(item.key)
-        if known is not None and known.stamp.digest == digest and self._same_recipe(known):
-            self._window.unchanged.append(item.key)
-            touched = (known.stamp.size, known.stamp.mtime_ns) != (item.size, item.mtime_ns)
-            if touched:
-                self._window.touched.append((known.id, item.size, item.mtime_ns))
-            self._describe(item, known, touched=touched)
-            return
-        document = item.open()
-        if isinstance(document, Refused):
-            self._window.refused.append(refusal(item.key, item.origin, document))
-            return
-        stamp = SourceStamp(origin=item.origin, digest=digest, size=item.size, mtime_ns=item.mtime_ns)
-        yield from self._cut(item, document, stamp, self._outside(item, known, digest))
+        if isinstance(opened, Refused):
+            self._window.refused.append(refusal(item.key, item.origin, opened))
+        elif isinstance(opened, Parts) and len(self._inside) >= DEEPEST:
+            reason = f"it lies in {DEEPEST} files, one within the other, and holds more; unpack the outer ones"
+            self._window.refused.append(LedgerRow(item.key, "skipped", reason, origin=item.origin))
+        else:
+            if self._inside:
+                opened.metadata = {**self._inside[-1].content.metadata, **opened.metadata}
+            outside = self._outside(item, known, digest)
+            if isinstance(opened, Parts):
+                yield from self._parts(item, opened, stamp, outside)
+            else:
+                yield from self._cut(item, opened, stamp, outside)
+
+    def _stored(self, item: Item) -> KnownDocument | None:
+        if not self._inside:
+            return self._known(item.key)
+        return None if self._inside[-1].fresh else self._known_part(item.key)
+
+    def _pass(self, item: Item, known: KnownDocument, stamp: SourceStamp) -> None:
+        """Leave what is stored as it is."""
+        self._window.unchanged.append(item.key)
+        if self._inside and known.documents is None:
+            self._inside[-1].unchanged.append(known.id)
+        elif self._inside:
+            self._window.seen.append(item.key)
+        touched = not self._inside and (known.stamp.size, known.stamp.mtime_ns) != (item.size, item.mtime_ns)
+        if touched:
+            self._window.touched.append((known, stamp))
+        self._describe(item, known, touched=touched)
+
+    def _parts(self, item: Item, content: Parts, stamp: SourceStamp, outside: Outside) -> Iterator[Window]:
+        """Read the parts of a file one by one; none is held when the next one comes."""
+        fresh = self._inside[-1].fresh if self._inside else False
+        fresh = fresh or self._known_part(item.key) is None
+        container = Container(item, stamp, self._options.recipe(content.reader), fresh, content, outside)
+        self._window.begun.append(container)
+        self._inside.append(container)
+        try:
+            for part in content.parts:
+                container.parts += 1
+                yield from self._part(item.key, part)
+                if self._full():
+                    yield self._take()
+        except (OSError, ReadError) as error:
+            container.failure = _unreadable(item, error)
+        self._inside.pop()
+        self._window.containers.append(container)
+
+    def _part(self, owner: str, part: Part | Unreadable) -> Iterator[Window]:
+        key = part_key(owner, part.name)
+        if isinstance(part, Part):
+            digest = part.digest
+            yield from self._read(Item(key, "part", digest=lambda: digest, open=partial(part.open, key)))
+        else:
+            row = LedgerRow(key, part.status, part.reason, retryable=part.retryable, origin="part")
+            self._window.refused.append(row)
 
     def _outside(self, item: Item, known: KnownDocument | None, digest: bytes = b"") -> Outside:
         """What is said of an item from outside; that of before where the sidecar cannot be read, which is noted."""
+        if self._inside:
+            return self._inside[0].outside
         before = known.outside if known is not None else self._moved.get(digest, NOTHING)
         if item.about is None:
             return before
@@ -218,7 +314,7 @@ class Windows:
         """Note a document of which something else is said than is stored; its text is not looked at."""
         outside = self._outside(item, known)
         if touched or outside != known.outside:
-            self._window.described.append(Described(known.id, item, outside))
+            self._window.described.append(Described(known, item, outside))
 
     def _cut(self, item: Item, document: Document, stamp: SourceStamp, outside: Outside) -> Iterator[Window]:
         piece = Piece(item, document, stamp, first=True, outside=outside)
@@ -234,14 +330,14 @@ class Windows:
                 self._window.chunk_count += 1
                 self._window.tokens += chunk.tokens
                 if self._full() or text.pending >= WINDOW_CHARACTERS:
-                    piece.texts, piece.characters = text.take(), text.characters
+                    piece.texts, piece.places, piece.characters = text.take(), text.take_places(), text.characters
                     yield self._take()
                     piece = Piece(item, document, stamp, outside=outside)
                     self._window.pieces.append(piece)
         except (OSError, ReadError) as error:
             piece.failure = _unreadable(item, error)
         document.remarks += foreign(sample, outside.over(document.metadata).get("language"), self._options.languages)
-        piece.texts, piece.characters, piece.last = text.take(), text.characters, True
+        piece.texts, piece.places, piece.characters, piece.last = text.take(), text.take_places(), text.characters, True
         self._window.characters += sum(len(part) for _, part in piece.texts)
 
     def _chunks(self, blocks: Iterable[Block], document: Document) -> Iterator[Chunk]:
@@ -263,11 +359,16 @@ class _Tee:
         self._parts: list[tuple[int, str]] = []
         self._open: list[str] = []
         self._open_length = 0
+        self._place = ""
+        self._places: list[tuple[int, str]] = []
         self.characters = 0
         self.pending = 0
 
     def __iter__(self) -> Iterator[Block]:
         for block in self._blocks:
+            if block.place != self._place and block.text:
+                self._place = block.place
+                self._places.append((self.characters, block.place))
             self.characters += len(block.text)
             if self._keep:
                 self._open.append(block.text)
@@ -287,6 +388,11 @@ class _Tee:
         self._close()
         parts, self._parts, self.pending = self._parts, [], 0
         return parts
+
+    def take_places(self) -> list[tuple[int, str]]:
+        """The places since the last call, each with the character it starts at."""
+        places, self._places = self._places, []
+        return places
 
 
 def input_digest(text: str) -> bytes:
@@ -320,4 +426,5 @@ def refusal(key: str, origin: Origin, refused: Refused) -> LedgerRow:
 
 def _unreadable(item: Item, error: OSError | ReadError) -> LedgerRow:
     reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-    return LedgerRow(key=item.key, status="failed", reason=reason, retryable=True, origin=item.origin)
+    retryable = error.retryable if isinstance(error, ReadError) else True
+    return LedgerRow(key=item.key, status="failed", reason=reason, retryable=retryable, origin=item.origin)

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sememe.filters import instant, kind_of
-from sememe.ingest.items import Item
 from sememe.store import SQLiteStore
 from sememe.store.writing import Transaction
-from sememe.types import LedgerRow
+from sememe.types import LedgerRow, Origin
 
 MOST_FIELDS = 1_000
 """Fields of one document that are given a type."""
@@ -84,30 +83,28 @@ def kinds_by_path(documents: Iterable[Mapping[str, Any]], paths: Iterable[str]) 
 class FieldCheck:
     """The check of one run: which documents have a field of another type, by their key and the fields' paths.
 
-    `seen` names the paths of which somebody else still has a value of the type that is there.
+    With `strict` such a document is refused. `seen` names the paths of which somebody else still has a value of the
+    type that is there.
     """
 
+    strict: bool = False
     found: dict[str, frozenset[str]] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
 
-    def judge(self, transaction: Transaction, item: Item, metadata: Mapping[str, Any]) -> dict[str, str]:
+    def judge(self, transaction: Transaction, key: str, metadata: Mapping[str, Any]) -> dict[str, str]:
         """What to say of a document's fields; where nothing is against it, new ones get their type."""
         types = first_types(metadata)
         there = transaction.field_types(types)
         said = disagreements(metadata, types | there)
-        if said and self.strict(item):
-            said = {path: text for path, text in said.items() if self._held(transaction, item.key, path, there)}
+        if said and self.strict:
+            said = {path: text for path, text in said.items() if self._held(transaction, key, path, there)}
         if said:
-            self.found[item.key] = frozenset(said)
+            self.found[key] = frozenset(said)
         else:
-            self.found.pop(item.key, None)
-        if not (said and self.strict(item)):
+            self.found.pop(key, None)
+        if not (said and self.strict):
             transaction.set_fields({path: kind for path, kind in types.items() if path not in there})
         return said
-
-    def strict(self, item: Item) -> bool:
-        """Whether an item with a field of another type is refused."""
-        return item.about is not None and item.about.given.strict
 
     def _held(self, transaction: Transaction, key: str, path: str, there: Mapping[str, str]) -> bool:
         """Whether another document holds a field in the type that is there: if not, this one may change it."""
@@ -128,9 +125,13 @@ class FieldCheck:
         if not paths:
             return 0
         with store.snapshot() as snapshot:
+            there = snapshot.fields()
             kinds = kinds_by_path(snapshot.metadata(), paths)
             rows = [row for row in snapshot.ledger() if any(remark.startswith(REMARK) for remark in row.remarks)]
-        settled = {path: max(found) for path, found in kinds.items() if len(found) == 1 or found == {"date", "string"}}
+        settled = {
+            path: max(found) for path, found in kinds.items()
+            if len(found) == 1 or (found == {"date", "string"} and there[path] != "date")
+        }  # fmt: skip
         with store.transaction() as transaction:
             transaction.set_fields(settled)
             for row in rows:
@@ -140,10 +141,10 @@ class FieldCheck:
         return sum(not paths <= settled.keys() for paths in self.found.values())
 
 
-def refused_for(said: Mapping[str, str], item: Item) -> LedgerRow:
+def refused_for(said: Mapping[str, str], key: str, origin: Origin) -> LedgerRow:
     """The ledger row of a document that is refused for the types of its fields."""
     reason = f"{next(iter(said.values()))}; correct it, or add it without --strict"
-    return LedgerRow(item.key, "failed", reason, retryable=True, origin=item.origin)
+    return LedgerRow(key, "failed", reason, retryable=True, origin=origin)
 
 
 def _path_of(remark: str) -> str:

@@ -17,8 +17,9 @@ from typing import Any
 
 from sememe.errors import InputError
 from sememe.ingest.about import NOTHING_GIVEN, About, Given, file_fields
-from sememe.sources import Found, Refused, read_file, read_text
-from sememe.types import CHUNK_PREFIX, Document, Origin
+from sememe.sources import Found, Read, ReadOptions, read_file, read_text
+from sememe.sources.files import NO_CHOICE
+from sememe.types import CHUNK_PREFIX, PART, Origin
 
 ALLOWED_FIELDS = frozenset({"id", "text", "title", "metadata", "media_type"})
 
@@ -34,7 +35,7 @@ class Item:
     key: str
     origin: Origin
     digest: Callable[[], bytes]
-    open: Callable[[], Document | Refused]
+    open: Callable[[], Read]
     size: int | None = None
     mtime_ns: int | None = None
     about: About | None = None
@@ -49,18 +50,31 @@ def file_key(path: Path, base: Path) -> str:
         key = absolute.relative_to(os.path.normpath(base)).as_posix()
     except ValueError:
         key = absolute.as_posix()
+    return _without_part(key)
+
+
+def part_key(owner: str, name: str) -> str:
+    """The key of a document in the file `owner`, which names of parts cannot be mistaken for one in a file in it."""
+    return f"{owner}{PART}{_without_part(name.encode('utf-8', 'backslashreplace').decode())}"
+
+
+def _without_part(name: str) -> str:
     # A byte that is not UTF-8 becomes an escape, so a backslash in a name has to be told from one.
-    return key.replace("\\", "\\\\").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    escaped = name.replace("\\", "\\\\").replace(PART, "!\\/")
+    return escaped.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def file_item(found: Found, base: Path, *, sidecar: Found | None = None, given: Given = NOTHING_GIVEN) -> Item:
+def file_item(
+    found: Found, base: Path, options: ReadOptions = NO_CHOICE, *, sidecar: Found | None = None,
+    given: Given = NOTHING_GIVEN,
+) -> Item:  # fmt: skip
     """A file that a walk came upon, the file beside it, and what the call says of it."""
     key = file_key(found.path, base)
     return Item(
         key=key,
         origin="file",
         digest=lambda: _file_digest(found.path),
-        open=lambda: read_file(found, key),
+        open=lambda: read_file(found, key, options),
         size=found.stat.st_size,
         mtime_ns=found.stat.st_mtime_ns,
         about=About(found.path, file_fields(found), sidecar, given),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 
@@ -18,15 +18,15 @@ import numpy as np
 
 from sememe import failpoints
 from sememe.errors import InputError, ModelError
-from sememe.ingest.cutting import CutOptions, Described, Known, Moved, Piece, Window, Windows
+from sememe.ingest.cutting import Container, CutOptions, Described, Known, Moved, Piece, Window, Windows
 from sememe.ingest.fields import REMARK, FieldCheck, refused_for, remarks_of
 from sememe.ingest.items import Item
 from sememe.ingest.runs import Run
 from sememe.space import Embedder, Space
 from sememe.store import SQLiteStore
-from sememe.store.records import CachedVector, NewChunk, NewDocument
+from sememe.store.records import CachedVector, KnownDocument, NewChunk, NewDocument
 from sememe.store.writing import Transaction
-from sememe.types import Embedded, LedgerRow
+from sememe.types import Embedded, LedgerRow, Metadata
 from sememe.vectors import normalise
 
 
@@ -82,6 +82,7 @@ OnProgress = Callable[[IngestProgress], None]
 class Pipeline:
     """One run over one store. `written` is called after every commit, for indexes that want to keep up.
 
+    `remember` is given files of many documents after their last one was committed (see `containers.finish`).
     `space` is the store's own: that of the embedder may differ by the file of the same model.
     """
 
@@ -90,6 +91,7 @@ class Pipeline:
     options: CutOptions
     run: Run
     space: Space
+    remember: Callable[[list[Container]], tuple[int, list[LedgerRow]]]
     window: int = 4096
     on_progress: OnProgress | None = None
     written: Callable[[], None] | None = None
@@ -110,7 +112,12 @@ class Pipeline:
 
         `moved` is what was given of documents that may come again under another name, by the digest of their bytes.
         """
-        windows = iter(Windows(items, known, self.options, size=self.window, checksum=checksum, moved=moved))
+        windows = iter(
+            Windows(
+                items, known, self.options, size=self.window, known_part=looked_up(self.store), checksum=checksum,
+                moved=moved,
+            )
+        )  # fmt: skip
         started = time.monotonic()
         try:
             with ThreadPoolExecutor(max_workers=1, thread_name_prefix="sememe-embed") as pool:
@@ -146,7 +153,7 @@ class Pipeline:
         coming: dict[bytes, str] = before.texts if before is not None else {}
         return _Embedding(window, texts, computed, pool.submit(self._compute, texts, computed, coming))
 
-    def _compute(self, texts: dict[bytes, str], computed: _Computed, coming: Container[bytes]) -> None:
+    def _compute(self, texts: dict[bytes, str], computed: _Computed, coming: Collection[bytes]) -> None:
         """Embed what is neither stored nor in the window before, which is being embedded or stored meanwhile."""
         with self.store.snapshot() as snapshot:
             there = snapshot.cached(self.space.id, list(texts))
@@ -181,9 +188,21 @@ class Pipeline:
         counts.truncated += len(unchanged)
         counts.troubles += unchanged
         _add_counts(self.summary, counts)
+        if window.containers:
+            self._finish(window.containers)
         if self.written is not None and window.pieces:
             self.written()
         self._report(window)
+
+    def _finish(self, read: list[Container]) -> None:
+        """Remember files of many documents; they are no documents themselves, so only their troubles count."""
+        removed, rows = self.remember(read)
+        counts = Summary(deleted=removed)
+        for row in rows:
+            if row.status != "embedded":
+                _count(counts, row)
+        _add_counts(self.summary, counts)
+        self.seen_digests.update(container.stamp.digest for container in read)
 
     def _vectors(self, transaction: Transaction, computed: _Computed, keys: list[bytes]) -> dict[bytes, CachedVector]:
         if computed.keys:
@@ -196,15 +215,23 @@ class Pipeline:
     def _store(
         self, transaction: Transaction, window: Window, rows: dict[bytes, CachedVector], counts: Summary
     ) -> None:
+        for container in window.begun:
+            transaction.begin_container(container.item.key, container.recipe, self.run.id)
+        for key in window.seen:
+            transaction.see_container(key, self.run.id)
         ledger = [_without_old(transaction, row) for row in window.refused]
         for piece in window.pieces:
             row = self._store_piece(transaction, piece, rows)
             if row is not None:
                 ledger.append(row)
                 self.seen_digests.add(piece.stamp.digest)
-        for document, size, mtime_ns in window.touched:
-            transaction.restamp(document, size=size, mtime_ns=mtime_ns)
-        ledger += filter(None, (self._describe(transaction, one, counts) for one in window.described))
+        for known, stamp in window.touched:
+            if known.documents is None:
+                transaction.restamp(known.id, size=stamp.size, mtime_ns=stamp.mtime_ns)
+            else:
+                transaction.see_container(known.key, self.run.id, stamp=stamp)
+        for described in window.described:
+            ledger += self._describe(transaction, described, counts)
         transaction.strike(window.cleared)
         transaction.record(ledger, self.run.id)
         failpoints.reach("window stored")
@@ -219,6 +246,7 @@ class Pipeline:
             opened = _Open(transaction.stage(self._new_document(piece), self.run.id))
             self._staged[piece.item.key] = opened
         transaction.add_texts(opened.id, piece.texts)
+        transaction.add_places(opened.id, piece.places)
         transaction.add_chunks(opened.id, _new_chunks(piece, rows))
         opened.note(piece, rows)
         if not piece.last:
@@ -229,29 +257,41 @@ class Pipeline:
             row = piece.failure or LedgerRow(piece.item.key, "skipped", "no text", origin=piece.item.origin)
             return _without_old(transaction, row)
         new = self._new_document(piece)
-        said = self.fields.judge(transaction, piece.item, new.outside.over(new.metadata))
-        if said and self.fields.strict(piece.item):
+        said = self.fields.judge(transaction, piece.item.key, new.outside.over(new.metadata))
+        if said and self.fields.strict:
             transaction.discard(opened.id)
-            return _without_old(transaction, refused_for(said, piece.item))
+            return _without_old(transaction, refused_for(said, piece.item.key, piece.item.origin))
         transaction.publish(opened.id, characters=piece.characters, title=new.outside.title_over(new.title))
+        if transaction.is_container(piece.item.key):
+            transaction.remove_container(piece.item.key)
         return opened.ledger_row(piece, remarks_of(said))
 
-    def _describe(self, transaction: Transaction, described: Described, counts: Summary) -> LedgerRow | None:
-        """Store other metadata of a document whose text has not changed."""
-        item = described.item
-        if transaction.live_id(item.key) != described.id:
-            return None  # another process has replaced it meanwhile, and its metadata
-        before = transaction.layers(described.id)
-        file = item.about.file if item.about is not None else {}
-        layers = replace(before, own={**before.own, **file}, outside=described.outside)
-        said = self.fields.judge(transaction, item, layers.metadata)
-        if said and self.fields.strict(item):
-            return _without_old(transaction, refused_for(said, item))
-        changed = transaction.describe(described.id, layers)
-        kept = [remark for remark in transaction.remarks(item.key) if not remark.startswith(REMARK)]
-        transaction.remark(item.key, kept + remarks_of(said))
-        counts.described += changed
-        return None
+    def _describe(self, transaction: Transaction, described: Described, counts: Summary) -> list[LedgerRow]:
+        """Store other metadata of a document whose text has not changed, or of all that are in a file.
+
+        Returns the rows of those that are refused.
+        """
+        known, item = described.known, described.item
+        if known.documents is not None:
+            transaction.describe_container(known.key, described.outside)
+            pairs = transaction.parts_of(known.key)
+            own: Metadata = {}
+        else:
+            # Another process may have replaced it meanwhile, and its metadata.
+            pairs = [(known.id, known.key)] if transaction.live_id(known.key) == known.id else []
+            own = item.about.file if item.about is not None else {}
+        refused = []
+        for document, key in pairs:
+            before = transaction.layers(document)
+            layers = replace(before, own={**before.own, **own}, outside=described.outside)
+            said = self.fields.judge(transaction, key, layers.metadata)
+            if said and self.fields.strict:
+                refused.append(_without_old(transaction, refused_for(said, key, known.stamp.origin)))
+                continue
+            counts.described += transaction.describe(document, layers)
+            kept = [remark for remark in transaction.remarks(key) if not remark.startswith(REMARK)]
+            transaction.remark(key, kept + remarks_of(said))
+        return refused
 
     def _new_document(self, piece: Piece) -> NewDocument:
         document, about = piece.document, piece.item.about
@@ -346,6 +386,16 @@ class _VectorGone(Exception):
     """Another process deleted a vector between the look-up and the write."""
 
 
+def looked_up(store: SQLiteStore) -> Known:
+    """Known documents one at a time: nobody wants all of them read to add one."""
+
+    def look_up(key: str) -> KnownDocument | None:
+        with store.snapshot() as snapshot:
+            return snapshot.known_document(key)
+
+    return look_up
+
+
 def ahead(windows: Iterator[Window]) -> Iterator[Window]:
     """The same windows, each prepared by another thread while the one before it is worked on."""
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="sememe-read") as pool:
@@ -358,11 +408,15 @@ def ahead(windows: Iterator[Window]) -> Iterator[Window]:
 def _without_old(transaction: Transaction, row: LedgerRow) -> LedgerRow:
     """Take out what a source held before it lost its text; after a mere failure to read it, that stays."""
     old = transaction.live_id(row.key)
-    if old is None:
+    several = old is None and transaction.is_container(row.key)
+    if old is None and not several:
         return row
     if row.status == "failed":
         return replace(row, reason=f"{row.reason}; the version stored before is kept")
-    transaction.remove(old)
+    if old is not None:
+        transaction.remove(old)
+    if several:
+        transaction.remove_container(row.key)
     return row
 
 
@@ -386,6 +440,9 @@ def _count(counts: Summary, row: LedgerRow) -> None:
 
 
 def _add_counts(summary: Summary, counts: Summary) -> None:
-    names = ("documents", "unchanged", "described", "chunks", "tokens", "truncated", "skipped", "failed", "troubles")
+    names = (
+        "documents", "unchanged", "described", "deleted", "chunks", "tokens", "truncated", "skipped", "failed",
+        "troubles",
+    )  # fmt: skip
     for name in names:
         setattr(summary, name, getattr(summary, name) + getattr(counts, name))

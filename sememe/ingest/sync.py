@@ -6,24 +6,28 @@ Each is one run with a beginning, an end and a summary; whatever happens between
 from __future__ import annotations
 
 import contextlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sememe.errors import InputError, NotFound, StoreFull
-from sememe.ingest import derived
+from sememe.ingest import containers, derived
 from sememe.ingest.about import NOTHING_GIVEN, Given, sidecars_of
-from sememe.ingest.cutting import CutOptions, Known, Window, Windows, refusal
+from sememe.ingest.cutting import Container, CutOptions, Window, Windows, refusal
+from sememe.ingest.fields import FieldCheck
 from sememe.ingest.items import Item, file_item, file_key
-from sememe.ingest.pipeline import IngestProgress, OnProgress, Pipeline, Summary, ahead
+from sememe.ingest.pipeline import IngestProgress, OnProgress, Pipeline, Summary, ahead, looked_up
 from sememe.ingest.runs import Run, finish, running
-from sememe.sources import Found, Refused, walk
+from sememe.sources import Found, ReadOptions, Refused, walk
+from sememe.sources.files import NO_CHOICE
+from sememe.sources.git import tracked
 from sememe.space import Embedder
 from sememe.store import SQLiteStore
 from sememe.store.records import KnownDocument, Outside
 from sememe.store.sqlite import FILE_NAME
-from sememe.types import LedgerRow
+from sememe.types import PART, LedgerRow
 
 CATCH_UP_EVERY = 16_384
 """Chunks between two visits of the slab during a long run: bounds the tail that searches scan beside it."""
@@ -40,16 +44,23 @@ class Choices:
     checksum: bool = False
     deleting: bool = False
     allow_empty: bool = False
+    tracked: bool = False
+    read: ReadOptions = NO_CHOICE
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which files a run is about: `paths`, without the folder `exclude`; keys are relative to `base`."""
+    """Which files a run is about: `paths`, without the folder `exclude`; keys are relative to `base`.
+
+    With `tracked` only those that Git tracks. `read` is what was chosen of reading them.
+    """
 
     paths: list[Path]
     base: Path
     exclude: Path
     hidden: bool = False
+    tracked: bool = False
+    read: ReadOptions = NO_CHOICE
     given: Given = NOTHING_GIVEN
     passed_over: Counter[str] = field(default_factory=Counter)
 
@@ -60,12 +71,15 @@ class Scope:
         """
         self.passed_over.clear()
         exclude = {self.exclude.resolve()}
-        found = list(walk(self.paths, hidden=self.hidden, exclude=exclude, left_out=self.passed_over, marker=FILE_NAME))
+        paths = self.paths
+        if self.tracked:
+            paths = tracked(paths, hidden=self.hidden, left_out=self.passed_over)
+        found = list(walk(paths, hidden=self.hidden, exclude=exclude, left_out=self.passed_over, marker=FILE_NAME))
         sidecars = sidecars_of([file for file in found if isinstance(file, Found)], self.paths)
         descriptions = {file.path for file in sidecars.values()}
         return [
             self._refusal(file) if isinstance(file, Refused)
-            else file_item(file, self.base, sidecar=sidecars.get(file.path), given=self.given)
+            else file_item(file, self.base, self.read, sidecar=sidecars.get(file.path), given=self.given)
             for file in found if file.path not in descriptions
         ]  # fmt: skip
 
@@ -80,7 +94,7 @@ def add(
     """Add items whose number nobody knows yet."""
     with running(store, "add") as run:
         pipeline = _pipeline(store, embedder, options, run, progress)
-        pipeline.ingest(items, _looked_up(store), checksum=False)
+        pipeline.ingest(items, looked_up(store), checksum=False)
         return _finished(store, run, pipeline, threads)
 
 
@@ -91,7 +105,7 @@ def add_files(
     """Add the files of a scope."""
     items = scope.items()
     with running(store, "add") as run:
-        pipeline = _pipeline(store, embedder, options, run, progress, total=_total(items))
+        pipeline = _pipeline(store, embedder, options, run, progress, total=_total(items), strict=scope.given.strict)
         pipeline.summary.passed_over = scope.passed_over.total()
         pipeline.ingest(items, _known(store).get, checksum=checksum)
         return _finished(store, run, pipeline, threads)
@@ -107,29 +121,41 @@ def sync_folder(
     gone = _gone(store, scope, folder, items)
     _refuse_to_empty(folder, items, gone, known, allow_empty)
     with running(store, "sync") as run:
-        pipeline = _pipeline(store, embedder, options, run, progress, total=_total(items))
+        pipeline = _pipeline(store, embedder, options, run, progress, total=_total(items), strict=scope.given.strict)
         pipeline.summary.passed_over = scope.passed_over.total()
-        pipeline.ingest(
-            items, known.get, checksum=checksum, moved=_given_of(known[key] for key in gone if key in known)
-        )
-        renamed = sum(known[key].stamp.digest in pipeline.seen_digests for key in gone if key in known)
+        moved = _given_of(known[key] for key in gone if key in known)
+        pipeline.ingest(items, known.get, checksum=checksum, moved=moved)
+        went = _delete_gone(store, gone)
         # A renamed file is one event to its owner, not an addition and a deletion.
+        renamed = sum(
+            count for key, count in went.items() if key in known and known[key].stamp.digest in pipeline.seen_digests
+        )
         pipeline.summary.renamed = renamed
         pipeline.summary.documents -= renamed
-        pipeline.summary.deleted = _delete_gone(store, gone) - renamed
+        pipeline.summary.deleted += sum(went.values()) - renamed
         return _finished(store, run, pipeline, threads)
 
 
 def delete(store: SQLiteStore, keys: list[str]) -> int:
-    """Delete documents by key, all or none. Raises NotFound when one is not there."""
+    """Delete documents by key, all or none. Raises NotFound when one is not there.
+
+    A file that holds many goes with all of them, after the others, in as many transactions as it takes.
+    """
+    several = []
     with store.transaction() as transaction:
         for key in keys:
             found = transaction.live_id(key)
             if found is not None:
                 transaction.remove(found)
+            elif transaction.is_container(key):
+                several.append(key)
             elif not transaction.strike([key]):
                 raise NotFound(f"{key!r} is not a document of {store.folder}; nothing was deleted")
             transaction.strike([key])
+            # The next sync shall find it again, as it does a file.
+            transaction.unsettle(key[: at.start()] for at in re.finditer(PART, key))
+    for key in several:
+        containers.remove(store, key)
     with contextlib.suppress(StoreFull):
         # They are gone all the same: searches leave out what the vector files still hold of them.
         derived.catch_up(store)
@@ -147,14 +173,18 @@ def preview(
         folder, items = _folder_and_items(scope, choices.allow_empty)
         gone = _gone(store, scope, folder, items) if store is not None else []
         _refuse_to_empty(folder, items, gone, known, choices.allow_empty)
-        summary.deleted = sum(key in known for key in gone)
+        summary.deleted = sum(_count_of(known[key]) for key in gone if key in known)
     else:
         items = scope.items()
     summary.passed_over = scope.passed_over.total()
     done = 0
-    windows = Windows(items, known.get, options, size=2048, keep_text=False, checksum=choices.checksum)
+    windows = Windows(
+        items, known.get, options, size=2048, known_part=looked_up(store) if store is not None else lambda _: None,
+        keep_text=False, checksum=choices.checksum,
+    )  # fmt: skip
     for window in ahead(iter(windows)):
         _count_window(summary, window, options.max_tokens)
+        summary.deleted += sum(_left(store, container) for container in window.containers if store is not None)
         for piece in window.pieces if inputs is not None else []:
             for chunk in piece.chunks:
                 inputs(piece.item.key, chunk.input)  # type: ignore[misc]
@@ -164,12 +194,26 @@ def preview(
     return summary
 
 
+def _left(store: SQLiteStore, container: Container) -> int:
+    """How many documents of a file are gone from it; those in a file in it are not looked for."""
+    if container.fresh or container.failure is not None:
+        return 0
+    with store.snapshot() as snapshot:
+        stored, _ = snapshot.left_parts(container.item.key, run=-1)
+    return len(stored) - len(container.unchanged) - container.replaced
+
+
+def _count_of(known: KnownDocument) -> int:
+    return 1 if known.documents is None else known.documents
+
+
 def _count_window(summary: Summary, window: Window, limit: int) -> None:
     """Add what a window would come to, were it embedded and stored."""
     summary.unchanged += len(window.unchanged)
-    summary.skipped += sum(row.status == "skipped" for row in window.refused)
-    summary.failed += sum(row.status == "failed" for row in window.refused)
-    summary.troubles += window.refused
+    refused = [*window.refused, *(one.failure for one in window.containers if one.failure is not None)]
+    summary.skipped += sum(row.status == "skipped" for row in refused)
+    summary.failed += sum(row.status == "failed" for row in refused)
+    summary.troubles += refused
     for piece in window.pieces:
         summary.documents += piece.last
         summary.chunks += len(piece.chunks)
@@ -184,13 +228,14 @@ def _count_window(summary: Summary, window: Window, limit: int) -> None:
 
 def _pipeline(
     store: SQLiteStore, embedder: Embedder, options: CutOptions, run: Run, progress: OnProgress | None, *,
-    total: int | None = None,
+    total: int | None = None, strict: bool = False,
 ) -> Pipeline:  # fmt: skip
     with store.snapshot() as snapshot:
         stored = snapshot.space()
     pipeline = Pipeline(
         store=store, embedder=embedder, options=options, run=run, space=stored[0] if stored else embedder.space,
-        on_progress=progress, bytes_total=total,
+        on_progress=progress, bytes_total=total, remember=lambda read: containers.finish(store, read, run),
+        fields=FieldCheck(strict),
     )  # fmt: skip
     seen = 0
 
@@ -215,16 +260,6 @@ def _finished(store: SQLiteStore, run: Run, pipeline: Pipeline, threads: int) ->
     return summary
 
 
-def _looked_up(store: SQLiteStore) -> Known:
-    """Known documents one at a time: nobody wants all of them read to add one."""
-
-    def look_up(key: str) -> KnownDocument | None:
-        with store.snapshot() as snapshot:
-            return snapshot.known_document(key)
-
-    return look_up
-
-
 def _known(store: SQLiteStore) -> dict[str, KnownDocument]:
     with store.snapshot() as snapshot:
         return snapshot.known()
@@ -244,7 +279,7 @@ def _folder_and_items(scope: Scope, allow_empty: bool) -> tuple[Path, list[Item 
 def _refuse_to_empty(
     folder: Path, items: list[Item | LedgerRow], gone: list[str], known: dict[str, KnownDocument], allow_empty: bool
 ) -> None:
-    stored = sum(key in known for key in gone)
+    stored = sum(_count_of(known[key]) for key in gone if key in known)
     if stored and not allow_empty and not any(isinstance(item, Item) for item in items):
         raise InputError(
             f"{folder} has no readable file left, and {stored} stored ones would be deleted; if that is what you "
@@ -289,17 +324,24 @@ def _given_of(documents: Iterable[KnownDocument]) -> dict[bytes, Outside]:
     return {known.stamp.digest: Outside(given=known.outside.given) for known in documents if known.outside.given}
 
 
-def _delete_gone(store: SQLiteStore, gone: list[str]) -> int:
-    deleted = 0
+def _delete_gone(store: SQLiteStore, gone: list[str]) -> dict[str, int]:
+    """How many documents went with each of the keys."""
+    went = {}
     for part in _parts(gone, 500):
+        several = []
         with store.transaction() as transaction:
             for key in part:
                 found = transaction.live_id(key)
                 if found is not None:
                     transaction.remove(found)
-                    deleted += 1
+                    transaction.strike([key])
+                    went[key] = 1
+                elif transaction.is_container(key):
+                    several.append(key)
+        went |= {key: containers.remove(store, key) for key in several}
+        with store.transaction() as transaction:
             transaction.strike(part)
-    return deleted
+    return went
 
 
 def _parts(keys: list[str], size: int) -> Iterator[list[str]]:

@@ -180,4 +180,5 @@ def _hit(chunk: StoredChunk, document: StoredDocument, score: float, kind: str, 
         position=chunk.position,
         metadata=document.metadata,
         stages=stages,
+        place=chunk.place,
     )

@@ -1,96 +1,138 @@
-"""A file or a string → a Document: which reader, which encoding, and what to say when it is no text.
+"""A file, a member of one, or a string → a Document or Parts: which reader, and what to say when there is none.
 
-Knows the table of formats and the errors of reading. Knows nothing of how a format is read.
+Knows the table of formats, encodings and the errors of reading. Knows nothing of how a format is read.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 from sememe.errors import InputError, ReadError
-from sememe.sources import markdown, python, text
+from sememe.sources import formats
 from sememe.sources.decode import Encoding, decode, detect
-from sememe.sources.sniff import SAMPLE, binary_kind
+from sememe.sources.formats import Format
+from sememe.sources.sniff import SAMPLE
+from sememe.sources.source import Read, ReadOptions, Source
 from sememe.sources.walk import Found, Refused, failure, key_of
-from sememe.types import Block, Document, Metadata
+from sememe.types import Document, Metadata
 
 PIECE = 64 * 1024
+NO_CHOICE = ReadOptions()
 
-
-@dataclass(frozen=True, slots=True)
-class _Format:
-    """A way to read text. `cookie`: whether the text may name its encoding in a comment (PEP 263)."""
-
-    reader: str
-    media_type: str
-    blocks: Callable[[Iterable[str], list[str]], Iterator[Block]]
-    title: Callable[[str], str]
-    cookie: bool = False
-
-
-_TEXT = _Format("text/1", "text/plain", text.blocks, text.title)
-_LINES = _Format("lines/1", "text/plain", text.blocks, text.title)
-"""Plain text too; but a line means more there than a sentence."""
-_MARKDOWN = _Format("markdown/1", "text/markdown", markdown.blocks, markdown.title)
-_PYTHON = _Format("python/1", "text/x-python", python.blocks, python.title, cookie=True)
-
-_LINE_SUFFIXES = (
-    ".bat .c .cc .cfg .clj .cmake .conf .cpp .cs .css .csv .cxx .dart .diff .ex .exs .go .h .hpp .hs .ini .java .jl "
-    ".js .json .jsonl .jsx .kt .less .log .lua .m .ml .mjs .ndjson .nix .patch .php .pl .properties .proto .ps1 .r "
-    ".rb .rs .sass .scala .scss .sh .sql .svelte .swift .tf .toml .ts .tsv .tsx .vim .vue .xml .yaml .yml .zig"
-)
-_SUFFIXES: dict[str, _Format] = {
-    **dict.fromkeys(_LINE_SUFFIXES.split(), _LINES),
-    **dict.fromkeys((".md", ".markdown", ".mdown", ".mkd"), _MARKDOWN),
-    **dict.fromkeys((".py", ".pyi", ".pyw"), _PYTHON),
-}
-_MEDIA_TYPES = {form.media_type: form for form in (_MARKDOWN, _PYTHON, _TEXT)}
-
-_PYTHON_SCRIPT = re.compile(rb"#![^\n]*\bpython")
+_STRINGS = {form.media_type: form for form in reversed(formats.FORMATS) if form.plain}
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_Piece = TypeVar("_Piece")
 
 
-def read_file(found: Found, key: str) -> Document | Refused:
-    """Open a file that `walk` found as the document `key`, or tell why it gives none.
+@dataclass(slots=True)
+class _File:
+    """A file on disk that must stay the one that was looked at first."""
+
+    path: Path
+    first: os.stat_result | None = None
+
+    def open(self) -> BinaryIO:
+        file = self.path.open("rb")
+        now = os.fstat(file.fileno())
+        if self.first is None:
+            self.first = now
+        elif _state(now) != _state(self.first):
+            file.close()
+            raise self._changed(now)
+        return file
+
+    def whole(self, pieces: Iterable[_Piece]) -> Iterator[_Piece]:
+        """The same pieces, and a ReadError where the file cannot be read to its end or is another one by then."""
+        try:
+            yield from pieces
+            now = self.path.stat()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ReadError(
+                f"{key_of(self.path)} cannot be read to its end: {reason}; try again", retryable=True
+            ) from error
+        if self.first is not None and _state(now) != _state(self.first):
+            raise self._changed(now)
+
+    def _changed(self, now: os.stat_result) -> ReadError:
+        before = self.first.st_size if self.first is not None else 0
+        return ReadError(
+            f"{key_of(self.path)} changed while it was read: it had {before} bytes and has {now.st_size}; try again",
+            retryable=True,
+        )
+
+
+def read_file(found: Found, key: str, options: ReadOptions = NO_CHOICE) -> Read:
+    """Open a file that `walk` found as the document `key`, or as many, or tell why it gives none.
 
     The file is opened again when the document's blocks are iterated; a ReadError, worth trying again, is raised
     from there when it cannot be read to its end or has changed since.
     """
-    path, suffix = found.path, found.path.suffix.lower()
+    file = _File(found.path)
+    source = Source(found.path.name, found.stat.st_size, file.open, path=found.path)
+    result = read_source(source, key, options)
+    if isinstance(result, Refused):
+        return result
+    result.metadata = {"path": key_of(found.path), **result.metadata}
+    if isinstance(result, Document):
+        result.blocks = file.whole(result.blocks)
+    else:
+        result.parts = file.whole(result.parts)
+    return result
+
+
+def read_source(source: Source, key: str, options: ReadOptions = NO_CHOICE) -> Read:
+    """Read bytes by what their name and beginning say they are; members of archives and mails come here too."""
+    path = source.path or Path(source.name)
     try:
-        with path.open("rb") as file:
-            opened = os.fstat(file.fileno())
+        with source.open() as file:
             head = file.read(SAMPLE)
-            kind = binary_kind(head, suffix)
             if not head:
                 return Refused(path, "empty file")
-            if kind is not None:
-                return Refused(path, f"binary file ({kind})" if kind else "binary file")
-            form = _SUFFIXES.get(suffix) or (_PYTHON if _PYTHON_SCRIPT.match(head) else _TEXT)
-            encoding = detect(file, cookie=form.cookie)
-            if encoding is None:
-                return Refused(path, "binary file (no known encoding makes it text)")
-            pieces = decode(file, encoding, [])
-            opening = next((piece for piece in pieces if not piece.isspace()), "")
+            form = formats.recognise(source, head)
+            if isinstance(form, str):
+                return Refused(path, form)
+            if form.plain:
+                return _read_plain(file, form, source, key)
+        if form.missing:
+            return Refused(path, form.missing, retryable=True, status="failed")
+        result: Read = importlib.import_module(f"sememe.sources.{form.module}").read(source, key, options)
     except OSError as error:
         return failure(path, "the file cannot be read", error)
+    except ReadError as error:
+        return Refused(path, str(error), retryable=error.retryable, status="failed")
+    if isinstance(result, Refused):
+        return result
+    result.reader = form.reader(options)
+    if isinstance(result, Document) and not result.title:
+        result.title = _stem(source.name)
+    return result
+
+
+def _read_plain(file: BinaryIO, form: Format, source: Source, key: str) -> Document | Refused:
+    path = source.path or Path(source.name)
+    encoding = detect(file, cookie=form.cookie)
+    if encoding is None:
+        return Refused(path, "binary file (no known encoding makes it text)")
+    pieces = decode(file, encoding, [])
+    opening = next((piece for piece in pieces if not piece.isspace()), "")
     if not opening:
         return Refused(path, "no text")
-    metadata = {"path": key_of(path)}
-    if encoding.codec != "utf-8":
-        metadata["encoding"] = encoding.codec
+    reader = importlib.import_module(f"sememe.sources.{form.module}")
     remarks = [encoding.remark] if encoding.remark else []
     return Document(
         key=key,
-        blocks=form.blocks(_pieces(path, encoding, opened, remarks), remarks),
-        reader=form.reader,
-        title=form.title(opening) or key_of(Path(path.stem)),
+        blocks=reader.blocks(_pieces(source, encoding, remarks), remarks),
+        reader=form.reader(NO_CHOICE),
+        title=reader.title(opening) or _stem(source.name),
         media_type=form.media_type,
-        metadata=metadata,
+        metadata={} if encoding.codec == "utf-8" else {"encoding": encoding.codec},
         remarks=remarks,
     )
 
@@ -107,41 +149,31 @@ def read_text(
 
     `media_type` chooses the reader: text/plain, text/markdown or text/x-python. Raises InputError for another one.
     """
-    form = _MEDIA_TYPES.get(media_type)
+    form = _STRINGS.get(media_type)
     if form is None:
-        raise InputError(f"media type {media_type!r} of {key!r} is not read; use {', '.join(_MEDIA_TYPES)}")
+        raise InputError(f"media type {media_type!r} of {key!r} is not read; use {', '.join(sorted(_STRINGS))}")
     content, replaced = _LONE_SURROGATE.subn("\ufffd", content)
     remarks = [f"{replaced} lone surrogate{'s' * (replaced > 1)} replaced"] if replaced else []
     pieces = (content[start : start + PIECE] for start in range(0, len(content), PIECE))
+    reader = importlib.import_module(f"sememe.sources.{form.module}")
     return Document(
         key=key,
-        blocks=form.blocks(pieces, remarks),
-        reader=form.reader,
-        title=title or form.title(content[:PIECE]),
+        blocks=reader.blocks(pieces, remarks),
+        reader=form.reader(NO_CHOICE),
+        title=title or reader.title(content[:PIECE]),
         media_type=media_type,
         metadata=metadata or {},
         remarks=remarks,
     )
 
 
-def _pieces(path: Path, encoding: Encoding, opened: os.stat_result, remarks: list[str]) -> Iterator[str]:
-    """The text of a file that must still be the one that was looked at."""
-    try:
-        with path.open("rb") as file:
-            _check_same(path, os.fstat(file.fileno()), opened)
-            yield from decode(file, encoding, remarks)
-            _check_same(path, os.fstat(file.fileno()), opened)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ReadError(f"{key_of(path)} cannot be read to its end: {reason}; try again", retryable=True) from error
+def _pieces(source: Source, encoding: Encoding, remarks: list[str]) -> Iterator[str]:
+    with source.open() as file:
+        yield from decode(file, encoding, remarks)
 
 
-def _check_same(path: Path, now: os.stat_result, before: os.stat_result) -> None:
-    if _state(now) != _state(before):
-        raise ReadError(
-            f"{key_of(path)} changed while it was read: it had {before.st_size} bytes and has {now.st_size}; try again",
-            retryable=True,
-        )
+def _stem(name: str) -> str:
+    return key_of(Path(Path(name).stem))
 
 
 def _state(found: os.stat_result) -> tuple[int, int, int, int]:

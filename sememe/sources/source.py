@@ -9,10 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, Literal, TypeAlias
 
-from sememe.sources.walk import Refused
 from sememe.types import Document, Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A source that gave no document. "skipped" is no fault; "failed" may succeed later if `retryable`."""
+
+    path: Path
+    reason: str
+    retryable: bool = False
+    status: Literal["skipped", "failed"] = "skipped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +45,8 @@ class ReadOptions:
 
     Of rows (CSV, JSON lines, Parquet, SQLite): `text` are the columns that are embedded, `title` and `id` those that
     name a row; every other column is metadata. `table` is the one table, sheet or key to read. What changes a
-    document's text is said in its reader's name, so that it is read again when it changes.
+    document's text is said in its reader's name, so that it is read again when it changes: `Format.reader` of the
+    table of formats makes that name, and `read_source` gives it to whatever a reader hands back.
     """
 
     text: tuple[str, ...] = ()
@@ -65,7 +75,7 @@ class Unreadable:
 
     name: str
     reason: str
-    status: str = "skipped"
+    status: Literal["skipped", "failed"] = "skipped"
     retryable: bool = False
 
 

@@ -12,9 +12,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from sememe.errors import InputError
+from sememe.sources.source import Refused as Refused
 
 UNWANTED_FOLDERS = frozenset({"__pycache__", "node_modules"})
 
@@ -37,20 +38,17 @@ class Found:
     stat: os.stat_result
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A source that gave no document. "skipped" is no fault; "failed" may succeed later if `retryable`."""
-
-    path: Path
-    reason: str
-    retryable: bool = False
-    status: Literal["skipped", "failed"] = "skipped"
-
-
 def key_of(path: Path) -> str:
     """The path as text that can be printed and stored: bytes that are not UTF-8 become backslash escapes."""
     text = _ESCAPED_BYTE.sub(lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", str(path))
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def left_out_by(name: str, *, hidden: bool = False) -> str:
+    """The rule by which a name in a folder is left out, empty when it is not; with `hidden` hidden ones are not."""
+    if name.startswith(".") and not hidden:
+        return "hidden"
+    return name if name in UNWANTED_FOLDERS else ""
 
 
 def failure(path: Path, what: str, error: OSError) -> Refused:
@@ -153,11 +151,7 @@ class _Walker:
         return same, [path / name for name in names]
 
     def _wants(self, entry: os.DirEntry[str]) -> bool:
-        rule = ""
-        if entry.name.startswith(".") and not self._hidden:
-            rule = "hidden"
-        elif entry.name in UNWANTED_FOLDERS:
-            rule = entry.name
+        rule = left_out_by(entry.name, hidden=self._hidden)
         if rule:
             self._left_out[rule] += 1
         return not rule

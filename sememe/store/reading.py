@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import zlib
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -23,24 +24,38 @@ from sememe.store.connection import WHAT_TO_DO
 from sememe.store.records import (
     CachedVector,
     KnownDocument,
-    Layers,
-    Outside,
     SourceStamp,
     StoredChunk,
     StoredDocument,
     Totals,
+    outside_of,
 )
-from sememe.store.writing import cached, metadata
-from sememe.types import STATUSES, Changes, Ids, IndexRecord, LedgerRow, Origin, Passage, Recipe, Status, Vectors
+from sememe.store.writing import DIRECT, STARTS_WITH, cached, directly_in, metadata, prefix
+from sememe.types import (
+    PART,
+    STATUSES,
+    Changes,
+    Ids,
+    IndexRecord,
+    LedgerRow,
+    Origin,
+    Passage,
+    Recipe,
+    Status,
+    Vectors,
+)
 
 CHUNK_COLUMNS = "c.id, c.document, c.position, c.start, c.end, c.headings, v.tokens, v.kept"
 DOCUMENT_COLUMNS = (
     "id, key, title, media_type, metadata, recipe, precision, origin, digest, size, mtime_ns, characters, added"
 )
 
+KNOWN_COLUMNS = "id, key, recipe, added, outside, origin, digest, size, mtime_ns"
+CONTAINER_COLUMNS = (
+    "key, digest, size, mtime_ns, recipe, documents,"
+    " settled AND key NOT IN (SELECT key FROM ledger WHERE status = 'failed'), added, outside"
+)
 ABOUT_COLUMNS = "id, key, title, media_type, added, metadata"
-STARTS_WITH = "key >= ? AND key < CAST(? AS TEXT)"
-"""A range that the index on the key answers; see `_prefix` for its bounds."""
 
 
 class Snapshot:
@@ -159,7 +174,23 @@ class Snapshot:
             (json.dumps([int(i) for i in ids]),),
         )
         texts = self._texts_of([row[0] for row in rows])
-        return {row[0]: _chunk(row, self._cut(row[1], texts[row[0]], row[3], row[4])) for row in rows}
+        places = self._places_of([row[0] for row in rows])
+        return {
+            row[0]: _chunk(row, self._cut(row[1], texts[row[0]], row[3], row[4]), places.get(row[0], ""))
+            for row in rows
+        }
+
+    def _places_of(self, chunks: Sequence[int]) -> dict[int, str]:
+        """Where in its source each chunk was, for those of which that is known."""
+        found: dict[int, list[str]] = {}
+        for chunk, place in self._rows(
+            "SELECT c.id, p.place FROM chunks c JOIN places p ON p.document = c.document AND p.start < c.end"
+            " AND p.start >= (SELECT coalesce(max(start), 0) FROM places WHERE document = c.document AND start <="
+            " c.start) WHERE c.id IN (SELECT value FROM json_each(?)) AND p.place != '' ORDER BY c.id, p.start",
+            (json.dumps(list(chunks)),),
+        ):
+            found.setdefault(chunk, []).append(place)
+        return {chunk: span_of(places) for chunk, places in found.items()}
 
     def _texts_of(self, chunks: Sequence[int]) -> dict[int, list[tuple[int, bytes, int]]]:
         """The stored parts that each chunk lies in: (first character, UTF-8, checksum), in their order."""
@@ -232,7 +263,10 @@ class Snapshot:
             " ORDER BY c.position",
             (document,),
         )
-        return [_chunk(row, text[row[3] : row[4]]) for row in rows]
+        places: dict[int, str] = {}
+        for part in _parts([row[0] for row in rows], 1000):
+            places |= self._places_of(part)
+        return [_chunk(row, text[row[3] : row[4]], places.get(row[0], "")) for row in rows]
 
     def text(self, document: int, start: int = 0, end: int | None = None) -> str:
         """The characters `[start, end)` of a document's text."""
@@ -303,21 +337,36 @@ class Snapshot:
         )  # fmt: skip
 
     def known(self, *, under: str = "") -> dict[str, KnownDocument]:
-        """Every live document that came from a file and whose key starts with `under`.
+        """Every live document that came from a file, and every file of many, whose key starts with `under`.
 
-        One that could not be read the last time is left out: it has to be read again for the ledger to agree.
+        A document that could not be read the last time is left out: it has to be read again for the ledger to agree.
         """
         result = {}
-        for number, key, recipe, added, outside, *stamp in self._connection.execute(
-            "SELECT id, key, recipe, added, outside, origin, digest, size, mtime_ns FROM documents"
-            f" WHERE live = 1 AND origin = 'file' AND {STARTS_WITH}"
-            " AND key NOT IN (SELECT key FROM ledger WHERE status = 'failed')", _prefix(under)
+        for row in self._rows(
+            f"SELECT {KNOWN_COLUMNS} FROM documents WHERE live = 1 AND origin = 'file' AND {STARTS_WITH}"
+            " AND key NOT IN (SELECT key FROM ledger WHERE status = 'failed')", prefix(under)
         ):  # fmt: skip
-            result[key] = KnownDocument(
-                id=number, key=key, stamp=_stamp(*stamp), recipe=self._recipe(recipe), added=added,
-                outside=_outside(outside),
-            )  # fmt: skip
+            result[row[1]] = self._known(row)
+        for row in self._rows(
+            f"SELECT {CONTAINER_COLUMNS} FROM containers WHERE {STARTS_WITH} AND instr(key, '{PART}') = 0",
+            prefix(under),
+        ):
+            result[row[0]] = self._container(row)
         return result
+
+    def _known(self, row: tuple[Any, ...]) -> KnownDocument:
+        number, key, recipe, added, outside, *stamp = row
+        return KnownDocument(
+            id=number, key=key, stamp=_stamp(*stamp), recipe=self._recipe(recipe), added=added,
+            outside=outside_of(outside),
+        )  # fmt: skip
+
+    def _container(self, row: tuple[Any, ...]) -> KnownDocument:
+        key, digest, size, mtime_ns, recipe, documents, settled, added, outside = row
+        return KnownDocument(
+            id=0, key=key, stamp=_stamp("file", digest, size, mtime_ns), recipe=self._recipe(recipe), added=added,
+            documents=documents, settled=bool(settled), outside=outside_of(outside),
+        )  # fmt: skip
 
     def _recipe(self, text: str) -> Recipe:
         try:
@@ -328,15 +377,33 @@ class Snapshot:
             ) from error
 
     def known_document(self, key: str) -> KnownDocument | None:
-        """The live document of a key, for telling whether it changed; None when it could not be read last time."""
-        document = self.document(key)
-        failed = "SELECT 1 FROM ledger WHERE key = ? AND status = 'failed'"
-        if document is None or self._connection.execute(failed, (key,)).get:
-            return None
-        return KnownDocument(
-            id=document.id, key=key, stamp=document.stamp, recipe=document.recipe, added=document.added,
-            outside=_outside(self._rows("SELECT outside FROM documents WHERE id = ?", (document.id,))[0][0]),
-        )  # fmt: skip
+        """The live document of a key, or the file of many, for telling whether it changed.
+
+        None for a document that could not be read last time.
+        """
+        row = self._connection.execute(
+            f"SELECT {KNOWN_COLUMNS} FROM documents WHERE live = 1 AND key = ?1"
+            " AND NOT EXISTS (SELECT 1 FROM ledger WHERE key = ?1 AND status = 'failed')", (key,)
+        ).fetchone()  # fmt: skip
+        if row is not None:
+            return self._known(row)
+        row = self._connection.execute(f"SELECT {CONTAINER_COLUMNS} FROM containers WHERE key = ?", (key,)).fetchone()
+        return None if row is None else self._container(row)
+
+    def left_parts(self, key: str, run: int) -> tuple[array[int], list[str]]:
+        """What a file held before and `run` has not come upon: documents by id, and files of many by key.
+
+        Documents that have not changed are among them, but not those that lie in a file within the file.
+        """
+        within = directly_in(key)
+        ids = array("q")
+        for (number,) in self._connection.execute(
+            f"SELECT id FROM documents WHERE live = 1 AND origin = 'part' AND {DIRECT}"
+            " AND NOT EXISTS (SELECT 1 FROM ledger WHERE ledger.key = documents.key AND run = ?)", (*within, run)
+        ):  # fmt: skip
+            ids.append(number)
+        boxes = self._rows(f"SELECT key FROM containers WHERE {DIRECT} AND run != ?", (*within, run))
+        return ids, [row[0] for row in boxes]
 
     def fields(self) -> dict[str, str]:
         """The type of every metadata field by its path: that of the first value that came."""
@@ -359,7 +426,7 @@ class Snapshot:
         for row in self._rows(
             "SELECT key, status, reason, retryable, chunks, tokens, truncated, remarks, origin FROM ledger"
             f" WHERE {STARTS_WITH} AND status IN (SELECT value FROM json_each(?)) ORDER BY key",
-            (*_prefix(under), json.dumps(list(statuses))),
+            (*prefix(under), json.dumps(list(statuses))),
         ):
             key, status, reason, retryable, chunks, tokens, truncated, remarks, origin = row
             yield LedgerRow(
@@ -384,7 +451,10 @@ class Snapshot:
             "SELECT count(*), coalesce(sum(v.kept), 0) FROM chunks c JOIN documents d ON d.id = c.document"
             " JOIN vectors v ON v.id = c.vector WHERE d.live = 1"
         )
-        found = dict(self._rows("SELECT status, count(*) FROM ledger GROUP BY status"))
+        found = dict(self._rows(
+            "SELECT status, count(*) FROM ledger WHERE status != 'embedded' OR key NOT IN (SELECT key FROM containers)"
+            " GROUP BY status"
+        ))  # fmt: skip
         runs = self._rows("SELECT command, started, finished, summary FROM runs ORDER BY id DESC LIMIT 1")
         last: dict[str, object] = {}
         for command, started, finished, summary in runs:
@@ -395,17 +465,17 @@ class Snapshot:
         )  # fmt: skip
 
 
-def _chunk(row: tuple[Any, ...], text: str) -> StoredChunk:
+def span_of(places: Sequence[str]) -> str:
+    """One place, or the first and the last of several."""
+    return places[0] if places[0] == places[-1] else f"{places[0]} – {places[-1]}"
+
+
+def _chunk(row: tuple[Any, ...], text: str, place: str) -> StoredChunk:
     chunk, document, position, start, end, headings, tokens, kept = row
     return StoredChunk(
         id=chunk, document=document, position=position, start=start, end=end,
-        headings=tuple(json.loads(headings)), text=text, tokens=tokens, kept=kept,
+        headings=tuple(json.loads(headings)), text=text, tokens=tokens, kept=kept, place=place,
     )  # fmt: skip
-
-
-def _prefix(under: str) -> tuple[str, bytes]:
-    """The bounds of all keys that start with `under`: SQLite compares bytes, and 0xFF is in no UTF-8."""
-    return under, under.encode() + b"\xff"
 
 
 def _about(key: str, title: str, media_type: str, added: float, metadata: str) -> dict[str, Any]:
@@ -417,10 +487,6 @@ def _about(key: str, title: str, media_type: str, added: float, metadata: str) -
 def _recipe(text: str) -> Recipe:
     """There are few recipes and many documents."""
     return Recipe(**json.loads(text))
-
-
-def _outside(text: str) -> Outside:
-    return Layers.from_json(text, metadata={}, title="").outside
 
 
 def _stamp(origin: Origin, digest: bytes, size: int | None, mtime_ns: int | None) -> SourceStamp:

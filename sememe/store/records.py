@@ -65,15 +65,17 @@ class Layers:
     @classmethod
     def from_json(cls, text: str, *, metadata: Metadata, title: str) -> Layers:
         """The inverse of `to_json`, for a document with this metadata and title."""
-        if not text:
-            return cls(metadata, title, NOTHING)
-        raw = json.loads(text)
-        said = raw["outside"]
-        stamp = said["stamp"]
-        return cls(
-            raw["own"], raw["title"],
-            Outside(said["sidecar"], None if stamp is None else (stamp[0], stamp[1]), said["given"]),
-        )  # fmt: skip
+        raw: dict[str, Any] = json.loads(text) if text else {"own": metadata, "title": title}
+        return cls(raw["own"], raw["title"], outside_of(text))
+
+
+def outside_of(text: str) -> Outside:
+    """What `Layers.to_json` has written of the outside, whatever else is there."""
+    if not text:
+        return NOTHING
+    said = json.loads(text)["outside"]
+    stamp = said["stamp"]
+    return Outside(said["sidecar"], None if stamp is None else (stamp[0], stamp[1]), said["given"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +94,19 @@ class NewDocument:
 
 @dataclass(frozen=True, slots=True)
 class KnownDocument:
-    """What a sync needs to know of a document that is there."""
+    """What a sync needs to know of a document that is there, or of a file that holds many.
+
+    Of such a file `documents` says how many; it is None for a document. One that is not `settled` has to be read
+    again although it did not change: it was not read to its end, or a part of it may be readable now.
+    """
 
     id: int
     key: str
     stamp: SourceStamp
     recipe: Recipe
     added: float
+    documents: int | None = None
+    settled: bool = True
     outside: Outside = NOTHING
 
 
@@ -135,6 +143,7 @@ class StoredChunk:
     text: str
     tokens: int
     kept: int
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)

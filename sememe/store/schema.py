@@ -82,9 +82,23 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         """,
     ),
     (
+        "where in its source a text was, and files that hold many documents",
+        """
+        CREATE TABLE places (
+            document INTEGER NOT NULL REFERENCES documents ON DELETE CASCADE, start INTEGER NOT NULL,
+            place TEXT NOT NULL, PRIMARY KEY (document, start)
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE containers (
+            key TEXT PRIMARY KEY, digest BLOB NOT NULL, size INTEGER, mtime_ns INTEGER, recipe TEXT NOT NULL,
+            documents INTEGER NOT NULL, settled INTEGER NOT NULL, run INTEGER NOT NULL, added REAL NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        """,
+    ),
+    (
         "metadata from outside of a document beside its own, and the type of every field",
         """
         ALTER TABLE documents ADD COLUMN outside TEXT NOT NULL DEFAULT '';
+        ALTER TABLE containers ADD COLUMN outside TEXT NOT NULL DEFAULT '';
         CREATE TABLE fields (path TEXT PRIMARY KEY, type TEXT NOT NULL) STRICT, WITHOUT ROWID;
         INSERT OR IGNORE INTO fields
             SELECT j.key, CASE j.type WHEN 'text' THEN 'string' WHEN 'integer' THEN 'number' WHEN 'real' THEN 'number'

@@ -18,8 +18,14 @@ import apsw
 import numpy as np
 
 from sememe.space import Space
-from sememe.store.records import CachedVector, Layers, NewChunk, NewDocument
-from sememe.types import Embedded, IndexRecord, LedgerRow, Recipe, Vectors
+from sememe.store.records import NOTHING, CachedVector, Layers, NewChunk, NewDocument, Outside, SourceStamp
+from sememe.types import PART, Embedded, IndexRecord, LedgerRow, Recipe, Vectors
+
+STARTS_WITH = "key >= ? AND key < CAST(? AS TEXT)"
+"""A range that the index on the key answers; see `prefix` for its bounds."""
+
+DIRECT = f"{STARTS_WITH} AND instr(substr(key, ?), '{PART}') = 0"
+"""The keys of what a file holds, but not of what lies in a file in it; see `directly_in`."""
 
 
 class Transaction:
@@ -96,6 +102,13 @@ class Transaction:
         self._connection.executemany(
             "INSERT INTO texts (document, start, text, crc) VALUES (?, ?, ?, ?)",
             [(document, start, text, zlib.crc32(text.encode())) for start, text in parts],
+        )
+
+    def add_places(self, document: int, places: Iterable[tuple[int, str]]) -> None:
+        """Say where in the source the text was, each place with the character it starts at."""
+        self._connection.executemany(
+            "INSERT INTO places (document, start, place) VALUES (?, ?, ?)",
+            [(document, start, place) for start, place in places],
         )
 
     def add_vectors(self, space: str, inputs: Sequence[bytes], embedded: Embedded) -> None:
@@ -256,6 +269,102 @@ class Transaction:
         )
         return self._connection.changes()
 
+    def begin_container(self, key: str, recipe: Recipe, run: int) -> None:
+        """Note that a file of many documents is being read; what is remembered of it no longer counts."""
+        self._connection.execute(
+            "INSERT INTO containers (key, digest, recipe, documents, settled, run, added)"
+            " VALUES (?, x'', ?, 0, 0, ?, 0)"
+            " ON CONFLICT (key) DO UPDATE SET settled = 0, run = excluded.run",
+            (key, _recipe_json(recipe), run),
+        )
+
+    def set_container(
+        self, key: str, stamp: SourceStamp, recipe: Recipe, *, run: int, outside: Outside = NOTHING
+    ) -> int:
+        """Remember a file of many documents that was read to its end; returns how many of them are stored.
+
+        It is not settled where a part that was skipped or failed may be readable the next time.
+        """
+        within, execute = prefix(key + PART), self._connection.execute
+        documents: int = execute(f"SELECT count(*) FROM documents WHERE live = 1 AND {STARTS_WITH}", within).get
+        waiting = execute(f"SELECT 1 FROM ledger WHERE {STARTS_WITH} AND retryable = 1 LIMIT 1", within).get
+        execute(
+            "INSERT OR REPLACE INTO containers (key, digest, size, mtime_ns, recipe, documents, settled, run, added,"
+            " outside) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                key, stamp.digest, stamp.size, stamp.mtime_ns, _recipe_json(recipe), documents, int(waiting is None),
+                run, time.time(), Layers({}, "", outside).to_json(),
+            ),
+        )  # fmt: skip
+        return documents
+
+    def see_container(self, key: str, run: int, *, stamp: SourceStamp | None = None) -> None:
+        """Note that a file of many documents has not changed, and with `stamp` that it was touched."""
+        self._connection.execute("UPDATE containers SET run = ? WHERE key = ?", (run, key))
+        if stamp is not None:
+            self._connection.execute(
+                "UPDATE containers SET size = ?, mtime_ns = ?, added = ? WHERE key = ?",
+                (stamp.size, stamp.mtime_ns, time.time(), key),
+            )
+
+    def describe_container(self, key: str, outside: Outside) -> None:
+        """Note what is said from outside of a file of many documents."""
+        self._connection.execute(
+            "UPDATE containers SET outside = ?, added = ? WHERE key = ?",
+            (Layers({}, "", outside).to_json(), time.time(), key),
+        )
+
+    def parts_of(self, key: str) -> list[tuple[int, str]]:
+        """Id and key of every document in a file of many, and in the files in it."""
+        rows = self._connection.execute(
+            f"SELECT id, key FROM documents WHERE live = 1 AND origin = 'part' AND {STARTS_WITH} ORDER BY id",
+            prefix(key + PART),
+        ).fetchall()
+        return [(int(str(number)), str(name)) for number, name in rows]
+
+    def unsettle(self, keys: Iterable[str]) -> None:
+        """Have files of many documents read again the next time."""
+        self._connection.executemany("UPDATE containers SET settled = 0 WHERE key = ?", [(key,) for key in keys])
+
+    def is_container(self, key: str) -> bool:
+        """Whether there is, or was begun, a file of many documents of this key."""
+        return self._connection.execute("SELECT 1 FROM containers WHERE key = ?", (key,)).get is not None
+
+    def remove_container(self, key: str, *, most: int = -1) -> int:
+        """Take out up to `most` of a file's documents, and with the last one all that is known of the file but its
+        own ledger row. Returns how many went: fewer than `most` when it is done.
+        """
+        within, execute = prefix(key + PART), self._connection.execute
+        self.unsettle([key])
+        found = execute(
+            f"SELECT id FROM documents WHERE live = 1 AND origin = 'part' AND {STARTS_WITH} LIMIT ?", (*within, most)
+        ).fetchall()
+        ids: list[int] = [row[0] for row in found]  # type: ignore[misc]
+        self.remove_parts(ids)
+        if most < 0 or len(ids) < most:
+            execute(f"DELETE FROM ledger WHERE origin = 'part' AND {STARTS_WITH}", within)
+            execute(f"DELETE FROM containers WHERE {STARTS_WITH}", within)
+            execute("DELETE FROM containers WHERE key = ?", (key,))
+        return len(ids)
+
+    def remove_parts(self, documents: Sequence[int]) -> None:
+        """Take out documents with their ledger rows."""
+        keys = self._connection.execute(
+            "SELECT key FROM documents WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(list(documents)),)
+        ).fetchall()
+        for document in documents:
+            self.remove(document)
+        self.strike([str(row[0]) for row in keys])
+
+    def strike_left(self, key: str, run: int) -> None:
+        """Take what an earlier run than `run` said of parts that are gone, and gave no document, out of the ledger."""
+        self._connection.execute(
+            f"DELETE FROM ledger WHERE {DIRECT} AND origin = 'part' AND run != ?"
+            " AND NOT EXISTS (SELECT 1 FROM documents WHERE live = 1 AND documents.key = ledger.key)"
+            " AND NOT EXISTS (SELECT 1 FROM containers WHERE containers.key = ledger.key)",
+            (*directly_in(key), run),
+        )
+
     def set_index(self, name: str, record: IndexRecord) -> None:
         """Switch a derived index to other files, or to more rows of the same; prune what every index has seen."""
         self._connection.execute(
@@ -271,6 +380,16 @@ class Transaction:
     def drop_index(self, name: str) -> None:
         """Forget a derived index; it is built again from every live chunk."""
         self._connection.execute("DELETE FROM indexes WHERE name = ?", (name,))
+
+
+def prefix(under: str) -> tuple[str, bytes]:
+    """The bounds of all keys that start with `under`: SQLite compares bytes, and 0xFF is in no UTF-8."""
+    return under, under.encode() + b"\xff"
+
+
+def directly_in(key: str) -> tuple[str, bytes, int]:
+    """The bindings of `DIRECT`."""
+    return *prefix(key + PART), len(key + PART) + 1
 
 
 @lru_cache(maxsize=64)
