@@ -21,7 +21,7 @@ ORDER = (
     "cli",
     "serve",
     "apps train",
-    "evaluate doctor",
+    "evaluate doctor watch",
     "collection",
     "ingest search",
     "sources chunking models store index",

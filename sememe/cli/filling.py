@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -27,13 +29,14 @@ from sememe.cli.options import (
     TrackedOption,
     WholeOption,
 )
-from sememe.cli.session import meta_of, opened_at, progress_shown, refuse_missing
-from sememe.cli.show import end_strictly, print_json, print_pairs, print_summary, print_troubles
+from sememe.cli.session import Shown, meta_of, opened_at, progress_shown, refuse_missing
+from sememe.cli.show import end_strictly, pass_text, print_json, print_pairs, print_pass, print_summary, print_troubles
 from sememe.errors import SememeError
 from sememe.ingest.about import Given
 from sememe.ingest.pipeline import OnProgress, Summary
 from sememe.ingest.sync import Choices
 from sememe.sources import ReadOptions
+from sememe.watch import Watched, notifier, watch
 
 
 def add(
@@ -95,10 +98,13 @@ def sync(
         bool, typer.Option("--allow-empty", help="Go on even if nothing of the folder would be left.")
     ] = False,
     meta: MetaOption = None,
+    watched: Annotated[bool, typer.Option("--watch", help="Go on: a pass after every change, until Ctrl-C.")] = False,
     strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Agree with a folder: take in what is new or changed, delete what is gone."""
+    if watched and dry_run:
+        raise SememeError("--watch goes on writing and --dry-run writes nothing; say one of them")
     if not allow_empty:
         refuse_missing([folder])
     given = Given(meta_of(meta), strict=strict)
@@ -111,13 +117,45 @@ def sync(
         end_strictly(planned, strict)
         return
     with progress_shown() as shown, opened_at(collection, model, create=True, progress=shown) as opened:
-        summary = opened.sync(
-            folder, chunk=not whole, hidden=hidden, checksum=checksum, allow_empty=allow_empty, tracked=tracked,
-            read=read, metadata=given, progress=shown.ingest,
+        run = partial(
+            opened.sync, folder, chunk=not whole, hidden=hidden, checksum=checksum, allow_empty=allow_empty,
+            tracked=tracked, read=read, metadata=given, progress=shown.ingest,
         )  # fmt: skip
+        if watched:
+            watch_folder(Watched(folder.expanduser().absolute(), opened.path, hidden), run, shown, as_json=as_json)
+            return
+        summary = run()
         shown.stop()
         print_summary(summary, collection, as_json)
     end_strictly(summary, strict)
+
+
+def watch_folder(watched: Watched, run: Callable[[], Summary], shown: Shown, *, as_json: bool) -> None:
+    """Print a line for every pass; at the end, which is Ctrl-C, what all of them did."""
+    typer.echo(f"watching {watched.folder} by {notifier()}; Ctrl-C ends it", err=True)
+    total, passes = Summary(), 0
+
+    def say(text: str) -> None:
+        typer.echo(f"sememe: {text}", err=True)
+
+    def once() -> Summary:
+        try:
+            return run()
+        finally:
+            shown.stop()
+
+    try:
+        for summary in watch(watched, once, say=say):
+            passes += 1
+            total.add(summary)
+            print_pass(summary, as_json)
+    except (KeyboardInterrupt, SystemExit) as end:
+        if as_json:
+            print_json({"passes": passes, **total.as_dict()})
+        else:
+            typer.echo(f"{passes} {'pass' if passes == 1 else 'passes'}: {pass_text(total)}")
+        if isinstance(end, SystemExit):
+            raise
 
 
 def delete(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 
 import typer
@@ -31,6 +32,21 @@ def print_summary(summary: Summary, collection: Path, as_json: bool) -> None:
         print_troubles(summary, collection)
     if summary.warning:
         typer.echo(f"sememe: {summary.warning}", err=True)
+
+
+def print_pass(summary: Summary, as_json: bool) -> None:
+    """What one pass of a watch did, on one line, and its first troubles."""
+    if as_json:
+        print_json(summary.as_dict())
+        return
+    typer.echo(f"{datetime.now():%H:%M:%S}  {pass_text(summary)}, {summary.seconds:.1f} s")
+    print_troubles(summary, DEFAULT)
+
+
+def pass_text(summary: Summary) -> str:
+    """The counts that are not nothing."""
+    names = ("documents", "chunks", "embedded", "described", "renamed", "deleted", "truncated", "skipped", "failed")
+    return ", ".join(f"{getattr(summary, name):,} {name}" for name in names if getattr(summary, name)) or "no change"
 
 
 def end_strictly(summary: Summary, strict: bool) -> None:

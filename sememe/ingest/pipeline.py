@@ -29,6 +29,11 @@ from sememe.store.writing import Transaction
 from sememe.types import Embedded, LedgerRow, Metadata
 from sememe.vectors import normalise
 
+COUNTED = (
+    "documents", "described", "renamed", "deleted", "chunks", "tokens", "embedded", "truncated", "skipped", "failed",
+    "mistyped", "seconds",
+)  # fmt: skip
+
 
 @dataclass(slots=True)
 class Summary:
@@ -58,6 +63,11 @@ class Summary:
     dry_run: bool = False
     warning: str = ""
     troubles: list[LedgerRow] = field(default_factory=list)
+
+    def add(self, other: Summary) -> None:
+        """Count what another run did too; its troubles are its own."""
+        for name in COUNTED:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def as_dict(self) -> dict[str, object]:
         """The counts by name, seconds rounded to milliseconds; without the list of troubles."""
