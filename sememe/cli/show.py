@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -14,6 +15,9 @@ from sememe.cli.options import DEFAULT
 from sememe.ingest.pipeline import Summary
 from sememe.search.run import Hits
 from sememe.types import Hit, LedgerRow, embedded_input
+
+if TYPE_CHECKING:
+    from sememe.evaluate.chunks import Quality
 
 STRICT_FAILED = 3
 SHOWN_TROUBLES = 5
@@ -73,6 +77,27 @@ def print_fields(fields: Mapping[str, str], as_json: bool) -> None:
             print_json({"field": path, "type": kind})
         else:
             typer.echo(f"{kind:<8} {printable(path)}")
+
+
+def print_quality(quality: Quality, as_json: bool) -> None:
+    """How long chunks are, and what is wrong with them."""
+    from sememe.evaluate.chunks import KINDS
+
+    if as_json:
+        print_json(quality.as_dict())
+        return
+    shares = ", ".join(f"{name} {quality.percentile(share)}" for name, share in (("median", 0.5), ("95 %", 0.95)))
+    typer.echo(f"{quality.chunks:,} chunks; tokens: {shares}, longest {quality.percentile(1.0)}")
+    bars = quality.histogram()
+    most = max((count for _, _, count in bars), default=1)
+    for first, last, count in bars:
+        typer.echo(f"{first:>5}–{last:<5} {'█' * round(40 * count / most):<40} {count:,}")
+    for kind, meaning in KINDS.items():
+        count = quality.faults[kind]
+        of = quality.compared if kind == "near duplicate" else quality.chunks
+        typer.echo(f"\n{kind:<15} {count:>8,}  {count / max(of, 1):6.2%}  {meaning}")
+        for example in quality.examples.get(kind, []):
+            typer.echo(f"    {example.id}  {printable(example.document)}: {printable(example.text)}")
 
 
 def troubled(statuses: dict[str, int]) -> bool:
