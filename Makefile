@@ -8,10 +8,6 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq
 UV_COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links pyproject.toml
 
-# After a change of a command: the pages that are made from the code.
-docs: $(DEVELOPMENT)
-	@$(BIN)/python docs/make.py
-
 .PHONY: docs demo test lint types check crash parity bench lock clean
 
 demo: $(RUNTIME)
@@ -32,6 +28,10 @@ types: $(DEVELOPMENT)
 	@$(BIN)/mypy
 
 check: test lint types
+
+# After a change of a command: the pages that are made from the code.
+docs: $(DEVELOPMENT)
+	@$(BIN)/python docs/make.py
 
 # Live against sentence-transformers: needs the torch extra, in an environment of its own.
 parity: $(RUNTIME)
