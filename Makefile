@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq
 UV_COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links pyproject.toml
 
-.PHONY: demo test lint types check crash parity bench lock clean
+.PHONY: docs demo test lint types check crash parity bench lock clean
 
 demo: $(RUNTIME)
 	@$(BIN)/python examples/demo/run.py
@@ -28,6 +28,10 @@ types: $(DEVELOPMENT)
 	@$(BIN)/mypy
 
 check: test lint types
+
+# After a change of a command: the pages that are made from the code.
+docs: $(DEVELOPMENT)
+	@$(BIN)/python docs/make.py
 
 # Live against sentence-transformers: needs the torch extra, in an environment of its own.
 parity: $(RUNTIME)

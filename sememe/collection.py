@@ -16,6 +16,7 @@ from typing import Any
 from sememe.errors import InputError, NotFound, SpaceMismatch
 from sememe.filters import Filter, parse
 from sememe.ingest import derived, sync
+from sememe.ingest.about import Describe, Given, given
 from sememe.ingest.cutting import CutOptions
 from sememe.ingest.items import file_key, given_items
 from sememe.ingest.pages import Pages
@@ -51,10 +52,11 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a collection holds, and every input that did not end as it should."""
+    """What a collection holds, every input that did not end as it should, and the type of every metadata field."""
 
     totals: Totals
     troubles: tuple[LedgerRow, ...]
+    fields: Mapping[str, str]
 
 
 def open(
@@ -180,16 +182,18 @@ class Collection:
     def add_files(
         self, paths: str | Path | Sequence[str | Path], *, chunk: bool = True, hidden: bool = False,
         checksum: bool = False, tracked: bool = False, read: ReadOptions | None = None,
-        progress: OnProgress | None = None,
+        metadata: Describe | Given | None = None, progress: OnProgress | None = None,
     ) -> Summary:  # fmt: skip
         """Add files, and what lies in folders. Hidden names are passed over unless `hidden`.
 
         With `tracked` only what Git tracks. `read` says which columns of rows are text, title and id. A file that
         holds many documents gives each of them, under the key FILE!/NAME. A file whose size and time are those of the
-        last time is not read again unless `checksum`. Raises InputError when a path does not exist; every file that
-        cannot be used ends in the ledger.
+        last time is not read again unless `checksum`. `metadata` is said of every file, or is a function from a
+        file's path to what is said of it; it wins over what the file and its sidecar `NAME.metadata.json` say, and
+        stays until another call gives the field again (None takes it away). Raises InputError when a path does not
+        exist; every file that cannot be used ends in the ledger.
         """
-        scope = self._scope(paths, hidden=hidden, tracked=tracked, read=read)
+        scope = self._scope(paths, hidden=hidden, tracked=tracked, read=read, metadata=metadata)
         return self._billed(sync.add_files(
             self._store, self._prepared(), scope, options=self._options(chunk, scope.read), checksum=checksum,
             progress=progress, threads=self._settings.threads,
@@ -198,14 +202,14 @@ class Collection:
     def sync(
         self, folder: str | Path, *, chunk: bool = True, hidden: bool = False, checksum: bool = False,
         allow_empty: bool = False, tracked: bool = False, read: ReadOptions | None = None,
-        progress: OnProgress | None = None,
+        metadata: Describe | Given | None = None, progress: OnProgress | None = None,
     ) -> Summary:  # fmt: skip
         """Make the collection agree with a folder: add what is new or changed, delete what is gone.
 
         Options as of `add_files`. Raises InputError when the folder does not exist, or when nothing would be left of
         what was stored from it and `allow_empty` is false: an unmounted disk looks just like that.
         """
-        scope = self._scope(folder, hidden=hidden, tracked=tracked, read=read)
+        scope = self._scope(folder, hidden=hidden, tracked=tracked, read=read, metadata=metadata)
         return self._billed(sync.sync_folder(
             self._store, self._prepared(), scope, options=self._options(chunk, scope.read), checksum=checksum,
             allow_empty=allow_empty, progress=progress, threads=self._settings.threads,
@@ -294,10 +298,10 @@ class Collection:
             return snapshot.vectors(snapshot.live_chunks(), dim)
 
     def report(self) -> Report:
-        """What is stored, and every input that was truncated, skipped or failed, or left a remark."""
+        """What is stored, every input that was truncated, skipped or failed, or left a remark, and the fields."""
         with self._store.snapshot() as snapshot:
             rows = tuple(row for row in snapshot.ledger() if row.status != "embedded" or row.remarks)
-            return Report(snapshot.totals(), rows)
+            return Report(snapshot.totals(), rows, snapshot.fields())
 
     def ledger(self) -> Iterator[LedgerRow]:
         """How every input ended, by key."""
@@ -388,11 +392,12 @@ class Collection:
         return options_for(self.embedder, chunk=chunk, read=read)
 
     def _scope(
-        self, paths: str | Path | Sequence[str | Path], *, hidden: bool, tracked: bool, read: ReadOptions | None
-    ) -> Scope:
+        self, paths: str | Path | Sequence[str | Path], *, hidden: bool, tracked: bool, read: ReadOptions | None,
+        metadata: Describe | Given | None,
+    ) -> Scope:  # fmt: skip
         return Scope(
             self._paths(paths), base=self.path.parent, exclude=self.path, hidden=hidden, tracked=tracked,
-            read=read or NO_CHOICE,
+            read=read or NO_CHOICE, given=given(metadata),
         )  # fmt: skip
 
     def _index(self, space: Space) -> View:
@@ -424,7 +429,10 @@ def options_for(embedder: Embedder, *, chunk: bool, read: ReadOptions = NO_CHOIC
         limit = embedder.chunk_tokens if chunk else embedder.max_tokens
     else:
         limit = embedder.space.max_tokens
-    return CutOptions(counter=embedder.counter, max_tokens=limit, reserved=embedder.reserved, chunk=chunk, read=read)
+    return CutOptions(
+        counter=embedder.counter, max_tokens=limit, reserved=embedder.reserved, chunk=chunk, read=read,
+        languages=getattr(embedder, "languages", ()),
+    )  # fmt: skip
 
 
 def add_pages(

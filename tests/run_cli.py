@@ -1,7 +1,8 @@
 """The command line in a process of its own, with an embedder by hashing, and less of the machine where a test asks.
 
 The environment says what: RUN_DELAY seconds for each text, RUN_WINDOW tokens a window, RUN_FILE_SIZE the largest
-file that may be written, RUN_PAGES the most pages of the database, RUN_UNPRIVILEGED that permissions hold for root.
+file that may be written, RUN_PAGES the most pages of the database, RUN_UNPRIVILEGED that permissions hold for root,
+RUN_NOTIFIER who tells of changes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 from fakes import FakeEmbedder
 
 import sememe.collection
+import sememe.watch
 from sememe.cli import main
 from sememe.ingest import cutting
 from sememe.keeping import adopting
@@ -59,6 +61,8 @@ def prepare(environ: dict[str, str]) -> None:
     embedder = FakeEmbedder(delay=float(environ.get("RUN_DELAY", "0")))
     sememe.collection.load_model = adopting.load_model = lambda *_, **__: embedder
     cutting.WINDOW_TOKENS = int(environ.get("RUN_WINDOW", cutting.WINDOW_TOKENS))
+    if "RUN_NOTIFIER" in environ:
+        sememe.watch.notifier = lambda: environ["RUN_NOTIFIER"]
     if "RUN_FILE_SIZE" in environ:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(environ["RUN_FILE_SIZE"]),) * 2)
     if "RUN_PAGES" in environ:

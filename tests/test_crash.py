@@ -475,7 +475,8 @@ def write_first_schema(source: Path, target: Path) -> None:
     connection.execute("PRAGMA defer_foreign_keys = 1")
     for table in tables:
         if table != "sqlite_sequence":
-            connection.execute(f"INSERT INTO main.{table} SELECT * FROM source.{table}")
+            columns = ", ".join(row[1] for row in connection.execute(f"PRAGMA main.table_info({table})"))
+            connection.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM source.{table}")
     connection.execute("DELETE FROM main.sqlite_sequence")
     connection.execute("INSERT INTO main.sqlite_sequence SELECT * FROM source.sqlite_sequence")
     connection.execute("COMMIT")

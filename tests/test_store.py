@@ -825,7 +825,8 @@ def downgraded(folder: Path, version: int) -> None:
     vector = vector_of("text").tobytes()
     database.execute(
         "INSERT INTO spaces VALUES (?, ?, ?, 1.5); INSERT INTO meta VALUES ('space', ?);"
-        "INSERT INTO documents VALUES"
+        "INSERT INTO documents (id, key, live, run, origin, digest, size, mtime_ns, title, media_type, metadata,"
+        " recipe, precision, characters, added) VALUES"
         " (7, 'k', 1, 1, 'file', x'64', 4, 5, 'title', 'text/plain', '{\"a\": 1}', ?, 'f32', 4, 2.5);"
         "INSERT INTO texts VALUES (1, 7, 0, 'text', ?);"
         "INSERT INTO vectors VALUES (5, ?, x'00', 3, 3, ?, ?);"

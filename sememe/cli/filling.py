@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +23,7 @@ from sememe.cli.options import (
     JsonOption,
     MaxCostOption,
     MaxPagesOption,
+    MetaOption,
     ModelOption,
     ShowInputOption,
     SitemapOption,
@@ -31,14 +34,16 @@ from sememe.cli.options import (
     TrackedOption,
     WholeOption,
 )
-from sememe.cli.session import opened_at, progress_shown, refuse_missing, wanted_of
-from sememe.cli.show import end_strictly, print_json, print_pairs, print_summary, print_troubles
+from sememe.cli.session import Shown, meta_of, opened_at, progress_shown, refuse_missing, wanted_of
+from sememe.cli.show import end_strictly, pass_text, print_json, print_pairs, print_pass, print_summary, print_troubles
 from sememe.errors import SememeError
+from sememe.ingest.about import Given
 from sememe.ingest.pages import Pages
 from sememe.ingest.pipeline import OnProgress, Summary
 from sememe.ingest.sync import Choices
 from sememe.sources import ReadOptions
 from sememe.sources.web import DELAY, MOST_PAGES, WebOptions
+from sememe.watch import Watched, notifier, watch
 
 
 def add(
@@ -63,12 +68,14 @@ def add(
     delay: DelayOption = DELAY,
     allow_private: AllowPrivateOption = False,
     max_cost: MaxCostOption = None,
+    meta: MetaOption = None,
     strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Add files, folders and pages. What is there already and has not changed costs nothing."""
     web = WebOptions(delay=delay, max_pages=max_pages, allow_private=allow_private)
     wanted = wanted_of(paths, sitemap, web)
+    given = Given(meta_of(meta), strict=strict)
     read = ReadOptions(tuple(text_column or ()), title_column, id_column, table)
     if show_input and not dry_run:
         raise SememeError("--show-input prints what an add would embed and goes with --dry-run; say both")
@@ -86,7 +93,7 @@ def add(
         else:
             summary = opened.add_files(
                 list(wanted), chunk=not whole, hidden=hidden, checksum=checksum, tracked=tracked, read=read,
-                progress=shown.ingest,
+                metadata=given, progress=shown.ingest,
             )  # fmt: skip
         shown.stop()
         print_summary(summary, collection, as_json)
@@ -110,12 +117,17 @@ def sync(
         bool, typer.Option("--allow-empty", help="Go on even if nothing of the folder would be left.")
     ] = False,
     max_cost: MaxCostOption = None,
+    meta: MetaOption = None,
+    watched: Annotated[bool, typer.Option("--watch", help="Go on: a pass after every change, until Ctrl-C.")] = False,
     strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Agree with a folder: take in what is new or changed, delete what is gone."""
+    if watched and dry_run:
+        raise SememeError("--watch goes on writing and --dry-run writes nothing; say one of them")
     if not allow_empty:
         refuse_missing([folder])
+    given = Given(meta_of(meta), strict=strict)
     read = ReadOptions(tuple(text_column or ()), title_column, id_column, table)
     if dry_run:
         choices = Choices(
@@ -128,13 +140,45 @@ def sync(
         progress_shown() as shown,
         opened_at(collection, model, create=True, progress=shown, max_cost=max_cost) as opened,
     ):
-        summary = opened.sync(
-            folder, chunk=not whole, hidden=hidden, checksum=checksum, allow_empty=allow_empty, tracked=tracked,
-            read=read, progress=shown.ingest,
+        run = partial(
+            opened.sync, folder, chunk=not whole, hidden=hidden, checksum=checksum, allow_empty=allow_empty,
+            tracked=tracked, read=read, metadata=given, progress=shown.ingest,
         )  # fmt: skip
+        if watched:
+            watch_folder(Watched(folder.expanduser().absolute(), opened.path, hidden), run, shown, as_json=as_json)
+            return
+        summary = run()
         shown.stop()
         print_summary(summary, collection, as_json)
     end_strictly(summary, strict)
+
+
+def watch_folder(watched: Watched, run: Callable[[], Summary], shown: Shown, *, as_json: bool) -> None:
+    """Print a line for every pass; at the end, which is Ctrl-C, what all of them did."""
+    typer.echo(f"watching {watched.folder} by {notifier()}; Ctrl-C ends it", err=True)
+    total, passes = Summary(), 0
+
+    def say(text: str) -> None:
+        typer.echo(f"sememe: {text}", err=True)
+
+    def once() -> Summary:
+        try:
+            return run()
+        finally:
+            shown.stop()
+
+    try:
+        for summary in watch(watched, once, say=say):
+            passes += 1
+            total.add(summary)
+            print_pass(summary, as_json)
+    except (KeyboardInterrupt, SystemExit) as end:
+        if as_json:
+            print_json({"passes": passes, **total.as_dict()})
+        else:
+            typer.echo(f"{passes} {'pass' if passes == 1 else 'passes'}: {pass_text(total)}")
+        if isinstance(end, SystemExit):
+            raise
 
 
 def delete(

@@ -55,6 +55,10 @@ DelayOption = Annotated[float, typer.Option("--delay", min=0.0, help="Seconds be
 AllowPrivateOption = Annotated[
     bool, typer.Option("--allow-private", help="Fetch from this machine and private networks too.")
 ]
+MetaOption = Annotated[
+    list[str] | None,
+    typer.Option("--meta", metavar="NAME=VALUE", help="Said of every file: year=2024, draft=false, 'tags=[\"a\"]'."),
+]
 KOption = Annotated[int, typer.Option("--k", "-k", help="How many hits at most.")]
 WhereOption = Annotated[
     str | None, typer.Option("--where", "-w", help='A filter over metadata in JSON: \'{"year": {"$gte": 2020}}\'.')

@@ -18,6 +18,7 @@ from sememe import collection as collections
 from sememe.cli.show import printable
 from sememe.collection import Collection
 from sememe.errors import InputError
+from sememe.ingest.about import checked
 from sememe.ingest.pages import Pages
 from sememe.ingest.pipeline import IngestProgress
 from sememe.settings import from_environment
@@ -65,6 +66,39 @@ def where_of(text: str | None) -> dict[str, Any] | None:
             f"""'{{"year": {{"$gte": 2020}}}}'"""
         ) from error
     return found
+
+
+def meta_of(pairs: list[str] | None) -> dict[str, Any]:
+    """The metadata of a command line: values in JSON, and what is no JSON is a string. `a.b=1` goes into an object."""
+    found: dict[str, Any] = {}
+    for pair in pairs or []:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise InputError(f"--meta {pair!r} has no value; write it like --meta year=2024")
+        *outer, last = name.split(".")
+        place: Any = found
+        for step in outer:
+            place = place.setdefault(step, {}) if isinstance(place, dict) else place
+        if not isinstance(place, dict) or last in place:
+            raise InputError(
+                f"--meta {pair!r} gives {name!r} a second value; give a field once, or a list: "
+                f"""'{name}=["a", "b"]'"""
+            )
+        place[last] = _value_of(text, pair)
+    return checked(found, "--meta gives")
+
+
+def _value_of(text: str, pair: str) -> object:
+    try:
+        return json.loads(text, parse_constant=_refused)
+    except (ValueError, RecursionError) as error:
+        if text[:1] in ("{", "[", '"') or text in ("NaN", "Infinity", "-Infinity"):
+            raise InputError(f"--meta {pair!r} is not JSON ({error}); write a string without signs, or JSON") from error
+        return text
+
+
+def _refused(name: str) -> None:
+    raise ValueError(f"JSON has no {name}")
 
 
 class Shown:

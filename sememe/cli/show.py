@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -12,6 +15,9 @@ from sememe.cli.options import DEFAULT
 from sememe.ingest.pipeline import Summary
 from sememe.search.run import Hits
 from sememe.types import Hit, LedgerRow, embedded_input
+
+if TYPE_CHECKING:
+    from sememe.evaluate.chunks import Quality
 
 STRICT_FAILED = 3
 SHOWN_TROUBLES = 5
@@ -23,7 +29,7 @@ def print_summary(summary: Summary, collection: Path, as_json: bool) -> None:
         print_json(summary.as_dict())
     else:
         fields = summary.as_dict()
-        optional = ("unchanged", "renamed", "deleted", "passed_over")
+        optional = ("unchanged", "described", "mistyped", "renamed", "deleted", "passed_over")
         names = ("documents", "chunks", "tokens", "embedded", "truncated", "skipped", "failed")
         print_pairs([(n.replace("_", " "), fields[n]) for n in (*names, *(n for n in optional if fields[n]))])
         print_pairs([("seconds", f"{summary.seconds:.1f}")])
@@ -33,6 +39,21 @@ def print_summary(summary: Summary, collection: Path, as_json: bool) -> None:
         print_troubles(summary, collection)
     if summary.warning:
         typer.echo(f"sememe: {summary.warning}", err=True)
+
+
+def print_pass(summary: Summary, as_json: bool) -> None:
+    """What one pass of a watch did, on one line, and its first troubles."""
+    if as_json:
+        print_json(summary.as_dict())
+        return
+    typer.echo(f"{datetime.now():%H:%M:%S}  {pass_text(summary)}, {summary.seconds:.1f} s")
+    print_troubles(summary, DEFAULT)
+
+
+def pass_text(summary: Summary) -> str:
+    """The counts that are not nothing."""
+    names = ("documents", "chunks", "embedded", "described", "renamed", "deleted", "truncated", "skipped", "failed")
+    return ", ".join(f"{getattr(summary, name):,} {name}" for name in names if getattr(summary, name)) or "no change"
 
 
 def end_strictly(summary: Summary, strict: bool) -> None:
@@ -50,6 +71,36 @@ def print_troubles(summary: Summary, collection: Path) -> None:
         where = "" if collection == DEFAULT else f" --collection {collection}"
         hint = "" if summary.dry_run else f": sememe report{where}"
         typer.echo(f"and {more} more{hint}", err=True)
+
+
+def print_fields(fields: Mapping[str, str], as_json: bool) -> None:
+    """Metadata fields by path, and their types."""
+    for path, kind in fields.items():
+        if as_json:
+            print_json({"field": path, "type": kind})
+        else:
+            typer.echo(f"{kind:<8} {printable(path)}")
+
+
+def print_quality(quality: Quality, as_json: bool) -> None:
+    """How long chunks are, and what is wrong with them."""
+    from sememe.evaluate.chunks import KINDS
+
+    if as_json:
+        print_json(quality.as_dict())
+        return
+    shares = ", ".join(f"{name} {quality.percentile(share)}" for name, share in (("median", 0.5), ("95 %", 0.95)))
+    typer.echo(f"{quality.chunks:,} chunks; tokens: {shares}, longest {quality.percentile(1.0)}")
+    bars = quality.histogram()
+    most = max((count for _, _, count in bars), default=1)
+    for first, last, count in bars:
+        typer.echo(f"{first:>5}–{last:<5} {'█' * round(40 * count / most):<40} {count:,}")
+    for kind, meaning in KINDS.items():
+        count = quality.faults[kind]
+        of = quality.compared if kind == "near duplicate" else quality.chunks
+        typer.echo(f"\n{kind:<15} {count:>8,}  {count / max(of, 1):6.2%}  {meaning}")
+        for example in quality.examples.get(kind, []):
+            typer.echo(f"    {example.id}  {printable(example.document)}: {printable(example.text)}")
 
 
 def troubled(statuses: dict[str, int]) -> bool:

@@ -9,7 +9,7 @@ import typer
 
 from sememe.cli.options import DEFAULT, CollectionOption, JsonOption, StrictOption
 from sememe.cli.session import opened_at, progress_shown
-from sememe.cli.show import STRICT_FAILED, print_json, print_pairs, trouble_text, troubled
+from sememe.cli.show import STRICT_FAILED, print_fields, print_json, print_pairs, print_quality, trouble_text, troubled
 from sememe.errors import SememeError
 
 
@@ -17,11 +17,21 @@ def report(
     collection: CollectionOption = DEFAULT,
     strict: StrictOption = False,
     every: Annotated[bool, typer.Option("--all", help="List every input, not only those with trouble.")] = False,
+    chunks: Annotated[bool, typer.Option("--chunks", help="Judge the chunks instead: lengths, cuts, repeats.")] = False,
+    fields: Annotated[bool, typer.Option("--fields", help="List the metadata fields and their types instead.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say what is stored, and which inputs did not end as they should."""
+    if chunks:
+        from sememe.evaluate.chunks import of_collection
+
+        print_quality(of_collection(collection.expanduser().absolute()), as_json)
+        return
     with opened_at(collection, None, create=False) as opened:
         found = opened.report()
+        if fields:
+            print_fields(found.fields, as_json)
+            return
         rows = list(opened.ledger()) if every else list(found.troubles)
     totals = found.totals
     if as_json:

@@ -347,6 +347,45 @@ def detected(text_words: Sequence[str]) -> str:
     return max(counts, key=lambda language: (counts[language], language == "en", shares[language]))
 
 
+_SCRIPT_LANGUAGES = tuple(
+    (tuple(languages.split()), re.compile(f"[{letters}]"))
+    for languages, letters in (
+        ("ru uk bg sr mk be kk ky mn tg", "\u0400-\u04ff"), ("el", "\u0370-\u03ff"), ("he yi", "\u0590-\u05ff"),
+        ("ar fa ur ps", "\u0600-\u06ff"), ("hi mr ne sa", "\u0900-\u097f"), ("bn as", "\u0980-\u09ff"),
+        ("ta", "\u0b80-\u0bff"), ("te", "\u0c00-\u0c7f"), ("th", "\u0e00-\u0e7f"), ("ka", "\u10a0-\u10ff"),
+        ("hy", "\u0530-\u058f"), ("ko", "\u1100-\u11ff\uac00-\ud7af"), ("ja", "\u3040-\u30ff"), ("zh", "\u4e00-\u9fff"),
+    )
+)  # fmt: skip
+"""The languages that are written in other scripts than Latin. Kana come before the characters that Chinese has too."""
+
+_SURE = 6
+"""Different function words that tell a language."""
+
+
+def likely_languages(text: str) -> tuple[str, ...]:
+    """The ISO 639-1 codes of the languages that a text may be written in, if that is plain to see; else none.
+
+    Another script than Latin is, in a third of the letters (of kana, a twentieth). In Latin letters it takes six
+    different function words of a language, and twice as many as English has there: lists of names, tables and
+    programs are in no language.
+    """
+    if not text.isascii():
+        letters = sum(map(str.isalpha, text))
+        for languages, script in _SCRIPT_LANGUAGES:
+            if len(script.findall(text)) * (20 if "ja" in languages else 3) > letters:
+                return languages
+    found = {word.lower() for word in words(text)}
+    counts = Counter({name: len(found & _listed(name)) for name in _FUNCTION_WORDS})
+    best = max(counts, key=lambda name: counts[name])
+    sure = counts[best] >= _SURE and (best == "en" or counts[best] >= 2 * counts["en"])
+    return (best,) if sure else ()
+
+
+@cache
+def _listed(language: str) -> frozenset[str]:
+    return frozenset(_FUNCTION_WORDS[language].split())
+
+
 @cache
 def _function_words() -> tuple[dict[str, tuple[str, ...]], frozenset[str]]:
     """The languages of every function word, and the words that are not English."""

@@ -72,7 +72,7 @@ def _remember(transaction: Transaction, container: Container, run: Run) -> Ledge
     if old is not None:
         transaction.remove(old)
     transaction.strike_left(key, run.id)
-    documents = transaction.set_container(key, container.stamp, container.recipe, run=run.id)
+    documents = transaction.set_container(key, container.stamp, container.recipe, run=run.id, outside=container.outside)
     row = LedgerRow(key, "embedded", remarks=tuple(container.content.remarks), origin=container.item.origin)
     if not documents:
         return replace(row, status="skipped", reason=f"no document in {_counted(container.parts, 'part')}")

@@ -7,20 +7,22 @@ knows sources and chunking; it knows no model but its token counter, and nothing
 from __future__ import annotations
 
 import hashlib
+import re
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
 from sememe.chunking import CHUNKER, DEFAULT_OVERLAP, WHOLE, cut, order_of, whole
 from sememe.errors import InputError, ReadError
+from sememe.index.words import likely_languages
 from sememe.ingest.items import Item, part_key
 from sememe.sources import Part, Parts, Refused, Unreadable
 from sememe.sources.files import NO_CHOICE
 from sememe.sources.formats import current
 from sememe.sources.source import ReadOptions
-from sememe.store.records import KnownDocument, SourceStamp
+from sememe.store.records import NOTHING, KnownDocument, Outside, SourceStamp
 from sememe.types import Block, Chunk, Document, LedgerRow, Origin, Recipe, TokenCounter
 
 WINDOW_CHARACTERS = 8_000_000
@@ -33,9 +35,16 @@ FIRST_WINDOW_TOKENS = 4_096
 TEXT_PART = 65_536
 DEEPEST = 5
 """Files of many documents within one another: a mail in a mailbox in an archive, and room for two more."""
+SAMPLED_CHUNKS = 4
+"""Chunks from the beginning of a document that tell its language."""
+
+_LANGUAGE_CODE = re.compile(r"([a-z]{2,3})(?:[-_][a-z0-9_-]+)?$")
 
 Known: TypeAlias = Callable[[str], KnownDocument | None]
 """What is stored under a key."""
+
+Moved: TypeAlias = Mapping[bytes, Outside]
+"""What was given of files that are not there any more, by the digest of their bytes."""
 
 RACY_NS = 2_000_000_000
 """A file written less than two seconds before it was indexed may change again within its time stamp's grain."""
@@ -45,7 +54,8 @@ RACY_NS = 2_000_000_000
 class CutOptions:
     """How documents are cut: the model's limit, what every input spends, and the overlap, all in tokens.
 
-    `read` is what was chosen of reading them.
+    `read` is what was chosen of reading them. `languages` are those that the model knows, as ISO 639-1 codes; none
+    when that is not known.
     """
 
     counter: TokenCounter
@@ -54,6 +64,7 @@ class CutOptions:
     overlap: int = DEFAULT_OVERLAP
     chunk: bool = True
     read: ReadOptions = NO_CHOICE
+    languages: tuple[str, ...] = ()
 
     def recipe(self, reader: str) -> Recipe:
         """What is stored with a document, to tell whether it has to be cut again."""
@@ -80,6 +91,16 @@ class Piece:
     first: bool = False
     last: bool = False
     failure: LedgerRow | None = None
+    outside: Outside = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A stored document whose text has not changed, or a file of many, with what is said of it now."""
+
+    known: KnownDocument
+    item: Item
+    outside: Outside
 
 
 @dataclass(slots=True)
@@ -95,6 +116,7 @@ class Container:
     recipe: Recipe
     fresh: bool
     content: Parts
+    outside: Outside
     parts: int = 0
     replaced: int = 0
     unchanged: array[int] = field(default_factory=lambda: array("q"))
@@ -106,13 +128,16 @@ class Window:
     """What is embedded and stored together.
 
     Files of many documents are in `begun` when their first part may come, in `containers` when their last one is in
-    this window or an earlier one, in `seen` if they lie in another one and have not changed.
+    this window or an earlier one, in `seen` if they lie in another one and have not changed. `described` have other
+    metadata than is stored, `cleared` are keys that the ledger has nothing more to say of.
     """
 
     pieces: list[Piece] = field(default_factory=list)
     refused: list[LedgerRow] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     touched: list[tuple[KnownDocument, SourceStamp]] = field(default_factory=list)
+    described: list[Described] = field(default_factory=list)
+    cleared: list[str] = field(default_factory=list)
     begun: list[Container] = field(default_factory=list)
     containers: list[Container] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
@@ -127,7 +152,7 @@ class Windows:
 
     def __init__(
         self, items: Iterable[Item | LedgerRow], known: Known, options: CutOptions, *, size: int,
-        known_part: Known = lambda _: None, keep_text: bool = True, checksum: bool = False,
+        known_part: Known = lambda _: None, keep_text: bool = True, checksum: bool = False, moved: Moved | None = None,
     ) -> None:  # fmt: skip
         self._items = items
         self._known = known
@@ -137,6 +162,7 @@ class Windows:
         self._size = size
         self._keep_text = keep_text
         self._checksum = checksum
+        self._moved = moved or {}
         self._window = Window()
         self._tokens = FIRST_WINDOW_TOKENS
 
@@ -184,6 +210,7 @@ class Windows:
         settled = item.mtime_ns + RACY_NS < known.added * 1e9
         if settled and (stamp.size, stamp.mtime_ns) == (item.size, item.mtime_ns):
             self._window.unchanged.append(item.key)
+            self._describe(item, known, touched=False)
             return True
         return False
 
@@ -215,7 +242,11 @@ class Windows:
         else:
             if self._inside:
                 opened.metadata = {**self._inside[-1].content.metadata, **opened.metadata}
-            yield from self._parts(item, opened, stamp) if isinstance(opened, Parts) else self._cut(item, opened, stamp)
+            outside = self._outside(item, known, digest)
+            if isinstance(opened, Parts):
+                yield from self._parts(item, opened, stamp, outside)
+            else:
+                yield from self._cut(item, opened, stamp, outside)
 
     def _stored(self, item: Item) -> KnownDocument | None:
         if not self._inside:
@@ -229,14 +260,16 @@ class Windows:
             self._inside[-1].unchanged.append(known.id)
         elif self._inside:
             self._window.seen.append(item.key)
-        elif (known.stamp.size, known.stamp.mtime_ns) != (item.size, item.mtime_ns):
+        touched = not self._inside and (known.stamp.size, known.stamp.mtime_ns) != (item.size, item.mtime_ns)
+        if touched:
             self._window.touched.append((known, stamp))
+        self._describe(item, known, touched=touched)
 
-    def _parts(self, item: Item, content: Parts, stamp: SourceStamp) -> Iterator[Window]:
+    def _parts(self, item: Item, content: Parts, stamp: SourceStamp, outside: Outside) -> Iterator[Window]:
         """Read the parts of a file one by one; none is held when the next one comes."""
         fresh = self._inside[-1].fresh if self._inside else False
         fresh = fresh or self._known_part(item.key) is None
-        container = Container(item, stamp, self._options.recipe(content.reader), fresh, content)
+        container = Container(item, stamp, self._options.recipe(content.reader), fresh, content, outside)
         self._window.begun.append(container)
         self._inside.append(container)
         try:
@@ -259,12 +292,39 @@ class Windows:
             row = LedgerRow(key, part.status, part.reason, retryable=part.retryable, origin="part")
             self._window.refused.append(row)
 
-    def _cut(self, item: Item, document: Document, stamp: SourceStamp) -> Iterator[Window]:
-        piece = Piece(item, document, stamp, first=True)
+    def _outside(self, item: Item, known: KnownDocument | None, digest: bytes = b"") -> Outside:
+        """What is said of an item from outside; that of before where the sidecar cannot be read, which is noted."""
+        if self._inside:
+            return self._inside[0].outside
+        before = known.outside if known is not None else self._moved.get(digest, NOTHING)
+        if item.about is None:
+            return before
+        settled_before = 0.0 if known is None or self._checksum else known.added - RACY_NS / 1e9
+        try:
+            outside = item.about.outside(before, settled_before=settled_before)
+        except ReadError as error:
+            said = f"{error}; it describes {item.key}, which goes without" + (" what is new" if before.sidecar else "")
+            self._window.refused.append(LedgerRow(item.sidecar_key, "failed", said, retryable=True))
+            return before
+        if item.sidecar_key and outside.stamp != before.stamp:
+            self._window.cleared.append(item.sidecar_key)
+        return outside
+
+    def _describe(self, item: Item, known: KnownDocument, *, touched: bool) -> None:
+        """Note a document of which something else is said than is stored; its text is not looked at."""
+        outside = self._outside(item, known)
+        if touched or outside != known.outside:
+            self._window.described.append(Described(known, item, outside))
+
+    def _cut(self, item: Item, document: Document, stamp: SourceStamp, outside: Outside) -> Iterator[Window]:
+        piece = Piece(item, document, stamp, first=True, outside=outside)
         self._window.pieces.append(piece)
         text = _Tee(document.blocks, keep=self._keep_text)
+        sample: list[str] = []
         try:
             for chunk in self._chunks(text, document):
+                if len(sample) < SAMPLED_CHUNKS:
+                    sample.append(chunk.text)
                 piece.chunks.append(chunk)
                 piece.inputs.append(input_digest(chunk.input))
                 self._window.chunk_count += 1
@@ -272,10 +332,11 @@ class Windows:
                 if self._full() or text.pending >= WINDOW_CHARACTERS:
                     piece.texts, piece.places, piece.characters = text.take(), text.take_places(), text.characters
                     yield self._take()
-                    piece = Piece(item, document, stamp)
+                    piece = Piece(item, document, stamp, outside=outside)
                     self._window.pieces.append(piece)
         except (OSError, ReadError) as error:
             piece.failure = _unreadable(item, error)
+        document.remarks += foreign(sample, outside.over(document.metadata).get("language"), self._options.languages)
         piece.texts, piece.places, piece.characters, piece.last = text.take(), text.take_places(), text.characters, True
         self._window.characters += sum(len(part) for _, part in piece.texts)
 
@@ -337,6 +398,25 @@ class _Tee:
 def input_digest(text: str) -> bytes:
     """Sixteen bytes that stand for the exact string which is embedded."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+def foreign(sample: Iterable[str], declared: object, known: tuple[str, ...]) -> list[str]:
+    """A remark on a document in a language that the model does not know: as it says of itself, else as it looks."""
+    if not known or "multilingual" in known:
+        return []
+    code = _LANGUAGE_CODE.match(declared.lower()) if isinstance(declared, str) else None
+    languages = (code[1],) if code else likely_languages("\n".join(sample))
+    if not languages or not {_language(one) for one in known}.isdisjoint(languages):
+        return []
+    said = "says that it is" if code else "seems to be"
+    return [
+        f"language: the text {said} in {languages[0]!r}, and the model knows {', '.join(known)}: searches by meaning "
+        f"will miss it; take a model that knows the language, or search with --mode lexical"
+    ]
+
+
+def _language(code: str) -> str:
+    return code.lower().replace("_", "-").partition("-")[0]
 
 
 def refusal(key: str, origin: Origin, refused: Refused) -> LedgerRow:

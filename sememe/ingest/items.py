@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sememe.errors import InputError
+from sememe.ingest.about import NOTHING_GIVEN, About, Given, file_fields
 from sememe.sources import Found, Read, ReadOptions, read_file, read_text
 from sememe.sources.files import NO_CHOICE
 from sememe.types import CHUNK_PREFIX, PART, Origin
@@ -25,7 +26,11 @@ ALLOWED_FIELDS = frozenset({"id", "text", "title", "metadata", "media_type"})
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One input. `digest` and `open` are called only when the item may have changed."""
+    """One input. `digest` and `open` are called only when the item may have changed.
+
+    `about` is where its metadata comes from besides its text; None for given texts, which bring their own.
+    `sidecar_key` names the file beside it in the ledger, if there is one.
+    """
 
     key: str
     origin: Origin
@@ -33,6 +38,8 @@ class Item:
     open: Callable[[], Read]
     size: int | None = None
     mtime_ns: int | None = None
+    about: About | None = None
+    sidecar_key: str = ""
 
 
 def file_key(path: Path, base: Path) -> str:
@@ -60,8 +67,11 @@ def _without_part(name: str) -> str:
     return escaped.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def file_item(found: Found, base: Path, options: ReadOptions = NO_CHOICE) -> Item:
-    """A file that a walk came upon."""
+def file_item(
+    found: Found, base: Path, options: ReadOptions = NO_CHOICE, *, sidecar: Found | None = None,
+    given: Given = NOTHING_GIVEN,
+) -> Item:  # fmt: skip
+    """A file that a walk came upon, the file beside it, and what the call says of it."""
     key = file_key(found.path, base)
     return Item(
         key=key,
@@ -70,6 +80,8 @@ def file_item(found: Found, base: Path, options: ReadOptions = NO_CHOICE) -> Ite
         open=lambda: read_file(found, key, options),
         size=found.stat.st_size,
         mtime_ns=found.stat.st_mtime_ns,
+        about=About(found.path, file_fields(found), sidecar, given),
+        sidecar_key="" if sidecar is None else file_key(sidecar.path, base),
     )
 
 

@@ -20,20 +20,28 @@ import numpy as np
 
 from sememe import failpoints
 from sememe.errors import Incomplete, InputError, ModelError, SememeError
-from sememe.ingest.cutting import Container, CutOptions, Known, Piece, Window, Windows
+from sememe.ingest.cutting import Container, CutOptions, Described, Known, Moved, Piece, Window, Windows
+from sememe.ingest.fields import REMARK, FieldCheck, refused_for, remarks_of
 from sememe.ingest.items import Item
 from sememe.ingest.runs import Run
 from sememe.space import Embedder, Interruptible, Space
 from sememe.store import SQLiteStore
 from sememe.store.records import CachedVector, KnownDocument, NewChunk, NewDocument, WholeDocument
 from sememe.store.writing import Transaction
-from sememe.types import Embedded, LedgerRow
+from sememe.types import Embedded, LedgerRow, Metadata
 from sememe.vectors import normalise
+
+COUNTED = (
+    "documents", "described", "renamed", "deleted", "chunks", "tokens", "embedded", "truncated", "skipped", "failed",
+    "mistyped", "seconds",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
 class Summary:
     """What a run did. `chunks` and `tokens` are those of the documents written; `embedded` had to be computed.
+    `described` are those of the unchanged ones that got other metadata, `mistyped` the documents with a field of
+    another type than the collection has.
 
     `troubles` are the inputs of this run that were truncated, skipped or failed, also those that have not changed.
     `passed_over` counts hidden names and folders of generated files, which are not inputs and not in the ledger.
@@ -43,6 +51,7 @@ class Summary:
 
     documents: int = 0
     unchanged: int = 0
+    described: int = 0
     renamed: int = 0
     deleted: int = 0
     chunks: int = 0
@@ -51,6 +60,7 @@ class Summary:
     truncated: int = 0
     skipped: int = 0
     failed: int = 0
+    mistyped: int = 0
     passed_over: int = 0
     seconds: float = 0.0
     interrupted: bool = False
@@ -59,6 +69,11 @@ class Summary:
     dollars: float | None = None
     warning: str = ""
     troubles: list[LedgerRow] = field(default_factory=list)
+
+    def add(self, other: Summary) -> None:
+        """Count what another run did too; its troubles are its own."""
+        for name in COUNTED:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def as_dict(self) -> dict[str, object]:
         """The counts by name, seconds rounded to milliseconds; without the list of troubles."""
@@ -99,17 +114,24 @@ class Pipeline:
     bytes_total: int | None = None
     summary: Summary = field(default_factory=Summary)
     seen_digests: set[bytes] = field(default_factory=set)
+    fields: FieldCheck = field(default_factory=FieldCheck)
     _inputs: int = 0
     _bytes: int = 0
     _chunks: int = 0
     _staged: dict[str, _Open] = field(default_factory=dict)
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
-    def ingest(self, items: Iterable[Item | LedgerRow], known: Known, *, checksum: bool) -> Summary:
-        """Take in all items. On any error what was committed stays, and the error goes on."""
+    def ingest(
+        self, items: Iterable[Item | LedgerRow], known: Known, *, checksum: bool, moved: Moved | None = None
+    ) -> Summary:
+        """Take in all items. On any error what was committed stays, and the error goes on.
+
+        `moved` is what was given of documents that may come again under another name, by the digest of their bytes.
+        """
         windows = iter(
             Windows(
-                items, known, self.options, size=self.window, known_part=looked_up(self.store), checksum=checksum
+                items, known, self.options, size=self.window, known_part=looked_up(self.store), checksum=checksum,
+                moved=moved,
             )
         )  # fmt: skip
         started = time.monotonic()
@@ -251,6 +273,9 @@ class Pipeline:
                 transaction.restamp(known.id, size=stamp.size, mtime_ns=stamp.mtime_ns)
             else:
                 transaction.see_container(known.key, self.run.id, stamp=stamp)
+        for described in window.described:
+            ledger += self._describe(transaction, described, counts)
+        transaction.strike(window.cleared)
         transaction.record(ledger, self.run.id)
         failpoints.reach("window stored")
         counts.unchanged = len(window.unchanged)
@@ -277,35 +302,68 @@ class Pipeline:
             transaction.discard(opened.id)
             row = failure or LedgerRow(piece.item.key, "skipped", "no text", origin=piece.item.origin)
             return _without_old(transaction, row)
-        transaction.publish(opened.id, characters=piece.characters, title=piece.document.title)
+        new = self._new_document(piece)
+        said = self.fields.judge(transaction, piece.item.key, new.outside.over(new.metadata))
+        if said and self.fields.strict:
+            transaction.discard(opened.id)
+            return _without_old(transaction, refused_for(said, piece.item.key, piece.item.origin))
+        transaction.publish(opened.id, characters=piece.characters, title=new.outside.title_over(new.title))
         if transaction.is_container(piece.item.key):
             transaction.remove_container(piece.item.key)
-        return opened.ledger_row(piece)
+        return opened.ledger_row(piece, remarks_of(said))
+
+    def _describe(self, transaction: Transaction, described: Described, counts: Summary) -> list[LedgerRow]:
+        """Store other metadata of a document whose text has not changed, or of all that are in a file.
+
+        Returns the rows of those that are refused.
+        """
+        known, item = described.known, described.item
+        if known.documents is not None:
+            transaction.describe_container(known.key, described.outside)
+            pairs = transaction.parts_of(known.key)
+            own: Metadata = {}
+        else:
+            # Another process may have replaced it meanwhile, and its metadata.
+            pairs = [(known.id, known.key)] if transaction.live_id(known.key) == known.id else []
+            own = item.about.file if item.about is not None else {}
+        refused = []
+        for document, key in pairs:
+            before = transaction.layers(document)
+            layers = replace(before, own={**before.own, **own}, outside=described.outside)
+            said = self.fields.judge(transaction, key, layers.metadata)
+            if said and self.fields.strict:
+                refused.append(_without_old(transaction, refused_for(said, key, known.stamp.origin)))
+                continue
+            counts.described += transaction.describe(document, layers)
+            kept = [remark for remark in transaction.remarks(key) if not remark.startswith(REMARK)]
+            transaction.remark(key, kept + remarks_of(said))
+        return refused
 
     def _store_whole(
         self, transaction: Transaction, pieces: list[Piece], rows: dict[bytes, CachedVector]
     ) -> Iterator[LedgerRow]:
         """Write pieces that are documents from beginning to end, and return their ledger rows."""
-        transaction.put(
-            [
-                WholeDocument(
-                    self._new_document(piece), piece.characters, piece.texts, _new_chunks(piece, rows), piece.places
-                )
-                for piece in pieces
-            ],
-            self.run.id,
-        )
+        documents, remarks = [], []
         for piece in pieces:
+            new = self._new_document(piece)
+            said = self.fields.judge(transaction, piece.item.key, new.outside.over(new.metadata))
+            if said and self.fields.strict:
+                yield _without_old(transaction, refused_for(said, piece.item.key, piece.item.origin))
+                continue
+            documents.append(WholeDocument(new, piece.characters, piece.texts, _new_chunks(piece, rows), piece.places))
+            remarks.append((piece, remarks_of(said)))
+        transaction.put(documents, self.run.id)
+        for piece, said_of_it in remarks:
             opened = _Open(0)
             opened.note(piece, rows, {})
-            yield opened.ledger_row(piece)
+            yield opened.ledger_row(piece, said_of_it)
 
     def _new_document(self, piece: Piece) -> NewDocument:
-        document = piece.document
+        document, about = piece.document, piece.item.about
         return NewDocument(
             key=piece.item.key, stamp=piece.stamp, recipe=self.options.recipe(document.reader),
             precision=self.embedder.precision, title=document.title, media_type=document.media_type,
-            metadata=document.metadata,
+            metadata={**(about.file if about is not None else {}), **document.metadata}, outside=piece.outside,
         )  # fmt: skip
 
 
@@ -346,7 +404,7 @@ class _Open:
             return None
         return LedgerRow(piece.item.key, "failed", self.refused, origin=piece.item.origin)
 
-    def ledger_row(self, piece: Piece) -> LedgerRow:
+    def ledger_row(self, piece: Piece, remarks: list[str]) -> LedgerRow:
         reason = ""
         if self.truncated:
             position, tokens, kept = self.truncated[0]
@@ -355,7 +413,7 @@ class _Open:
         return LedgerRow(
             key=piece.item.key, status="truncated" if self.truncated else "embedded", reason=reason,
             chunks=self.chunks, tokens=self.tokens, truncated=tuple(self.truncated),
-            remarks=tuple(piece.document.remarks), origin=piece.item.origin,
+            remarks=(*piece.document.remarks, *remarks), origin=piece.item.origin,
         )  # fmt: skip
 
 
@@ -489,6 +547,9 @@ def _count(counts: Summary, row: LedgerRow) -> None:
 
 
 def _add_counts(summary: Summary, counts: Summary) -> None:
-    names = ("documents", "unchanged", "deleted", "chunks", "tokens", "truncated", "skipped", "failed", "troubles")
+    names = (
+        "documents", "unchanged", "described", "deleted", "chunks", "tokens", "truncated", "skipped", "failed",
+        "troubles",
+    )  # fmt: skip
     for name in names:
         setattr(summary, name, getattr(summary, name) + getattr(counts, name))

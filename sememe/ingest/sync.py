@@ -14,16 +14,18 @@ from pathlib import Path
 
 from sememe.errors import InputError, NotFound, StoreFull
 from sememe.ingest import containers, derived
+from sememe.ingest.about import NOTHING_GIVEN, Given, sidecars_of
 from sememe.ingest.cutting import Container, CutOptions, Window, Windows, refusal
+from sememe.ingest.fields import FieldCheck
 from sememe.ingest.items import Item, file_item, file_key
 from sememe.ingest.pipeline import IngestProgress, OnProgress, Pipeline, Summary, ahead, looked_up
 from sememe.ingest.runs import Run, finish, running
-from sememe.sources import ReadOptions, Refused, walk
+from sememe.sources import Found, ReadOptions, Refused, walk
 from sememe.sources.files import NO_CHOICE
 from sememe.sources.git import tracked
 from sememe.space import Embedder
 from sememe.store import SQLiteStore
-from sememe.store.records import KnownDocument
+from sememe.store.records import KnownDocument, Outside
 from sememe.store.sqlite import FILE_NAME
 from sememe.types import PART, LedgerRow
 
@@ -59,6 +61,7 @@ class Scope:
     hidden: bool = False
     tracked: bool = False
     read: ReadOptions = NO_CHOICE
+    given: Given = NOTHING_GIVEN
     passed_over: Counter[str] = field(default_factory=Counter)
 
     def items(self) -> list[Item | LedgerRow]:
@@ -71,8 +74,14 @@ class Scope:
         paths = self.paths
         if self.tracked:
             paths = tracked(paths, hidden=self.hidden, left_out=self.passed_over)
-        found = walk(paths, hidden=self.hidden, exclude=exclude, left_out=self.passed_over, marker=FILE_NAME)
-        return [self._refusal(f) if isinstance(f, Refused) else file_item(f, self.base, self.read) for f in found]
+        found = list(walk(paths, hidden=self.hidden, exclude=exclude, left_out=self.passed_over, marker=FILE_NAME))
+        sidecars = sidecars_of([file for file in found if isinstance(file, Found)], self.paths)
+        descriptions = {file.path for file in sidecars.values()}
+        return [
+            self._refusal(file) if isinstance(file, Refused)
+            else file_item(file, self.base, self.read, sidecar=sidecars.get(file.path), given=self.given)
+            for file in found if file.path not in descriptions
+        ]  # fmt: skip
 
     def _refusal(self, refused: Refused) -> LedgerRow:
         return refusal(file_key(refused.path, self.base), "file", refused)
@@ -86,7 +95,7 @@ def add(
     with running(store, "add") as run:
         pipeline = _pipeline(store, embedder, options, run, progress)
         pipeline.ingest(items, looked_up(store), checksum=False)
-        return _finished(store, run, pipeline.summary, threads)
+        return _finished(store, run, pipeline, threads)
 
 
 def add_files(
@@ -96,10 +105,10 @@ def add_files(
     """Add the files of a scope."""
     items = scope.items()
     with running(store, "add") as run:
-        pipeline = _pipeline(store, embedder, options, run, progress, total=_total(items))
+        pipeline = _pipeline(store, embedder, options, run, progress, total=_total(items), strict=scope.given.strict)
         pipeline.summary.passed_over = scope.passed_over.total()
         pipeline.ingest(items, _known(store).get, checksum=checksum)
-        return _finished(store, run, pipeline.summary, threads)
+        return _finished(store, run, pipeline, threads)
 
 
 def sync_folder(
@@ -112,9 +121,10 @@ def sync_folder(
     gone = _gone(store, scope, folder, items)
     _refuse_to_empty(folder, items, gone, known, allow_empty)
     with running(store, "sync") as run:
-        pipeline = _pipeline(store, embedder, options, run, progress, total=_total(items))
+        pipeline = _pipeline(store, embedder, options, run, progress, total=_total(items), strict=scope.given.strict)
         pipeline.summary.passed_over = scope.passed_over.total()
-        pipeline.ingest(items, known.get, checksum=checksum)
+        moved = _given_of(known[key] for key in gone if key in known)
+        pipeline.ingest(items, known.get, checksum=checksum, moved=moved)
         went = _delete_gone(store, gone)
         # A renamed file is one event to its owner, not an addition and a deletion.
         renamed = sum(
@@ -123,7 +133,7 @@ def sync_folder(
         pipeline.summary.renamed = renamed
         pipeline.summary.documents -= renamed
         pipeline.summary.deleted += sum(went.values()) - renamed
-        return _finished(store, run, pipeline.summary, threads)
+        return _finished(store, run, pipeline, threads)
 
 
 def delete(store: SQLiteStore, keys: list[str]) -> int:
@@ -231,13 +241,14 @@ def _count_window(summary: Summary, window: Window, limit: int) -> None:
 
 def _pipeline(
     store: SQLiteStore, embedder: Embedder, options: CutOptions, run: Run, progress: OnProgress | None, *,
-    total: int | None = None,
+    total: int | None = None, strict: bool = False,
 ) -> Pipeline:  # fmt: skip
     with store.snapshot() as snapshot:
         stored = snapshot.space()
     pipeline = Pipeline(
         store=store, embedder=embedder, options=options, run=run, space=stored[0] if stored else embedder.space,
         on_progress=progress, bytes_total=total, remember=lambda read: containers.finish(store, read, run),
+        fields=FieldCheck(strict),
     )  # fmt: skip
     seen = 0
 
@@ -251,7 +262,9 @@ def _pipeline(
     return pipeline
 
 
-def _finished(store: SQLiteStore, run: Run, summary: Summary, threads: int) -> Summary:
+def _finished(store: SQLiteStore, run: Run, pipeline: Pipeline, threads: int) -> Summary:
+    summary = pipeline.summary
+    summary.mistyped = pipeline.fields.settle(store)
     finish(store, run, summary.as_dict())
     try:
         derived.catch_up(store, derived.Effort(threads=threads))
@@ -300,12 +313,15 @@ def _gone(store: SQLiteStore, scope: Scope, folder: Path, items: list[Item | Led
     """Keys of files under the folder that are stored or in the ledger, and are not there now."""
     under = _under(file_key(folder, scope.base))
     present = {item.key for item in items}
+    # A file beside another is no document; the ledger has it while it cannot be read.
+    sidecars = {item.sidecar_key for item in items if isinstance(item, Item)}
     blocked = tuple(_under(item.key) for item in items if isinstance(item, LedgerRow) and item.retryable)
     with store.snapshot() as snapshot:
         stored = list(snapshot.known(under=under))
         noted = [
-            row.key for row in snapshot.ledger(statuses=("skipped", "failed"), under=under) if row.origin == "file"
-        ]
+            row.key for row in snapshot.ledger(statuses=("skipped", "failed"), under=under)
+            if row.origin == "file" and row.key not in sidecars
+        ]  # fmt: skip
     relative = [key for key in dict.fromkeys([*stored, *noted]) if under or not Path(key).is_absolute()]
     # What lies in a folder that could not be read is not known to be gone.
     return [key for key in relative if key not in present and not key.startswith(blocked or ("\0",))]
@@ -314,6 +330,11 @@ def _gone(store: SQLiteStore, scope: Scope, folder: Path, items: list[Item | Led
 def _under(folder: str) -> str:
     """What the keys of all files in a folder begin with, by the folder's own key."""
     return "" if folder == "." else f"{folder.rstrip('/')}/"
+
+
+def _given_of(documents: Iterable[KnownDocument]) -> dict[bytes, Outside]:
+    """What was given of documents by the digest of their bytes: a renamed file keeps it."""
+    return {known.stamp.digest: Outside(given=known.outside.given) for known in documents if known.outside.given}
 
 
 def _delete_gone(store: SQLiteStore, gone: list[str]) -> dict[str, int]:

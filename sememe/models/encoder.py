@@ -93,6 +93,11 @@ class TextEncoder:
         return space_of(self._card)
 
     @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages that the model knows, as ISO 639-1 codes; none when its card does not say."""
+        return self._card.languages
+
+    @property
     def dim(self) -> int:
         """The length of a vector."""
         return self._card.dim

@@ -19,6 +19,9 @@ from sememe.sources.source import Refused as Refused
 
 UNWANTED_FOLDERS = frozenset({"__pycache__", "node_modules"})
 
+_TEMPORARY = re.compile(r".*~|#.*#|~\$.*|.*\.(?:sw[a-px]|tmp|part|crdownload)|4913", re.IGNORECASE | re.DOTALL)
+"""What editors, office programs and downloads keep beside a file while it is written."""
+
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFSOCK: "a socket",
@@ -48,7 +51,9 @@ def left_out_by(name: str, *, hidden: bool = False) -> str:
     """The rule by which a name in a folder is left out, empty when it is not; with `hidden` hidden ones are not."""
     if name.startswith(".") and not hidden:
         return "hidden"
-    return name if name in UNWANTED_FOLDERS else ""
+    if name in UNWANTED_FOLDERS:
+        return name
+    return "temporary" if _TEMPORARY.fullmatch(name) else ""
 
 
 def failure(path: Path, what: str, error: OSError) -> Refused:
@@ -66,9 +71,9 @@ def walk(
 ) -> Iterator[Found | Refused]:
     """The files at and under `paths`: each path in its turn, each folder sorted by name, each file once.
 
-    Names that begin with a dot (unless `hidden`) and folders of generated files are left out below a path, and
-    counted by rule in `left_out`. `exclude` holds resolved folders that are never entered, and so is a folder
-    that holds a file named `marker`. Links are followed.
+    Names that begin with a dot (unless `hidden`), folders of generated files and editors' temporary files are left
+    out below a path, and counted by rule in `left_out`. `exclude` holds resolved folders that are never
+    entered, and so is a folder that holds a file named `marker`. Links are followed.
     Raises InputError, before anything is yielded, when a path does not exist.
     """
     roots = [Path(path) for path in paths]

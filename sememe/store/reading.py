@@ -31,8 +31,9 @@ from sememe.store.records import (
     StoredChunk,
     StoredDocument,
     Totals,
+    outside_of,
 )
-from sememe.store.writing import DIRECT, STARTS_WITH, cached, directly_in, prefix
+from sememe.store.writing import DIRECT, STARTS_WITH, cached, directly_in, metadata, prefix
 from sememe.types import (
     PART,
     STATUSES,
@@ -53,10 +54,10 @@ DOCUMENT_COLUMNS = (
     "id, key, title, media_type, metadata, recipe, precision, origin, digest, size, mtime_ns, characters, added"
 )
 
-KNOWN_COLUMNS = "id, key, recipe, added, origin, digest, size, mtime_ns"
+KNOWN_COLUMNS = "id, key, recipe, added, outside, origin, digest, size, mtime_ns"
 CONTAINER_COLUMNS = (
     "key, digest, size, mtime_ns, recipe, documents,"
-    " settled AND key NOT IN (SELECT key FROM ledger WHERE status = 'failed'), added"
+    " settled AND key NOT IN (SELECT key FROM ledger WHERE status = 'failed'), added, outside"
 )
 ABOUT_COLUMNS = "id, key, title, media_type, added, metadata"
 
@@ -379,13 +380,11 @@ class Snapshot:
         A document that could not be read the last time is left out: it has to be read again for the ledger to agree.
         """
         result = {}
-        for number, key, recipe, added, *stamp in self._connection.execute(
+        for row in self._rows(
             f"SELECT {KNOWN_COLUMNS} FROM documents WHERE live = 1 AND origin = 'file' AND {STARTS_WITH}"
             " AND key NOT IN (SELECT key FROM ledger WHERE status = 'failed')", prefix(under)
         ):  # fmt: skip
-            result[key] = KnownDocument(
-                id=number, key=key, stamp=_stamp(*stamp), recipe=self._recipe(recipe), added=added
-            )
+            result[row[1]] = self._known(row)
         for row in self._rows(
             f"SELECT {CONTAINER_COLUMNS} FROM containers WHERE {STARTS_WITH} AND instr(key, '{PART}') = 0",
             prefix(under),
@@ -393,11 +392,18 @@ class Snapshot:
             result[row[0]] = self._container(row)
         return result
 
+    def _known(self, row: tuple[Any, ...]) -> KnownDocument:
+        number, key, recipe, added, outside, *stamp = row
+        return KnownDocument(
+            id=number, key=key, stamp=_stamp(*stamp), recipe=self._recipe(recipe), added=added,
+            outside=outside_of(outside),
+        )  # fmt: skip
+
     def _container(self, row: tuple[Any, ...]) -> KnownDocument:
-        key, digest, size, mtime_ns, recipe, documents, settled, added = row
+        key, digest, size, mtime_ns, recipe, documents, settled, added, outside = row
         return KnownDocument(
             id=0, key=key, stamp=_stamp("file", digest, size, mtime_ns), recipe=self._recipe(recipe), added=added,
-            documents=documents, settled=bool(settled),
+            documents=documents, settled=bool(settled), outside=outside_of(outside),
         )  # fmt: skip
 
     def _recipe(self, text: str) -> Recipe:
@@ -418,8 +424,7 @@ class Snapshot:
             " AND NOT EXISTS (SELECT 1 FROM ledger WHERE key = ?1 AND status = 'failed')", (key,)
         ).fetchone()  # fmt: skip
         if row is not None:
-            number, _, recipe, added, *stamp = row
-            return KnownDocument(id=number, key=key, stamp=_stamp(*stamp), recipe=self._recipe(recipe), added=added)
+            return self._known(row)
         row = self._connection.execute(f"SELECT {CONTAINER_COLUMNS} FROM containers WHERE key = ?", (key,)).fetchone()
         return None if row is None else self._container(row)
 
@@ -437,6 +442,14 @@ class Snapshot:
             ids.append(number)
         boxes = self._rows(f"SELECT key FROM containers WHERE {DIRECT} AND run != ?", (*within, run))
         return ids, [row[0] for row in boxes]
+
+    def fields(self) -> dict[str, str]:
+        """The type of every metadata field by its path: that of the first value that came."""
+        return dict(self._rows("SELECT path, type FROM fields ORDER BY path"))
+
+    def metadata(self) -> Iterator[dict[str, Any]]:
+        """The metadata of all live documents."""
+        return metadata(self._connection)
 
     def in_ledger(self, key: str) -> bool:
         """Whether an input of that key was ever offered."""

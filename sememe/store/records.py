@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from sememe.types import Metadata, Origin, Recipe
 
@@ -19,8 +21,67 @@ class SourceStamp:
 
 
 @dataclass(frozen=True, slots=True)
+class Outside:
+    """What is said of a document from outside of it: by the file beside it, and by whoever added it.
+
+    `stamp` is the size and time of the file beside it. A value that is None takes the field away.
+    """
+
+    sidecar: Metadata = field(default_factory=dict)
+    stamp: tuple[int, int] | None = None
+    given: Metadata = field(default_factory=dict)
+
+    def over(self, own: Metadata) -> dict[str, Any]:
+        """The document's metadata: its own, over that its sidecar's, over that what was given."""
+        said = {**self.sidecar, **self.given}
+        return {name: value for name, value in {**own, **said}.items() if name not in said or value is not None}
+
+    def title_over(self, own: str) -> str:
+        """The document's title: its own, unless one is said from outside."""
+        said = self.over({}).get("title")
+        return said if isinstance(said, str) and said.strip() else own
+
+
+NOTHING = Outside()
+"""Most documents have only what is their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """Metadata and title of a document before anything from outside, and that."""
+
+    own: Metadata
+    title: str
+    outside: Outside
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the document's metadata is altogether."""
+        return self.outside.over(self.own)
+
+    def to_json(self) -> str:
+        """Empty when nothing comes from outside: the document's metadata is its own then."""
+        return "" if self.outside == NOTHING else json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str, *, metadata: Metadata, title: str) -> Layers:
+        """The inverse of `to_json`, for a document with this metadata and title."""
+        raw: dict[str, Any] = json.loads(text) if text else {"own": metadata, "title": title}
+        return cls(raw["own"], raw["title"], outside_of(text))
+
+
+def outside_of(text: str) -> Outside:
+    """What `Layers.to_json` has written of the outside, whatever else is there."""
+    if not text:
+        return NOTHING
+    said = json.loads(text)["outside"]
+    stamp = said["stamp"]
+    return Outside(said["sidecar"], None if stamp is None else (stamp[0], stamp[1]), said["given"])
+
+
+@dataclass(frozen=True, slots=True)
 class NewDocument:
-    """A document about to be written."""
+    """A document about to be written. `metadata` and `title` are its own, before what is said from `outside`."""
 
     key: str
     stamp: SourceStamp
@@ -29,6 +90,7 @@ class NewDocument:
     title: str = ""
     media_type: str = "text/plain"
     metadata: Metadata = field(default_factory=dict)
+    outside: Outside = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +108,7 @@ class KnownDocument:
     added: float
     documents: int | None = None
     settled: bool = True
+    outside: Outside = NOTHING
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,19 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         ) STRICT;
         """,
     ),
+    (
+        "metadata from outside of a document beside its own, and the type of every field",
+        """
+        ALTER TABLE documents ADD COLUMN outside TEXT NOT NULL DEFAULT '';
+        ALTER TABLE containers ADD COLUMN outside TEXT NOT NULL DEFAULT '';
+        CREATE TABLE fields (path TEXT PRIMARY KEY, type TEXT NOT NULL) STRICT, WITHOUT ROWID;
+        INSERT OR IGNORE INTO fields
+            SELECT j.key, CASE j.type WHEN 'text' THEN 'string' WHEN 'integer' THEN 'number' WHEN 'real' THEN 'number'
+                ELSE 'boolean' END
+            FROM documents d, json_each(d.metadata) j
+            WHERE d.live = 1 AND j.type IN ('text', 'integer', 'real', 'true', 'false') ORDER BY d.id, j.id;
+        """,
+    ),
 )
 
 VERSION = len(MIGRATIONS)

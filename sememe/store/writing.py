@@ -9,15 +9,26 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
+from typing import Any
 
 import apsw
 import numpy as np
 
 from sememe.space import Space
-from sememe.store.records import BackupRow, CachedVector, NewChunk, NewDocument, SourceStamp, WholeDocument
+from sememe.store.records import (
+    NOTHING,
+    BackupRow,
+    CachedVector,
+    Layers,
+    NewChunk,
+    NewDocument,
+    Outside,
+    SourceStamp,
+    WholeDocument,
+)
 from sememe.types import PART, Embedded, IndexRecord, LedgerRow, Recipe, Vectors
 
 STARTS_WITH = "key >= ? AND key < CAST(? AS TEXT)"
@@ -27,9 +38,9 @@ DIRECT = f"{STARTS_WITH} AND instr(substr(key, ?), '{PART}') = 0"
 """The keys of what a file holds, but not of what lies in a file in it; see `directly_in`."""
 
 DOCUMENT_COLUMNS = (
-    "key, run, origin, digest, size, mtime_ns, title, media_type, metadata, recipe, precision, added"
+    "key, run, origin, digest, size, mtime_ns, title, media_type, metadata, recipe, precision, added, outside"
 )  # fmt: skip
-DOCUMENT_MARKS = "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
+DOCUMENT_MARKS = "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
 INSERT_TEXT = "INSERT INTO texts (document, start, text, crc) VALUES (?, ?, ?, ?)"
 INSERT_PLACE = "INSERT INTO places (document, start, place) VALUES (?, ?, ?)"
 INSERT_CHUNK = "INSERT INTO chunks (document, position, start, end, headings, vector) VALUES (?, ?, ?, ?, ?, ?)"
@@ -213,6 +224,72 @@ class Transaction:
             (size, mtime_ns, time.time(), document),
         )
 
+    def layers(self, document: int) -> Layers:
+        """The metadata and title of a document, its own apart from what is said from outside."""
+        text, title, outside = self._about(document)
+        return Layers.from_json(outside, metadata=json.loads(text), title=title)
+
+    def _about(self, document: int) -> tuple[str, str, str]:
+        ((metadata, title, outside),) = self._connection.execute(
+            "SELECT metadata, title, outside FROM documents WHERE id = ?", (document,)
+        ).fetchall()
+        return str(metadata), str(title), str(outside)
+
+    def describe(self, document: int, layers: Layers) -> bool:
+        """Give a live document other metadata; returns whether it is another one than before.
+
+        If so its chunks get new ids, so that every index takes them in anew; their vectors stay.
+        """
+        text, title, _ = self._about(document)
+        metadata, new_title = layers.metadata, layers.outside.title_over(layers.title)
+        self._connection.execute(
+            "UPDATE documents SET metadata = ?, title = ?, outside = ?, added = ? WHERE id = ?",
+            (json.dumps(metadata), new_title, layers.to_json(), time.time(), document),
+        )
+        changed = (metadata, new_title) != (json.loads(text), title)
+        if changed:
+            self._renew_chunks(document)
+        return changed
+
+    def _renew_chunks(self, document: int) -> None:
+        """The same chunks under new ids. Negative positions, which no chunk has, keep the old and new apart."""
+        execute = self._connection.execute
+        noted = "INSERT INTO changes (chunk, added) SELECT id, ? FROM chunks WHERE document = ? ORDER BY position"
+        execute(noted, (0, document))
+        execute(
+            "INSERT INTO chunks (document, position, start, end, headings, vector)"
+            " SELECT document, -1 - position, start, end, headings, vector FROM chunks WHERE document = ?"
+            " ORDER BY position",
+            (document,),
+        )
+        execute("DELETE FROM chunks WHERE document = ? AND position >= 0", (document,))
+        execute("UPDATE chunks SET position = -1 - position WHERE document = ?", (document,))
+        execute(noted, (1, document))
+
+    def field_types(self, paths: Iterable[str]) -> dict[str, str]:
+        """The types of those fields that have one, by path."""
+        rows = self._connection.execute(
+            "SELECT path, type FROM fields WHERE path IN (SELECT value FROM json_each(?))", (json.dumps(list(paths)),)
+        )
+        return {str(path): str(kind) for path, kind in rows}
+
+    def metadata(self, *, but: str) -> Iterator[dict[str, Any]]:
+        """The metadata of all live documents, but that of one key."""
+        return metadata(self._connection, but=but)
+
+    def set_fields(self, types: Mapping[str, str]) -> None:
+        """Give fields their types by path."""
+        self._connection.executemany("INSERT OR REPLACE INTO fields (path, type) VALUES (?, ?)", types.items())
+
+    def remarks(self, key: str) -> list[str]:
+        """What the ledger remarks of an input."""
+        found = self._connection.execute("SELECT remarks FROM ledger WHERE key = ?", (key,)).get
+        return list(json.loads(found or "[]"))
+
+    def remark(self, key: str, remarks: Sequence[str]) -> None:
+        """Replace the remarks of an input that is in the ledger."""
+        self._connection.execute("UPDATE ledger SET remarks = ? WHERE key = ?", (json.dumps(list(remarks)), key))
+
     def record(self, rows: Iterable[LedgerRow], run: int) -> None:
         """Write how inputs ended; the last word on a key stands."""
         now = time.time()
@@ -237,12 +314,15 @@ class Transaction:
     def begin_container(self, key: str, recipe: Recipe, run: int) -> None:
         """Note that a file of many documents is being read; what is remembered of it no longer counts."""
         self._connection.execute(
-            "INSERT INTO containers VALUES (?, x'', NULL, NULL, ?, 0, 0, ?, 0)"
+            "INSERT INTO containers (key, digest, recipe, documents, settled, run, added)"
+            " VALUES (?, x'', ?, 0, 0, ?, 0)"
             " ON CONFLICT (key) DO UPDATE SET settled = 0, run = excluded.run",
             (key, _recipe_json(recipe), run),
         )
 
-    def set_container(self, key: str, stamp: SourceStamp, recipe: Recipe, *, run: int) -> int:
+    def set_container(
+        self, key: str, stamp: SourceStamp, recipe: Recipe, *, run: int, outside: Outside = NOTHING
+    ) -> int:
         """Remember a file of many documents that was read to its end; returns how many of them are stored.
 
         It is not settled where a part that was skipped or failed may be readable the next time.
@@ -251,10 +331,11 @@ class Transaction:
         documents: int = execute(f"SELECT count(*) FROM documents WHERE live = 1 AND {STARTS_WITH}", within).get
         waiting = execute(f"SELECT 1 FROM ledger WHERE {STARTS_WITH} AND retryable = 1 LIMIT 1", within).get
         execute(
-            "INSERT OR REPLACE INTO containers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO containers (key, digest, size, mtime_ns, recipe, documents, settled, run, added,"
+            " outside) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 key, stamp.digest, stamp.size, stamp.mtime_ns, _recipe_json(recipe), documents, int(waiting is None),
-                run, time.time(),
+                run, time.time(), Layers({}, "", outside).to_json(),
             ),
         )  # fmt: skip
         return documents
@@ -267,6 +348,21 @@ class Transaction:
                 "UPDATE containers SET size = ?, mtime_ns = ?, added = ? WHERE key = ?",
                 (stamp.size, stamp.mtime_ns, time.time(), key),
             )
+
+    def describe_container(self, key: str, outside: Outside) -> None:
+        """Note what is said from outside of a file of many documents."""
+        self._connection.execute(
+            "UPDATE containers SET outside = ?, added = ? WHERE key = ?",
+            (Layers({}, "", outside).to_json(), time.time(), key),
+        )
+
+    def parts_of(self, key: str) -> list[tuple[int, str]]:
+        """Id and key of every document in a file of many, and in the files in it."""
+        rows = self._connection.execute(
+            f"SELECT id, key FROM documents WHERE live = 1 AND origin = 'part' AND {STARTS_WITH} ORDER BY id",
+            prefix(key + PART),
+        ).fetchall()
+        return [(int(str(number)), str(name)) for number, name in rows]
 
     def unsettle(self, keys: Iterable[str]) -> None:
         """Have files of many documents read again the next time."""
@@ -384,11 +480,11 @@ class Transaction:
 
 def _document_row(document: NewDocument, run: int) -> tuple[str | int | float | bytes | None, ...]:
     """The values of DOCUMENT_COLUMNS."""
-    stamp = document.stamp
+    stamp, outside = document.stamp, document.outside
     return (
-        document.key, run, stamp.origin, stamp.digest, stamp.size, stamp.mtime_ns, document.title,
-        document.media_type, json.dumps(dict(document.metadata)), _recipe_json(document.recipe), document.precision,
-        time.time(),
+        document.key, run, stamp.origin, stamp.digest, stamp.size, stamp.mtime_ns, outside.title_over(document.title),
+        document.media_type, json.dumps(outside.over(document.metadata)), _recipe_json(document.recipe),
+        document.precision, time.time(), Layers(document.metadata, document.title, outside).to_json(),
     )  # fmt: skip
 
 
@@ -415,6 +511,16 @@ def directly_in(key: str) -> tuple[str, bytes, int]:
 def _recipe_json(recipe: Recipe) -> str:
     """There are few recipes and many documents."""
     return json.dumps(asdict(recipe))
+
+
+def metadata(connection: apsw.Connection, *, but: str = "") -> Iterator[dict[str, Any]]:
+    """The metadata of all live documents, but that of one key: page by page, so that no cursor is left half read."""
+    last = 0
+    while rows := connection.execute(
+        "SELECT id, key, metadata FROM documents WHERE live = 1 AND id > ? ORDER BY id LIMIT 1000", (last,)
+    ).fetchall():
+        last = int(str(rows[-1][0]))
+        yield from (json.loads(str(text)) for _, key, text in rows if key != but)
 
 
 def cached(connection: apsw.Connection, space: str, inputs: Sequence[bytes]) -> dict[bytes, CachedVector]:
