@@ -6,6 +6,7 @@ Knows the table of formats, encodings and the errors of reading. Knows nothing o
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -32,12 +33,15 @@ _Piece = TypeVar("_Piece")
 
 @dataclass(slots=True)
 class _File:
-    """A file on disk that must stay the one that was looked at first."""
+    """A file on disk that must stay the one that was looked at first. A small one is read once and held."""
 
     path: Path
     first: os.stat_result | None = None
+    content: bytes | None = None
 
     def open(self) -> BinaryIO:
+        if self.content is not None:
+            return io.BytesIO(self.content)
         file = self.path.open("rb")
         now = os.fstat(file.fileno())
         if self.first is None:
@@ -45,7 +49,11 @@ class _File:
         elif _state(now) != _state(self.first):
             file.close()
             raise self._changed(now)
-        return file
+        if now.st_size > SAMPLE:
+            return file
+        with file:
+            self.content = file.read()
+        return io.BytesIO(self.content)
 
     def whole(self, pieces: Iterable[_Piece]) -> Iterator[_Piece]:
         """The same pieces, and a ReadError where the file cannot be read to its end or is another one by then."""

@@ -52,6 +52,8 @@ class Transaction:
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
         self._loosened: set[int] = set()
+        # Of the fields that were asked for: nobody else writes meanwhile, and documents have the same ones.
+        self._types: dict[str, str | None] = {}
 
     def set_space(self, space: Space, canaries: Vectors) -> None:
         """Make `space` the collection's own. It is written once; later calls change nothing."""
@@ -268,10 +270,15 @@ class Transaction:
 
     def field_types(self, paths: Iterable[str]) -> dict[str, str]:
         """The types of those fields that have one, by path."""
-        rows = self._connection.execute(
-            "SELECT path, type FROM fields WHERE path IN (SELECT value FROM json_each(?))", (json.dumps(list(paths)),)
-        )
-        return {str(path): str(kind) for path, kind in rows}
+        wanted = list(paths)
+        new = [path for path in wanted if path not in self._types]
+        if new:
+            self._types.update(dict.fromkeys(new))
+            rows: Iterable[tuple[str, str]] = self._connection.execute(
+                "SELECT path, type FROM fields WHERE path IN (SELECT value FROM json_each(?))", (json.dumps(new),)
+            )
+            self._types.update(rows)
+        return {path: kind for path in wanted if (kind := self._types[path]) is not None}
 
     def metadata(self, *, but: str) -> Iterator[dict[str, Any]]:
         """The metadata of all live documents, but that of one key."""
@@ -279,7 +286,9 @@ class Transaction:
 
     def set_fields(self, types: Mapping[str, str]) -> None:
         """Give fields their types by path."""
-        self._connection.executemany("INSERT OR REPLACE INTO fields (path, type) VALUES (?, ?)", types.items())
+        if types:
+            self._connection.executemany("INSERT OR REPLACE INTO fields (path, type) VALUES (?, ?)", types.items())
+            self._types.update(types)
 
     def remarks(self, key: str) -> list[str]:
         """What the ledger remarks of an input."""
