@@ -374,16 +374,15 @@ def likely_languages(text: str) -> tuple[str, ...]:
         for languages, script in _SCRIPT_LANGUAGES:
             if len(script.findall(text)) * (20 if "ja" in languages else 3) > letters:
                 return languages
-    found = {word.lower() for word in words(text)}
-    counts = Counter({name: len(found & _listed(name)) for name in _FUNCTION_WORDS})
-    best = max(counts, key=lambda name: counts[name])
+    table = _function_words()[0]
+    found = table.keys() & {word.lower() for word in words(text)}
+    if len(found) < _SURE:
+        return ()
+    counts = Counter(name for word in found for name in table[word])
+    # Of equally many, that which is listed first.
+    best = max(_FUNCTION_WORDS, key=lambda name: counts[name])
     sure = counts[best] >= _SURE and (best == "en" or counts[best] >= 2 * counts["en"])
     return (best,) if sure else ()
-
-
-@cache
-def _listed(language: str) -> frozenset[str]:
-    return frozenset(_FUNCTION_WORDS[language].split())
 
 
 @cache

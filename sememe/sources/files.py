@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO, TypeVar
 
 from sememe.errors import InputError, ReadError
@@ -181,7 +181,8 @@ def _pieces(source: Source, encoding: Encoding, remarks: list[str]) -> Iterator[
 
 
 def _stem(name: str) -> str:
-    return key_of(Path(Path(name).stem))
+    stem = PurePath(name).stem
+    return stem if stem.isascii() else key_of(Path(stem))
 
 
 def _state(found: os.stat_result) -> tuple[int, int, int, int]:

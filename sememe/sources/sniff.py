@@ -97,7 +97,12 @@ def binary_kind(head: bytes, suffix: str = "") -> str | None:
     return None
 
 
+_ANY = tuple(signature for signature, _ in (*_CERTAIN, *_PROBABLE))
+
+
 def _named(head: bytes, signatures: tuple[tuple[bytes, str], ...]) -> str:
+    if not head.startswith(_ANY):
+        return ""
     return next((kind for signature, kind in signatures if head.startswith(signature)), "")
 
 
