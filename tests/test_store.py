@@ -334,7 +334,7 @@ def test_a_swap_keeps_the_vectors_that_both_versions_have(store: SQLiteStore) ->
 BATCH = st.lists(st.tuples(KEYS, st.text(min_size=1)), min_size=1, unique_by=lambda document: document[0])
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(batches=st.lists(BATCH, max_size=3))
 def test_documents_put_together_are_those_staged_and_published_one_by_one(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[tuple[str, str]]]

@@ -240,7 +240,8 @@ class _Import:
                     return
                 self._window.append(entry)
                 self._chunks += entry["kind"] == "chunk"
-                self._characters += len(entry.get("text", "")) if entry["kind"] == "text" else 100
+                # Counted before it is checked: a damaged line may hold anything.
+                self._characters += len(str(entry.get("text", ""))) if entry["kind"] == "text" else 100
                 if self._chunks >= WINDOW_CHUNKS or self._characters >= WINDOW_CHARACTERS:
                     self._flush()
         except InputError:

@@ -71,7 +71,7 @@ def speed(model: Encodes, *, lines: int = 400, chunks: int = 40) -> Speed:
     first = time.perf_counter() - started
     rates = []
     for template, count in ((LINE, lines), (PARAGRAPH, chunks)):
-        texts = [template.format(i) for i in range(count)]
+        texts = [template.replace("{}", str(i)) for i in range(count)]
         model.encode(texts[:4])
         started = time.perf_counter()
         model.encode(texts)
