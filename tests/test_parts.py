@@ -470,3 +470,13 @@ def test_a_million_parts_are_never_held_together() -> None:
     assert unchanged == count
     # Eight bytes a part that is stored, and one window.
     assert peak < 8 * count * 1.5 + 16_000_000
+
+
+def test_to_get_a_file_of_many_documents_says_how_they_are_named(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"id": "a", "text": "one"}\n{"id": "b", "text": "two"}\n')
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as collection:
+        collection.add_files(tmp_path / "rows.jsonl")
+        with pytest.raises(
+            NotFound, match=r"is a file of many documents .* one of its 2, which begin with 'rows.jsonl!/'"
+        ):
+            collection.get("rows.jsonl")

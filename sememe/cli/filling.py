@@ -126,7 +126,7 @@ def sync(
     if watched and dry_run:
         raise SememeError("--watch goes on writing and --dry-run writes nothing; say one of them")
     if not allow_empty:
-        refuse_missing([folder])
+        refuse_missing([folder], or_else=", or say --allow-empty if it is gone")
     given = Given(meta_of(meta), strict=strict)
     read = ReadOptions(tuple(text_column or ()), title_column, id_column, table)
     if dry_run:

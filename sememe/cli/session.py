@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_LINES = 10.0
 
 
-def refuse_missing(paths: list[Path]) -> None:
-    """Before a collection is made for nothing."""
+def refuse_missing(paths: list[Path], *, or_else: str = "") -> None:
+    """Before a collection is made for nothing. `or_else` is what else than a misspelling it may be."""
     for path in paths:
         if not os.path.lexists(path.expanduser()):
-            raise InputError(f"there is no file or folder {printable(key_of(path))}; check the spelling")
+            raise InputError(f"there is no file or folder {printable(key_of(path))}; check the spelling{or_else}")
 
 
 def wanted_of(names: list[str], sitemap: bool, options: WebOptions) -> list[Path] | Pages:

@@ -289,9 +289,13 @@ def _whole_rows(source: Source, table: _Table, remarks: list[str]) -> Iterator[R
             odd = odd or [number]
         yield table.row(cells)
     if odd:
-        remarks.append(f"{count} rows have not {len(table.columns)} cells, the first is row {odd[0]}")
+        remarks.append(f"{_rows(count)} not {len(table.columns)} cells, the first is row {odd[0]}")
     if broken:
         remarks.append(f"{broken} rows cannot be read")
+
+
+def _rows(number: int) -> str:
+    return "1 row has" if number == 1 else f"{number} rows have"
 
 
 def _parts(source: Source, table: _Table, reader: RowReader, remarks: list[str]) -> Iterator[Part | Unreadable]:
@@ -307,4 +311,4 @@ def _parts(source: Source, table: _Table, reader: RowReader, remarks: list[str])
         odd, first = odd + 1, first or number
         yield reader.part(table.row(cells), number, [f"it has {len(cells)} cells, the table {width} columns"])
     if odd:
-        remarks.append(f"{odd} rows have not {width} cells, the first is row {first}")
+        remarks.append(f"{_rows(odd)} not {width} cells, the first is row {first}")
