@@ -238,6 +238,23 @@ def test_a_file_of_which_a_document_is_damaged_is_read_again_and_is_whole_then(p
     assert contents(tmp_path / "new")[0].keys() == contents(packed)[0].keys()
 
 
+def test_files_of_many_documents_of_an_import_that_ended_early_are_read_again(packed: Path, tmp_path: Path) -> None:
+    with open_(packed) as collection:
+        moving.export(collection, tmp_path / "e.jsonl")
+    lines = (tmp_path / "e.jsonl").read_text().splitlines(keepends=True)
+    (start,) = [i for i, line in enumerate(lines) if '"docs/rows.csv!/r20"' in line and '"document"' in line]
+    (tmp_path / "e.jsonl").write_text("".join(lines[:start]))
+    with pytest.raises(InputError, match="not written whole"):
+        take(tmp_path / "e.jsonl", tmp_path / "new")
+    assert not any(box.settled for box in remembered(tmp_path / "new")[0])
+    (tmp_path / "docs" / "rows.csv").write_bytes(b"id,text\nr1,row number 1 of a table\nr2,another row now\n")
+    with open_(tmp_path / "new") as collection:
+        collection.sync(tmp_path / "docs")
+        rows = {row.key for row in collection.ledger() if row.key.startswith("docs/rows.csv!/")}
+        assert rows == {"docs/rows.csv!/r1", "docs/rows.csv!/r2"}
+    assert all(box.settled for box in remembered(tmp_path / "new")[0])
+
+
 @pytest.mark.parametrize("name", FORMS)
 def test_an_export_of_before_comes_in_still(packed: Path, tmp_path: Path, name: str) -> None:
     """One without containers, places, layers and types of fields, as the first version wrote it."""
