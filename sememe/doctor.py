@@ -10,6 +10,7 @@ import os
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import metadata, util
 from pathlib import Path
 from typing import Literal
@@ -22,6 +23,7 @@ from sememe.models.compiled import cpu_capabilities
 from sememe.settings import Settings, cores, from_environment
 from sememe.store import SQLiteStore
 from sememe.store.connection import FIXED_SQLITE, file_system, sqlite_version
+from sememe.store.inventory import Inventory
 from sememe.store.reading import Snapshot
 
 LIBRARIES = ("openvino", "faiss-cpu", "tantivy", "apsw", "tokenizers", "safetensors", "numpy", "huggingface-hub")
@@ -83,6 +85,7 @@ def _collection(folder: Path) -> Iterator[Finding]:
         with store.snapshot() as snapshot:
             yield from _contents(snapshot)
             yield from _derived(snapshot, folder)
+            yield from _kept(snapshot)
     finally:
         store.close()
 
@@ -136,6 +139,23 @@ def _derived(snapshot: Snapshot, folder: Path) -> Iterator[Finding]:
     if record is not None:
         words = lexical.LexicalIndex.open(folder, record.generation)
         yield _judged(words is not None, "words", f"as of change {record.seq:,} of {snapshot.seq():,}")
+
+
+def _kept(snapshot: Inventory) -> Iterator[Finding]:
+    for row in snapshot.forgets(under_way=True):
+        began = datetime.fromtimestamp(row.started, UTC).isoformat(timespec="seconds")
+        yield Finding(
+            "trouble", "forget", f"one that began on {began} is not done, and files or backups may still hold what was "
+            f"to be forgotten; finish it with: sememe forget --finish",
+        )  # fmt: skip
+    for backup in snapshot.backups():
+        # Facts all of them: its owner may have moved or removed one on purpose.
+        if not Path(backup.path).is_dir():
+            yield Finding("fact", "backup", f"{backup.path} is not at hand; what is forgotten stays in it")
+        elif not backup.digest:
+            yield Finding("fact", "backup", f"{backup.path} is not known to be complete; take it again")
+        else:
+            yield Finding("fact", "backup", f"{backup.path}, of change {backup.seq:,}; now it is {snapshot.seq():,}")
 
 
 def _judged(sound: bool, name: str, text: str) -> Finding:

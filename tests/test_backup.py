@@ -14,7 +14,7 @@ import pytest
 from fakes import FakeEmbedder
 
 import sememe
-from sememe import failpoints
+from sememe import doctor, failpoints
 from sememe.errors import DigestMismatch, InputError, NotFound, StoreBusy, StoreError
 from sememe.ingest import derived
 from sememe.ingest.runs import running
@@ -265,3 +265,15 @@ def test_the_commands_back_up_list_and_restore(tmp_path: Path) -> None:
     assert run("restore", "b").returncode == 1
     assert run("restore", "b", "-c", "new", "--json").returncode == 0
     assert run("get", "a.txt", "-c", "new").stdout == "a text to keep\n"
+
+
+def test_the_doctor_names_every_backup_and_says_which_are_not_at_hand(tmp_path: Path) -> None:
+    with filled(tmp_path / "c") as collection:
+        for name in ("here", "gone"):
+            backups.backup(collection, tmp_path / name)
+    shutil.rmtree(tmp_path / "gone")
+    said = {finding.text for finding in doctor.examine(tmp_path / "c") if finding.name == "backup"}
+    assert said == {
+        f"{tmp_path / 'here'}, of change 5; now it is 5",
+        f"{tmp_path / 'gone'} is not at hand; what is forgotten stays in it",
+    }

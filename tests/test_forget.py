@@ -13,6 +13,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 import sememe
+from sememe import doctor
 from sememe.errors import InputError, NotFound, StoreBusy, StoreError
 from sememe.index import faiss
 from sememe.ingest import derived, layers
@@ -307,6 +310,141 @@ def test_the_last_chunk_of_a_document_takes_the_document_with_it(tmp_path: Path)
         assert [row.key for row in collection.ledger()] == ["b"]
 
 
+# --- files that hold many documents, and what is said of documents ---------------------------------------------------
+
+
+def packed(folder: Path, name: str, numbers: range, *, said: dict[str, Any] | None = None) -> Path:
+    """An archive of texts, a picture and an archive in it; what is said of it lies beside it."""
+    path = folder / "docs" / name
+    path.parent.mkdir(exist_ok=True)
+    with zipfile.ZipFile(path.with_name("inner.zip"), "w") as inner:
+        inner.writestr(f"{marker(numbers[0], 'inner')}.txt", f"inside {marker(numbers[0], 'deepest')} it lies")
+    with zipfile.ZipFile(path, "w") as box:
+        for number in numbers:
+            box.writestr(f"{marker(number, 'part')}.txt", f"the text {marker(number, 'text')} of {number}")
+        box.writestr(f"{marker(numbers[0], 'picture')}.png", b"\x89PNG\r\n\x1a\n" + bytes(100))
+        box.write(path.with_name("inner.zip"), f"{marker(numbers[0], 'box')}.zip")
+    path.with_name("inner.zip").unlink()
+    if said is not None:
+        path.with_name(f"{name}.metadata.json").write_text(json.dumps(said))
+    then = time.time() - 60
+    os.utime(path, (then, then))
+    return path
+
+
+def packed_marks(number: int) -> list[str]:
+    return [marker(number, part) for part in ("part", "text")]
+
+
+def box_marks(number: int) -> list[str]:
+    return [marker(number, part) for part in ("inner", "deepest", "picture", "box")]
+
+
+def rows_of(folder: Path, sql: str) -> list[Any]:
+    with sqlite3.connect(folder / "truth.db") as connection:
+        found = connection.execute(sql).fetchall()
+    connection.close()
+    return [row[0] for row in found]
+
+
+def test_a_file_of_many_documents_is_forgotten_with_all_that_is_in_it_from_backups_too(tmp_path: Path) -> None:
+    said = {"customer": marker(0, "said"), "only": {marker(0, "field"): True}}
+    packed(tmp_path, f"{marker(0, 'file')}.zip", range(3), said=said)
+    packed(tmp_path, "other.zip", range(3, 6), said={"customer": marker(3, "said")})
+    with open_(tmp_path / "c") as collection:
+        collection.sync(tmp_path / "docs")
+        backups.backup(collection, tmp_path / "b", indexes=True)
+        key = f"docs/{marker(0, 'file')}.zip"
+        wanted = {row["kind"]: row for row in forgetting.preview(collection, [key])}
+        assert wanted.keys() == {"document", "container", "input"}
+        (receipt,) = forgetting.forget(collection, [key])
+        kinds = [row["kind"] for row in receipt["forgotten"]]
+        assert {kind: kinds.count(kind) for kind in kinds} == {"document": 4, "container": 2, "input": 1}
+        assert not [row.key for row in collection.ledger() if row.key.startswith(key)]
+        assert collection.report().totals.documents == 4
+        assert set(collection.report().fields) == {"customer", "member", "path"}
+        assert [hit.document for hit in collection.search(f"the text {marker(4, 'text')} of 4", k=1)] == [
+            f"docs/other.zip!/{marker(4, 'part')}.txt"
+        ]
+    marks = [mark for number in range(3) for mark in packed_marks(number)]
+    marks += [*box_marks(0), marker(0, "file"), marker(0, "said"), marker(0, "field")]
+    for folder in (tmp_path / "c", tmp_path / "b"):
+        assert_gone(folder, marks, [])
+        assert rows_of(folder, "SELECT key FROM containers ORDER BY key") == [
+            "docs/other.zip", f"docs/other.zip!/{marker(3, 'box')}.zip"
+        ]  # fmt: skip
+        assert marker(0, "field") not in "".join(rows_of(folder, "SELECT path FROM fields"))
+
+
+def test_a_part_is_forgotten_by_itself_and_comes_back_while_the_file_still_holds_it(tmp_path: Path) -> None:
+    packed(tmp_path, "box.zip", range(3))
+    part, inner = (f"docs/box.zip!/{name}" for name in (
+        f"{marker(1, 'part')}.txt", f"{marker(0, 'box')}.zip!/{marker(0, 'inner')}.txt"
+    ))  # fmt: skip
+    with open_(tmp_path / "c") as collection:
+        collection.sync(tmp_path / "docs")
+        backups.backup(collection, tmp_path / "b")
+        (receipt,) = forgetting.forget(collection, [part])
+        assert [row["kind"] for row in receipt["forgotten"]] == ["document"]
+        assert_gone(tmp_path / "c", packed_marks(1), [])
+        assert_gone(tmp_path / "b", packed_marks(1), [])
+        assert collection.get(inner).text
+        # The last document in a file takes with it what is known of the file.
+        (receipt,) = forgetting.forget(collection, [inner])
+        assert [row["kind"] for row in receipt["forgotten"]] == ["document", "container"]
+        assert_gone(tmp_path / "c", [marker(0, "box"), marker(0, "inner")], [])
+        summary = collection.sync(tmp_path / "docs")
+        assert (summary.documents, summary.embedded) == (2, 2), "the file was read again, and only these were not there"
+        assert collection.get(part).text
+        assert collection.sync(tmp_path / "docs").unchanged == 1
+
+
+def test_what_is_said_of_documents_from_outside_goes_unless_others_share_it(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    for number in (1, 2):
+        (tmp_path / "docs" / f"{number}.txt").write_text(f"what {marker(number, 'text')} said")
+        beside = {"name": marker(number, "said"), "shared": marker(0, "shared"), "text": None, "title": None}
+        (tmp_path / "docs" / f"{number}.txt.metadata.json").write_text(json.dumps(beside))
+    with open_(tmp_path / "c") as collection:
+        collection.add_files(tmp_path / "docs", metadata={"given": marker(0, "given")})
+        # Covered by another word, it is stored all the same.
+        collection.add_files(tmp_path / "docs" / "1.txt", metadata={"name": "covered"})
+        assert holding(tmp_path / "c", marker(1, "said").encode())
+        (receipt,) = forgetting.forget(collection, ["docs/1.txt"])
+        assert receipt["pieces_held_by_others"] >= 2
+        assert collection.get("docs/2.txt").document.metadata["given"] == marker(0, "given")
+    assert_gone(tmp_path / "c", [marker(1, "said"), marker(1, "text")], [])
+    assert holding(tmp_path / "c", marker(0, "shared").encode())
+
+
+def test_all_documents_of_a_file_that_match_a_filter_take_the_file_with_them(tmp_path: Path) -> None:
+    packed(tmp_path, "a.zip", range(2), said={"customer": marker(0, "said")})
+    packed(tmp_path, "b.zip", range(2, 4), said={"customer": marker(2, "said")})
+    with open_(tmp_path / "c") as collection:
+        collection.sync(tmp_path / "docs")
+        forgetting.forget(collection, where={"customer": marker(0, "said")}, keep_key=True)
+        rows = {row.key: row.reason for row in collection.ledger() if row.key.startswith("docs/a.zip")}
+        assert rows == {"docs/a.zip": "it was forgotten"}
+    assert_gone(tmp_path / "c", [marker(0, "said"), *packed_marks(0), *box_marks(0)], [])
+
+
+def test_where_in_its_source_a_text_was_goes_too(tmp_path: Path) -> None:
+    with open_(tmp_path / "c") as collection:
+        collection.add([{"id": name, "text": f"what {name} has to say"} for name in ("one", "two")])
+        store = SQLiteStore(tmp_path / "c")
+        with store.transaction() as transaction:
+            for number, name in enumerate(("one", "two")):
+                document = transaction.live_id(name)
+                assert document is not None
+                transaction.add_places(document, [(0, f"sheet {marker(number, 'place')}"), (9, "sheet of totals")])
+        store.close()
+        assert marker(1, "place") in collection.search("what two has to say", k=1)[0].place
+        forgetting.forget(collection, ["two"])
+    assert_gone(tmp_path / "c", [marker(1, "place")], [])
+    assert holding(tmp_path / "c", marker(0, "place").encode())
+    assert holding(tmp_path / "c", b"sheet of totals")
+
+
 # --- backups -------------------------------------------------------------------------------------------------------
 
 
@@ -348,6 +486,8 @@ def test_success_is_refused_while_any_file_still_holds_a_piece(folder: Path, for
         with pytest.raises(StoreError, match=r"left-behind\.tmp.*forget --finish"):
             forgetting.forget(collection, [key])
         assert forgetting.receipts(collection) == []
+        (trouble,) = [finding for finding in doctor.examine(folder) if finding.kind == "trouble"]
+        assert (trouble.name, "forget --finish" in trouble.text) == ("forget", True)
         with pytest.raises(NotFound):
             collection.get(key)
         (folder / "left-behind.tmp").unlink()

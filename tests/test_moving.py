@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
+import os
 import signal
 import sqlite3
 import struct
 import subprocess
 import sys
+import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,9 +25,11 @@ from hypothesis import strategies as st
 
 import sememe
 from sememe.errors import InputError, NotFound, SpaceMismatch
-from sememe.keeping import adopting, foreign, moving
+from sememe.keeping import adopting, entries, foreign, moving, parquet
 from sememe.keeping.foreign import Fields
 from sememe.settings import from_environment
+from sememe.sources import files
+from sememe.store import SQLiteStore
 from sememe.types import Metric
 
 FORMS = ("export.jsonl", "export", "export.parquet")
@@ -117,6 +123,187 @@ def test_an_imported_file_that_has_not_changed_is_not_embedded_again(filled: Pat
     with sememe.open(tmp_path / "new", model=embedder) as collection:
         summary = collection.sync(tmp_path / "docs")
     assert (summary.embedded, summary.unchanged) == (0, 3)
+
+
+def put(path: Path, content: bytes) -> Path:
+    """Write a file as if some time had passed since: its stamp can be trusted."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    then = time.time() - 60
+    os.utime(path, (then, then))
+    return path
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> Path:
+    """A collection with files of many documents, pages of a PDF, and metadata from everywhere."""
+    docs = tmp_path / "docs"
+    inner, outer = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as box:
+        box.writestr("deep.txt", "it lies deep")
+    with zipfile.ZipFile(outer, "w") as box:
+        box.writestr("a.txt", "alpha words")
+        box.writestr("inner.zip", inner.getvalue())
+        box.writestr("picture.png", b"\x89PNG\r\n\x1a\n" + bytes(100))
+    put(docs / "box.zip", outer.getvalue())
+    put(docs / "box.zip.metadata.json", json.dumps({"team": "red", "when": "2024-05-01"}).encode())
+    put(docs / "rows.csv", b"id,text\n" + b"".join(b"r%d,row number %d of a table\n" % (i, i) for i in range(30)))
+    put(docs / "note.md", b"---\ntitle: Its own\nyear: 2001\n---\nA note.\n")
+    put(docs / "note.md.metadata.json", json.dumps({"title": "From beside", "year": 2002}).encode())
+    put(docs / "odd.txt", b"It has a year of another type.")
+    with open_(tmp_path / "c") as collection:
+        collection.add_files(docs, metadata={"given": [1, {"x": None}], "suffix": None})
+        collection.add_files(docs / "odd.txt", metadata={"year": "a word"})
+        store = SQLiteStore(tmp_path / "c")
+        with store.transaction() as transaction:
+            document = transaction.live_id("docs/note.md")
+            assert document is not None
+            transaction.add_places(document, [(i, f"page {i}") for i in range(3)])
+        store.close()
+    return tmp_path / "c"
+
+
+def remembered(folder: Path) -> Any:
+    """Containers, places, layers and types of fields, without numbers and runs."""
+    store = SQLiteStore(folder)
+    with store.snapshot() as snapshot:
+        documents = snapshot.documents(snapshot.live_documents()).values()
+        found = (
+            snapshot.containers(), snapshot.fields(),
+            {d.key: (list(snapshot.places(d.id)), snapshot.layers(d.id)) for d in documents},
+        )  # fmt: skip
+    store.close()
+    return found
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_files_of_many_documents_places_and_the_layers_of_metadata_move_along(
+    packed: Path, tmp_path: Path, name: str
+) -> None:
+    with open_(packed) as collection:
+        documents = collection.report().totals.documents
+        moving.export(collection, tmp_path / name)
+    summary = take(tmp_path / name, tmp_path / "new")
+    assert (summary.documents, summary.failed, summary.mistyped) == (documents, 0, 1)
+    assert remembered(tmp_path / "new") == remembered(packed)
+    assert contents(tmp_path / "new") == contents(packed)
+    boxes, types, _ = remembered(packed)
+    assert [box.key for box in boxes] == ["docs/box.zip", "docs/box.zip!/inner.zip", "docs/rows.csv"]
+    assert all(box.settled for box in boxes)
+    assert types["when"] == "date"
+    with open_(tmp_path / "new") as collection:
+        (hit,) = collection.search("anything", where={"year": 2002})
+        assert (hit.document, hit.place, hit.title) == ("docs/note.md", "page 0 – page 2", "From beside")
+        statuses = collection.report().totals.statuses
+    with open_(packed) as collection:
+        assert statuses == collection.report().totals.statuses
+    again = take(tmp_path / name, tmp_path / "new")
+    assert (again.documents, again.unchanged) == (0, documents)
+    assert remembered(tmp_path / "new") == remembered(packed)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_sync_after_an_import_opens_no_file_and_embeds_nothing(
+    packed: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_(packed) as collection:
+        moving.export(collection, tmp_path / name)
+    take(tmp_path / name, tmp_path / "new")
+    opened: list[str] = []
+    read = files.read_source
+    monkeypatch.setattr(
+        files, "read_source", lambda source, key, *rest: (opened.append(key), read(source, key, *rest))[1]
+    )
+    embedder = FakeEmbedder()
+    with sememe.open(tmp_path / "new", model=embedder) as collection:
+        before = collection.report().totals
+        summary = collection.sync(tmp_path / "docs")
+        assert (summary.unchanged, summary.documents, summary.embedded, summary.deleted) == (4, 0, 0, 0)
+        assert collection.report().totals.documents == before.documents
+    assert (opened, embedder.calls) == ([], 0)
+
+
+def test_a_file_of_which_a_document_is_damaged_is_read_again_and_is_whole_then(packed: Path, tmp_path: Path) -> None:
+    with open_(packed) as collection:
+        moving.export(collection, tmp_path / "e.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "e.jsonl").read_text().splitlines()]
+    (start,) = [i for i, line in enumerate(lines) if line.get("id", "").endswith("deep.txt") and "digest" in line]
+    lines[start + 1]["text"] = "it lies"
+    (tmp_path / "e.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert take(tmp_path / "e.jsonl", tmp_path / "new").failed == 1
+    with open_(tmp_path / "new") as collection:
+        summary = collection.sync(tmp_path / "docs")
+        assert (summary.documents, summary.deleted) == (1, 0)
+        assert collection.get("docs/box.zip!/inner.zip!/deep.txt").text == "it lies deep"
+    assert contents(tmp_path / "new")[0].keys() == contents(packed)[0].keys()
+
+
+def test_files_of_many_documents_of_an_import_that_ended_early_are_read_again(packed: Path, tmp_path: Path) -> None:
+    with open_(packed) as collection:
+        moving.export(collection, tmp_path / "e.jsonl")
+    lines = (tmp_path / "e.jsonl").read_text().splitlines(keepends=True)
+    (start,) = [i for i, line in enumerate(lines) if '"docs/rows.csv!/r20"' in line and '"document"' in line]
+    (tmp_path / "e.jsonl").write_text("".join(lines[:start]))
+    with pytest.raises(InputError, match="not written whole"):
+        take(tmp_path / "e.jsonl", tmp_path / "new")
+    assert not any(box.settled for box in remembered(tmp_path / "new")[0])
+    (tmp_path / "docs" / "rows.csv").write_bytes(b"id,text\nr1,row number 1 of a table\nr2,another row now\n")
+    with open_(tmp_path / "new") as collection:
+        collection.sync(tmp_path / "docs")
+        rows = {row.key for row in collection.ledger() if row.key.startswith("docs/rows.csv!/")}
+        assert rows == {"docs/rows.csv!/r1", "docs/rows.csv!/r2"}
+    assert all(box.settled for box in remembered(tmp_path / "new")[0])
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_an_export_of_before_comes_in_still(packed: Path, tmp_path: Path, name: str) -> None:
+    """One without containers, places, layers and types of fields, as the first version wrote it."""
+    new = entries.entries
+
+    def old(snapshot: Any) -> Any:
+        for entry in new(snapshot):
+            if entry["kind"] not in ("container", "place"):
+                yield {name: value for name, value in entry.items() if name not in ("layers", "places", "fields")}
+
+    with pytest.MonkeyPatch.context() as patch, open_(packed) as collection:
+        patch.setattr(moving, "entries", old)
+        schemas = parquet._schemas
+        patch.setattr(parquet, "_schemas", lambda pa, dim: _without(pa, schemas(pa, dim)))
+        moving.export(collection, tmp_path / name)
+    for table in tmp_path.glob(f"{name}/*.parquet"):
+        if table.name in (parquet.CONTAINERS, parquet.PLACES):
+            table.unlink()
+    summary = take(tmp_path / name, tmp_path / "new")
+    assert summary.failed == 0
+    wanted, found = contents(packed), contents(tmp_path / "new")
+    assert found[0] == wanted[0]
+    assert remembered(tmp_path / "new")[1]["team"] == "string"
+    with open_(tmp_path / "new") as collection:
+        assert collection.sync(tmp_path / "docs").embedded == 0
+
+
+def _without(pa: Any, schemas: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: pa.schema([field for field in schema if field.name not in ("layers", "places")])
+        for name, schema in schemas.items()
+    }
+
+
+def test_an_archive_that_comes_in_where_a_text_had_its_name_takes_its_place(packed: Path, tmp_path: Path) -> None:
+    with open_(packed) as collection:
+        moving.export(collection, tmp_path / "packed")
+    with open_(tmp_path / "new") as collection:
+        collection.add({"id": "docs/box.zip", "text": "a text by that name"})
+        collection.add({"id": "docs/note.md", "text": "another"})
+        moving.export(collection, tmp_path / "texts")
+    take(tmp_path / "packed", tmp_path / "new")
+    assert remembered(tmp_path / "new")[0] == remembered(packed)[0]
+    assert contents(tmp_path / "new")[0] == contents(packed)[0]
+    take(tmp_path / "texts", tmp_path / "new")
+    with open_(tmp_path / "new") as collection:
+        assert collection.get("docs/box.zip").text == "a text by that name"
+        assert not [row.key for row in collection.ledger() if row.key.startswith("docs/box.zip!/")]
+    assert [box.key for box in remembered(tmp_path / "new")[0]] == ["docs/rows.csv"]
 
 
 def test_an_export_is_of_one_moment_and_needs_no_model(filled: Path, tmp_path: Path) -> None:

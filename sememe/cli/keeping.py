@@ -163,7 +163,7 @@ def forget(
 def _receipt_pairs(receipt: dict[str, object]) -> list[tuple[str, object]]:
     forgotten = receipt["forgotten"]
     kinds = [row["kind"] for row in forgotten] if isinstance(forgotten, list) else []
-    counts = [(f"{kind}s", kinds.count(kind)) for kind in ("document", "chunk", "input") if kind in kinds]
+    counts = [(f"{kind}s", kinds.count(kind)) for kind in ("document", "chunk", "container", "input") if kind in kinds]
     names = ("receipt", "finished", "pieces_searched", "pieces_held_by_others", "too_short_to_search",
              "files_searched", "bytes_searched")  # fmt: skip
     pairs: list[tuple[str, object]] = [*counts, *((name.replace("_", " "), receipt[name]) for name in names)]

@@ -17,7 +17,7 @@ from sememe.ingest.cutting import input_digest
 from sememe.keeping.traces import Collected
 from sememe.space import Embedder
 from sememe.store import SQLiteStore
-from sememe.store.reading import Snapshot
+from sememe.store.inventory import Inventory
 from sememe.store.records import NewChunk, StoredChunk, StoredDocument
 from sememe.store.writing import Transaction
 from sememe.types import Embedded, LedgerRow, Metric, embedded_input
@@ -39,7 +39,7 @@ class Cut:
         return [(chunk.start, chunk.end) for chunk in self.gone]
 
 
-def cut_out(snapshot: Snapshot, document: StoredDocument, chunks: set[int]) -> Cut:
+def cut_out(snapshot: Inventory, document: StoredDocument, chunks: set[int]) -> Cut:
     """Plan to take some of a document's chunks out."""
     every = snapshot.chunks_of(document.id)
     gone = [chunk for chunk in every if chunk.id in chunks]
@@ -52,7 +52,7 @@ def cut_out(snapshot: Snapshot, document: StoredDocument, chunks: set[int]) -> C
     return cut
 
 
-def by_inputs(snapshot: Snapshot, document: StoredDocument, inputs: set[str], *, dim: int) -> list[Cut]:
+def by_inputs(snapshot: Inventory, document: StoredDocument, inputs: set[str], *, dim: int) -> list[Cut]:
     """The same plan for those chunks that were made from the given inputs; none when there are none."""
     chunks = {chunk.id for chunk in snapshot.moved(document.id, dim) if chunk.input.hex() in inputs}
     return [cut_out(snapshot, document, chunks)] if chunks else []
@@ -77,7 +77,7 @@ def _input(chunk: StoredChunk) -> bytes:
     return input_digest(embedded_input(chunk.headings, chunk.text))
 
 
-def collect(snapshot: Snapshot, cut: Cut, collected: Collected, *, dim: int) -> list[dict[str, Any]]:
+def collect(snapshot: Inventory, cut: Cut, collected: Collected, *, dim: int) -> list[dict[str, Any]]:
     """Take in what to search for afterwards; returns what the receipt says of it."""
     changed = {chunk.id for chunk, _, _ in cut.shortened} | {chunk.id for chunk in cut.gone}
     for moved in snapshot.moved(cut.document.id, dim):

@@ -1,8 +1,9 @@
 """The stream that an export is made of and an import takes: plain values, one at a time, whatever the file format.
 
-An entry is a dict with a `kind`: one "space" (the space, its canaries, counts), then for every document a "document",
-its "text" parts, its "chunk"s with `vector` as bytes of little-endian float32, and its "input", the ledger row that
-ends it; then the "input"s that gave no document, and an "end". Texts and vectors carry a CRC-32.
+An entry is a dict with a `kind`: one "space" (the space, its canaries, the types of fields, counts), a "container" for
+every file that holds many documents, then for every document a "document", its "text" parts, its "place"s in the
+source, its "chunk"s with `vector` as bytes of little-endian float32, and its "input", the ledger row that ends it;
+then the "input"s that gave no document, and an "end". Texts and vectors carry a CRC-32.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ import numpy as np
 
 from sememe.errors import InputError
 from sememe.space import Space
-from sememe.store.reading import Snapshot
-from sememe.store.records import StoredDocument
-from sememe.types import LedgerRow, Vectors
+from sememe.store.inventory import Inventory
+from sememe.store.records import NOTHING, Layers, Outside, StoredContainer, StoredDocument
+from sememe.types import LedgerRow, Recipe, Vectors
 
 FORMAT = 1
 BATCH = 500
@@ -28,7 +29,7 @@ BATCH = 500
 Entry = dict[str, Any]
 
 
-def entries(snapshot: Snapshot) -> Iterator[Entry]:
+def entries(snapshot: Inventory) -> Iterator[Entry]:
     """Everything that a collection holds at one moment. Raises InputError when it is empty."""
     stored = snapshot.space()
     if stored is None:
@@ -39,14 +40,19 @@ def entries(snapshot: Snapshot) -> Iterator[Entry]:
         "kind": "space", "format": FORMAT, "space": json.loads(space.to_json()), "id": space.id,
         "canaries": base64.b64encode(canaries.astype("<f4").tobytes()).decode(), "seq": snapshot.seq(),
         "documents": totals.documents, "chunks": totals.chunks, "inputs": sum(totals.statuses.values()),
+        "fields": snapshot.fields(),
     }  # fmt: skip
+    for box in snapshot.containers():
+        yield _container(box)
     ledger = {row.key: row for row in snapshot.ledger()}
     numbers = snapshot.live_documents()
     for start in range(0, len(numbers), BATCH):
         for number, document in snapshot.documents(numbers[start : start + BATCH]).items():
-            yield _document(document)
+            yield _document(document, snapshot.layers(number), snapshot.count_places(number))
             for first, text in snapshot.text_parts(number):
                 yield {"kind": "text", "start": first, "text": text, "crc": zlib.crc32(text.encode())}
+            for first, place in snapshot.places(number):
+                yield {"kind": "place", "start": first, "place": place}
             for c in snapshot.moved(number, space.dim):
                 yield {
                     "kind": "chunk", "position": c.position, "start": c.start, "end": c.end,
@@ -59,13 +65,22 @@ def entries(snapshot: Snapshot) -> Iterator[Entry]:
     yield {"kind": "end"}
 
 
-def _document(document: StoredDocument) -> Entry:
+def _container(box: StoredContainer) -> Entry:
+    return {
+        "kind": "container", "id": box.key, "digest": box.digest.hex(), "size": box.size, "mtime_ns": box.mtime_ns,
+        "recipe": asdict(box.recipe), "documents": box.documents, "settled": box.settled, "added": box.added,
+        "outside": asdict(box.outside),
+    }  # fmt: skip
+
+
+def _document(document: StoredDocument, layers: Layers, places: int) -> Entry:
     stamp = document.stamp
     return {
         "kind": "document", "id": document.key, "origin": stamp.origin, "digest": stamp.digest.hex(),
         "size": stamp.size, "mtime_ns": stamp.mtime_ns, "title": document.title, "media_type": document.media_type,
         "metadata": document.metadata, "recipe": asdict(document.recipe), "precision": document.precision,
         "characters": document.characters, "chunks": document.chunks, "added": document.added,
+        "layers": asdict(layers) if layers.outside != NOTHING else None, "places": places,
     }  # fmt: skip
 
 
@@ -82,6 +97,42 @@ def ledger_row(entry: Entry) -> LedgerRow:
         truncated=tuple((int(p), int(t), int(k)) for p, t, k in entry["truncated"]),
         remarks=tuple(map(str, entry["remarks"])), origin=entry["origin"],
     )  # fmt: skip
+
+
+def layers_of(entry: Entry) -> Layers:
+    """The layers of a "document"; exports of before had only what they come to. Raises as `ledger_row` does."""
+    layers = entry.get("layers")
+    if layers is None:
+        return Layers(entry["metadata"], entry["title"], NOTHING)
+    return Layers(dict(layers["own"]), str(layers["title"]), _outside(layers["outside"]))
+
+
+def container_of(entry: Entry) -> StoredContainer:
+    """The file of many documents of a "container". Raises as `ledger_row` does."""
+    return StoredContainer(
+        key=str(entry["id"]), digest=bytes.fromhex(entry["digest"]), size=whole(entry["size"]),
+        mtime_ns=whole(entry["mtime_ns"]), recipe=Recipe(**entry["recipe"]), documents=int(entry["documents"]),
+        settled=bool(entry["settled"]), added=float(entry["added"]), outside=_outside(entry["outside"]),
+    )  # fmt: skip
+
+
+def whole(value: Any) -> int | None:
+    """A whole number or none. Raises TypeError or ValueError."""
+    return None if value is None else int(value)
+
+
+def fields_of(entry: Entry) -> dict[str, str]:
+    """The types of fields in a "space" entry, by path; exports of before have none, and what is no type is left out."""
+    types = entry.get("fields")
+    known = types.items() if isinstance(types, dict) else ()
+    return {path: kind for path, kind in known if kind in ("boolean", "number", "string", "date")}
+
+
+def _outside(said: Entry) -> Outside:
+    stamp = said["stamp"]
+    return Outside(
+        dict(said["sidecar"]), None if stamp is None else (int(stamp[0]), int(stamp[1])), dict(said["given"])
+    )
 
 
 def space_of(entry: Entry, where: str) -> tuple[Space, Vectors]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,15 +27,16 @@ from sememe.collection import Collection
 from sememe.errors import InputError, NotFound, StoreError
 from sememe.filters import Filter, matches, parse
 from sememe.ingest import derived
+from sememe.ingest.fields import scalars
 from sememe.ingest.items import file_key
 from sememe.ingest.runs import alone
 from sememe.keeping import cuts, manifest
 from sememe.keeping.traces import MARK, Collected, Search, strings_in
 from sememe.store import SQLiteStore
-from sememe.store.reading import Snapshot
-from sememe.store.records import ForgetRow, StoredChunk, StoredDocument
+from sememe.store.inventory import Inventory
+from sememe.store.records import ForgetRow, Layers, StoredChunk, StoredContainer, StoredDocument
 from sememe.store.writing import Transaction
-from sememe.types import CHUNK_PREFIX, LedgerRow, Progress
+from sememe.types import CHUNK_PREFIX, PART, LedgerRow, Progress
 
 BATCH = 500
 Receipt = dict[str, Any]
@@ -43,17 +45,19 @@ Told = Callable[[str], Progress | None]
 
 @dataclass(slots=True)
 class Chosen:
-    """What is to be forgotten: whole documents, single chunks by document, and inputs that gave no document."""
+    """What is to be forgotten: whole documents, single chunks by document, files of many documents by key, and
+    inputs that gave no document."""
 
     documents: dict[int, StoredDocument] = field(default_factory=dict)
     chunks: dict[int, list[StoredChunk]] = field(default_factory=dict)
     owners: dict[int, StoredDocument] = field(default_factory=dict)
+    containers: dict[str, StoredContainer] = field(default_factory=dict)
     inputs: list[str] = field(default_factory=list)
 
     @property
     def keys(self) -> list[str]:
         """The keys of all that goes as a whole."""
-        return [*(document.key for document in self.documents.values()), *self.inputs]
+        return [*(document.key for document in self.documents.values()), *self.containers, *self.inputs]
 
 
 def preview(collection: Collection, names: Sequence[str] = (), *, where: Filter | None = None) -> list[dict[str, Any]]:
@@ -71,6 +75,7 @@ def preview(collection: Collection, names: Sequence[str] = (), *, where: Filter 
                  "characters": c.end - c.start}
                 for number, found in chosen.chunks.items() for c in found
             ]  # fmt: skip
+            rows += [{"kind": "container", "id": key} for key in chosen.containers]
             return rows + [{"kind": "input", "id": key} for key in chosen.inputs]
     finally:
         store.close()
@@ -113,7 +118,7 @@ def receipts(collection: Collection) -> list[Receipt]:
 # --- what ------------------------------------------------------------------------------------------------------
 
 
-def _chosen(snapshot: Snapshot, folder: Path, names: Sequence[str], where: Filter | None) -> Chosen:
+def _chosen(snapshot: Inventory, folder: Path, names: Sequence[str], where: Filter | None) -> Chosen:
     if not names and where is None:
         raise InputError("nothing was named to forget; give keys, chunks or a filter")
     chosen = Chosen()
@@ -129,12 +134,13 @@ def _chosen(snapshot: Snapshot, folder: Path, names: Sequence[str], where: Filte
         if owner in chosen.documents or len(chosen.chunks[owner]) == chosen.owners[owner].chunks:
             chosen.documents.setdefault(owner, chosen.owners[owner])
             del chosen.chunks[owner]
+    _choose_emptied(snapshot, chosen)
     if not chosen.documents and not chosen.chunks and not chosen.inputs:
         raise NotFound(f"nothing in {folder} matches the filter; nothing was forgotten")
     return chosen
 
 
-def _choose_chunk(snapshot: Snapshot, chosen: Chosen, folder: Path, number: int) -> None:
+def _choose_chunk(snapshot: Inventory, chosen: Chosen, folder: Path, number: int) -> None:
     chunk = snapshot.chunks([number]).get(number)
     if chunk is None:
         raise NotFound(f"'{CHUNK_PREFIX}{number}' is not a chunk of {folder}; nothing was forgotten")
@@ -143,19 +149,51 @@ def _choose_chunk(snapshot: Snapshot, chosen: Chosen, folder: Path, number: int)
     there += [] if chunk in there else [chunk]
 
 
-def _choose_key(snapshot: Snapshot, chosen: Chosen, folder: Path, name: str) -> None:
+def _choose_key(snapshot: Inventory, chosen: Chosen, folder: Path, name: str) -> None:
     for key in dict.fromkeys((name.encode("utf-8", "backslashreplace").decode(), file_key(Path(name), folder.parent))):
         document = snapshot.document(key)
         if document is not None:
             chosen.documents[document.id] = document
+        held = _choose_container(snapshot, chosen, key)
+        if document is not None or held:
             return
         if snapshot.in_ledger(key):
-            chosen.inputs.append(key)
+            chosen.inputs += [key] if key not in chosen.inputs else []
             return
     raise NotFound(f"{name!r} is not a document of {folder}; nothing was forgotten")
 
 
-def _choose_matching(snapshot: Snapshot, chosen: Chosen, where: Filter) -> None:
+def _choose_container(snapshot: Inventory, chosen: Chosen, key: str) -> bool:
+    """A file of many documents with all that is in it; False when there is none of that key."""
+    within = key + PART
+    found = {box.key: box for box in snapshot.containers() if box.key == key or box.key.startswith(within)}
+    if key not in found:
+        return False
+    parts = snapshot.parts_of(key)
+    for start in range(0, len(parts), BATCH):
+        chosen.documents.update(snapshot.documents(parts[start : start + BATCH]))
+    chosen.containers.update(found)
+    named = {*chosen.keys}
+    chosen.inputs += [
+        row.key for row in snapshot.ledger(under=within) if row.origin == "part" and row.key not in named
+    ]  # fmt: skip
+    return True
+
+
+def _choose_emptied(snapshot: Inventory, chosen: Chosen) -> None:
+    """Files of many documents of which all are chosen: what is said of them was said of those."""
+    boxes = dict.fromkeys(box for document in chosen.documents.values() for box in _around(document.key))
+    for box in boxes:
+        if box not in chosen.containers and chosen.documents.keys() >= set(snapshot.parts_of(box)):
+            _choose_container(snapshot, chosen, box)
+
+
+def _around(key: str) -> list[str]:
+    """The files of many documents that a key lies in, outermost first."""
+    return [key[: found.start()] for found in re.finditer(PART, key)]
+
+
+def _choose_matching(snapshot: Inventory, chosen: Chosen, where: Filter) -> None:
     condition = parse(where)
     numbers = snapshot.live_documents()
     for start in range(0, len(numbers), BATCH):
@@ -185,24 +223,31 @@ def _take_out(
         ]
         for cut in made:
             what += cuts.collect(snapshot, cut, collected, dim=dim)
-        for key in chosen.inputs:
-            what.append({"kind": "input", "key_sha256": digest_of(key)})
+        what += [_collect_container(box, collected) for box in chosen.containers.values()]
+        what += [{"kind": "input", "key_sha256": digest_of(key)} for key in chosen.inputs]
+        fields = snapshot.fields()
+    # Of a file of many documents that goes as a whole only its own key stays.
+    kept = {key for key in chosen.keys if keep_key and chosen.containers.keys().isdisjoint(_around(key))}
     for key in chosen.keys:
-        _collect_input(ledger.get(key), key, collected, keep_key=keep_key)
+        _collect_input(ledger.get(key), key, collected, keep_key=key in kept)
     again = cuts.embed_again(made, lambda: collection.embedder, stored[0].metric if stored else "cosine")
     targets: list[dict[str, Any]] = [{"document": digest_of(key)} for key in chosen.keys]
     targets += [{"document": digest_of(cut.document.key), "chunks": cut.inputs} for cut in made]
-    receipt = _begun(store, what, collected, keep_key=keep_key)
     with store.transaction() as transaction:
         for number in chosen.documents:
             transaction.remove(number)
-        _strike(transaction, [ledger[key] for key in chosen.keys if key in ledger], keep_key)
+        _take_out_keys(transaction, chosen.keys, chosen.containers)
+        transaction.record([_left_of(ledger[key]) for key in sorted(kept & ledger.keys())], 0)
         for cut in made:
             cuts.carry_out(
                 transaction, cut, again, space=stored[0].id if stored else "", row=ledger.get(cut.document.key)
             )
+        for path in _drop_fields(transaction, fields):
+            # One without a dot stands in the metadata as it is.
+            collected.text(path if "." in path else "")
         transaction.drop_orphans()
         transaction.drop_indexes()
+        receipt = _begun(store, what, collected, keep_key=keep_key)
         number = transaction.begin_forget(
             salt=salt, marks=collected.marks().tobytes(), targets=json.dumps(targets), receipt=json.dumps(receipt)
         )
@@ -212,12 +257,15 @@ def _take_out(
 
 
 def _collect_document(
-    snapshot: Snapshot, document: StoredDocument, dim: int, collected: Collected
+    snapshot: Inventory, document: StoredDocument, dim: int, collected: Collected
 ) -> dict[str, Any]:  # fmt: skip
     digest = hashlib.sha256()
-    collected.text(document.title)
-    collected.text(json.dumps(document.metadata))
-    for text in strings_in(document.metadata):
+    layers = snapshot.layers(document.id)
+    outside = layers.to_json()
+    said = [document.title, json.dumps(document.metadata), *strings_in(document.metadata)]
+    said += [outside, *strings_in(json.loads(outside))] if outside else []
+    said += [place for _, place in snapshot.places(document.id)]
+    for text in dict.fromkeys(said):
         collected.text(text)
     for _, part in snapshot.text_parts(document.id):
         collected.text(part)
@@ -241,12 +289,31 @@ def _collect_input(row: LedgerRow | None, key: str, collected: Collected, *, kee
         collected.text(text)
 
 
-def _strike(transaction: Transaction, rows: Iterable[LedgerRow], keep_key: bool) -> None:
-    rows = list(rows)
-    transaction.strike([row.key for row in rows])
-    if keep_key:
-        kept = [LedgerRow(key=row.key, status="skipped", reason="it was forgotten", origin=row.origin) for row in rows]
-        transaction.record(kept, 0)
+def _collect_container(box: StoredContainer, collected: Collected) -> dict[str, Any]:
+    said = Layers({}, "", box.outside).to_json()
+    for text in dict.fromkeys([said, *strings_in(json.loads(said))] if said else ()):
+        collected.text(text)
+    return {"kind": "container", "key_sha256": digest_of(box.key), "documents": box.documents}
+
+
+def _left_of(row: LedgerRow) -> LedgerRow:
+    return LedgerRow(key=row.key, status="skipped", reason="it was forgotten", origin=row.origin)
+
+
+def _take_out_keys(transaction: Transaction, keys: Sequence[str], containers: Iterable[str]) -> None:
+    """Inputs leave the ledger, and files of many documents go; those around them are read again the next time."""
+    for box in containers:
+        transaction.remove_container(box)
+    transaction.strike(keys)
+    transaction.unsettle(box for key in keys for box in _around(key))
+
+
+def _drop_fields(transaction: Transaction, fields: Iterable[str]) -> list[str]:
+    """Forget the types of fields that no document has any more; returns their paths."""
+    held = {path for metadata in transaction.metadata(but="") for path, _, _ in scalars(metadata)}
+    gone = [path for path in fields if path not in held]
+    transaction.drop_fields(gone)
+    return gone
 
 
 def _begun(store: SQLiteStore, what: list[dict[str, Any]], collected: Collected, *, keep_key: bool) -> Receipt:
@@ -334,14 +401,17 @@ def _take_out_again(store: SQLiteStore, main: SQLiteStore, targets: list[dict[st
                     made += cuts.by_inputs(snapshot, document, parts[digest], dim=stored[0].dim)
         ledger = {row.key: row for row in snapshot.ledger()}
         struck = [key for key in ledger if digest_of(key) in whole]
+        boxes = [box.key for box in snapshot.containers() if digest_of(box.key) in whole]
+        fields = snapshot.fields()
     again = cuts.look_up(main, made)
     with store.transaction() as transaction:
         for number in found:
             transaction.remove(number)
-        transaction.strike(struck)
+        _take_out_keys(transaction, struck, boxes)
         for cut in made:
             cuts.carry_out(
                 transaction, cut, again, space=stored[0].id if stored else "", row=ledger.get(cut.document.key)
             )
+        _drop_fields(transaction, fields)
         transaction.drop_orphans()
         transaction.drop_indexes()

@@ -6,6 +6,7 @@ and one that is there already costs nothing, so an interrupted import goes on wh
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 import zlib
@@ -21,16 +22,26 @@ from sememe.collection import Collection
 from sememe.errors import InputError, SpaceMismatch, StoreFull
 from sememe.index.slab import sync_folder
 from sememe.ingest import derived
+from sememe.ingest.fields import REMARK, FieldCheck, remarks_of
 from sememe.ingest.pipeline import Summary
 from sememe.ingest.runs import Run, finish, running
 from sememe.keeping import lines, parquet
-from sememe.keeping.entries import Entry, entries, ledger_row, space_of
+from sememe.keeping.entries import (
+    Entry,
+    container_of,
+    entries,
+    fields_of,
+    layers_of,
+    ledger_row,
+    space_of,
+    whole,
+)
 from sememe.space import CANARY_COSINE, Space, differences
 from sememe.store import SQLiteStore
-from sememe.store.records import NewChunk, NewDocument, SourceStamp
+from sememe.store.records import NewChunk, NewDocument, SourceStamp, StoredContainer
 from sememe.store.sqlite import is_there
 from sememe.store.writing import Transaction
-from sememe.types import CHUNK_PREFIX, Embedded, LedgerRow, Progress, Recipe, Vectors
+from sememe.types import CHUNK_PREFIX, PART, Embedded, LedgerRow, Metadata, Progress, Recipe, Vectors
 
 Form = Literal["file", "folder", "parquet"]
 UNIT = 0.01
@@ -45,6 +56,7 @@ DOCUMENT_FIELDS: dict[str, type] = {
     "id": str, "origin": str, "digest": str, "title": str, "media_type": str, "metadata": dict, "recipe": dict,
     "precision": str, "characters": int, "chunks": int,
 }  # fmt: skip
+PLACE_FIELDS: dict[str, type] = {"start": int, "place": str}
 TEXT_FIELDS: dict[str, type] = {"start": int, "text": str, "crc": int}
 CHUNK_FIELDS: dict[str, type] = {
     "position": int, "start": int, "end": int, "headings": list, "input": str, "tokens": int, "kept": int,
@@ -145,6 +157,9 @@ def import_(
     try:
         with store.transaction() as transaction:
             transaction.set_space(space, canaries)
+            types = fields_of(first)
+            there = transaction.field_types(types)
+            transaction.set_fields({path: kind for path, kind in types.items() if path not in there})
         with store.snapshot() as snapshot:
             stored = snapshot.space()
         assert stored is not None
@@ -153,6 +168,7 @@ def import_(
             began = time.monotonic()
             taken.take(stream, where)
             taken.summary.seconds = time.monotonic() - began
+            taken.summary.mistyped = len(taken.fields.found)
             finish(store, run, taken.summary.as_dict())
         try:
             derived.catch_up(store, derived.Effort(threads=threads))
@@ -202,6 +218,8 @@ class _Open:
     same: bool = False
     characters: int = 0
     chunks: int = 0
+    places: int = 0
+    metadata: Metadata = field(default_factory=dict)
     trouble: str = ""
 
 
@@ -224,6 +242,8 @@ class _Import:
     progress: Progress | None
     total: int | None = None
     summary: Summary = field(default_factory=Summary)
+    fields: FieldCheck = field(default_factory=FieldCheck)
+    _settled: set[str] = field(default_factory=set)
     _window: list[Entry] = field(default_factory=list)
     _open: _Open | None = None
     _chunks: int = 0
@@ -237,6 +257,7 @@ class _Import:
             for entry in stream:
                 if entry["kind"] == "end":
                     self._flush()
+                    self._settle()
                     return
                 self._window.append(entry)
                 self._chunks += entry["kind"] == "chunk"
@@ -269,6 +290,12 @@ class _Import:
             self._since = 0
             derived.catch_up(self.store, derived.Effort(full=False, threads=self.threads))
 
+    def _settle(self) -> None:
+        """Files of many documents that are here as they were there need not be read again."""
+        with self.store.transaction() as transaction:
+            for key in sorted(self._settled):
+                transaction.settle(key)
+
     def _step(self, transaction: Transaction, start: int, counts: Summary) -> int:
         """Store the entry at `start`, and the chunks right behind it; returns where to go on."""
         entry = self._window[start]
@@ -278,6 +305,10 @@ class _Import:
                 self._begin(transaction, entry)
             elif entry["kind"] == "text":
                 self._text(transaction, entry)
+            elif entry["kind"] == "place":
+                self._place(transaction, entry)
+            elif entry["kind"] == "container":
+                self._container(transaction, container_of(entry))
             elif entry["kind"] == "chunk":
                 while end < len(self._window) and self._window[end]["kind"] == "chunk":
                     end += 1
@@ -296,19 +327,30 @@ class _Import:
         _check(entry, DOCUMENT_FIELDS)
         if not entry["id"].strip() or entry["id"].startswith(CHUNK_PREFIX):
             raise _Damaged(f"{entry['id']!r} can be no key of a document")
-        stamp = SourceStamp(entry["origin"], bytes.fromhex(entry["digest"]), entry["size"], entry["mtime_ns"])
+        size, mtime_ns = whole(entry["size"]), whole(entry["mtime_ns"])
+        stamp = SourceStamp(entry["origin"], bytes.fromhex(entry["digest"]), size, mtime_ns)
+        layers = layers_of(entry)
+        if layers.metadata != entry["metadata"]:
+            raise _Damaged("its metadata is not what its layers come to")
+        opened.metadata = layers.metadata
         document = NewDocument(
             key=entry["id"], stamp=stamp, recipe=Recipe(**entry["recipe"]), precision=entry["precision"],
-            title=entry["title"], media_type=entry["media_type"], metadata=entry["metadata"],
+            title=layers.title, media_type=entry["media_type"], metadata=layers.own, outside=layers.outside,
         )  # fmt: skip
         with self.store.snapshot() as snapshot:
             there = snapshot.document(document.key)
-        opened.same = there is not None and (
-            (there.stamp, there.recipe, there.title, there.metadata, there.characters, there.chunks)
-            == (stamp, document.recipe, document.title, document.metadata, entry["characters"], entry["chunks"])
-        )
+            opened.same = there is not None and (
+                (there.stamp, there.recipe, there.characters, there.chunks, snapshot.layers(there.id))
+                == (stamp, document.recipe, entry["characters"], entry["chunks"], layers)
+            ) and snapshot.count_places(there.id) == entry.get("places", 0)  # fmt: skip
         if not opened.same:
             opened.id = transaction.stage(document, self.run.id)
+
+    def _container(self, transaction: Transaction, container: StoredContainer) -> None:
+        # Settled when all that is in it is stored: an import that is killed leaves it to be read again.
+        transaction.put_container(replace(container, settled=False), self.run.id)
+        if container.settled:
+            self._settled.add(container.key)
 
     def _drop_open(self, transaction: Transaction) -> None:
         """A document whose "input" is missing was not written whole."""
@@ -325,6 +367,14 @@ class _Import:
             raise _Damaged(f"its text from character {opened.characters} on is not what was written")
         transaction.add_texts(opened.id, [(entry["start"], entry["text"])])
         opened.characters += len(entry["text"])
+
+    def _place(self, transaction: Transaction, entry: Entry) -> None:
+        opened = self._open
+        if opened is None or opened.id is None or opened.trouble:
+            return
+        _check(entry, PLACE_FIELDS)
+        transaction.add_places(opened.id, [(entry["start"], entry["place"])])
+        opened.places += 1
 
     def _add_chunks(self, transaction: Transaction, found: list[Entry]) -> None:
         opened = self._open
@@ -373,25 +423,40 @@ class _Import:
             return
         if opened.same:
             counts.unchanged += 1
-            transaction.record([row], self.run.id)
+            transaction.record([self._remarked(transaction, row, opened)], self.run.id)
             return
-        wanted = opened.entry["characters"], opened.entry["chunks"]
-        if not opened.trouble and (opened.characters, opened.chunks) != wanted:
-            opened.trouble = (
-                f"its export is damaged: {opened.characters} of {wanted[0]} characters and {opened.chunks} of "
-                f"{wanted[1]} chunks are there"
-            )
+        self._count(opened)
         if opened.trouble or opened.id is None:
             if opened.id is not None:
                 transaction.discard(opened.id)
+            # A file that it lies in is to be read again.
+            self._settled.difference_update(row.key[: found.start()] for found in re.finditer(PART, row.key))
             self._record(transaction, LedgerRow(row.key, "failed", opened.trouble, origin=row.origin), counts)
             return
+        if transaction.is_container(row.key):
+            transaction.remove_container(row.key)
         transaction.publish(opened.id, characters=opened.characters, added=opened.entry["added"])
-        self._record(transaction, row, counts)
+        counts.documents += 1
+        self._record(transaction, self._remarked(transaction, row, opened), counts)
+
+    def _count(self, opened: _Open) -> None:
+        """Note trouble where something of a document is missing. Exports of before do not say how many places."""
+        entry = opened.entry
+        wanted = entry.get("characters"), entry.get("chunks"), entry.get("places", 0)
+        if not opened.trouble and (opened.characters, opened.chunks, opened.places) != wanted:
+            opened.trouble = (
+                f"its export is damaged: {opened.characters} of {wanted[0]} characters, {opened.chunks} of "
+                f"{wanted[1]} chunks and {opened.places} of {wanted[2]} places are there"
+            )
+
+    def _remarked(self, transaction: Transaction, row: LedgerRow, opened: _Open) -> LedgerRow:
+        """The row with what is to be said here of the document's fields: they may have other types than there."""
+        said = remarks_of(self.fields.judge(transaction, row.key, opened.metadata))
+        kept = [remark for remark in row.remarks if not remark.startswith(REMARK)]
+        return replace(row, remarks=(*kept, *said))
 
     def _record(self, transaction: Transaction, row: LedgerRow, counts: Summary) -> None:
         transaction.record([row], self.run.id)
-        counts.documents += row.status in ("embedded", "truncated")
         counts.chunks += row.chunks
         counts.tokens += row.tokens
         counts.truncated += row.status == "truncated"

@@ -1,8 +1,9 @@
-"""Exports as Parquet: a folder of four tables and `space.json`, each row numbered by its document.
+"""Exports as Parquet: a folder of tables and `space.json`, each row numbered by its document.
 
 `documents.parquet` holds a row a document with its ledger row beside it, `texts.parquet` the parts of its text,
-`chunks.parquet` a row a chunk with `vector` as a list of `dim` float32, `inputs.parquet` what gave no document.
-Through pyarrow, which the extra `parquet` brings.
+`places.parquet` where in its source they were, `chunks.parquet` a row a chunk with `vector` as a list of `dim` float32,
+`inputs.parquet` what gave no document, `containers.parquet` the files that hold many documents. Through pyarrow, which
+the extra `parquet` brings.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from sememe.errors import InputError, MissingExtra
 from sememe.keeping.entries import Entry
 
 DOCUMENTS, TEXTS, CHUNKS, INPUTS = "documents.parquet", "texts.parquet", "chunks.parquet", "inputs.parquet"
+CONTAINERS, PLACES = "containers.parquet", "places.parquet"
+"""Exports of before have neither."""
 SPACE = "space.json"
 ROWS = 2048
-JSON_FIELDS = frozenset({"metadata", "recipe", "headings", "truncated", "remarks"})
+JSON_FIELDS = frozenset({"metadata", "recipe", "headings", "truncated", "remarks", "layers", "outside"})
 """Fields whose shape differs from row to row, as JSON."""
 
 
@@ -43,7 +46,7 @@ def _schemas(pa: Any, dim: int) -> dict[str, Any]:
         DOCUMENTS: {
             "document": whole, "id": text, "origin": text, "digest": text, "size": whole, "mtime_ns": whole,
             "title": text, "media_type": text, "metadata": text, "recipe": text, "precision": text,
-            "characters": whole, "chunks": whole, "added": pa.float64(),
+            "characters": whole, "chunks": whole, "added": pa.float64(), "layers": text, "places": whole,
             **{f"input_{name}": kind for name, kind in ledger.items()},
         },
         TEXTS: {"document": whole, "start": whole, "text": text, "crc": whole},
@@ -51,7 +54,12 @@ def _schemas(pa: Any, dim: int) -> dict[str, Any]:
             "document": whole, "position": whole, "start": whole, "end": whole, "headings": text, "input": text,
             "tokens": whole, "kept": whole, "crc": whole, "vector": pa.list_(pa.float32(), dim),
         },
+        PLACES: {"document": whole, "start": whole, "place": text},
         INPUTS: {"id": text, **ledger},
+        CONTAINERS: {
+            "id": text, "digest": text, "size": whole, "mtime_ns": whole, "recipe": text, "documents": whole,
+            "settled": pa.bool_(), "added": pa.float64(), "outside": text,
+        },
     }  # fmt: skip
     return {name: pa.schema(list(columns.items())) for name, columns in fields.items()}
 
@@ -99,16 +107,17 @@ def write(folder: Path, stream: Iterator[Entry]) -> Iterator[Entry]:
             )
             for name, schema in _schemas(pa, first["space"]["dim"]).items()
         }
+        numbered = {"text": TEXTS, "place": PLACES, "chunk": CHUNKS}
         document: Entry | None = None
         number = -1
         for entry in stream:
             fields = {name: value for name, value in entry.items() if name != "kind"}
             if entry["kind"] == "document":
                 number, document = number + 1, fields
-            elif entry["kind"] == "text":
-                tables[TEXTS].add({"document": number, **fields})
-            elif entry["kind"] == "chunk":
-                tables[CHUNKS].add({"document": number, **fields})
+            elif entry["kind"] in numbered:
+                tables[numbered[entry["kind"]]].add({"document": number, **fields})
+            elif entry["kind"] == "container":
+                tables[CONTAINERS].add(fields)
             elif entry["kind"] == "input" and document is not None and document["id"] == fields["id"]:
                 inner = {f"input_{k}": json.dumps(v) if k in JSON_FIELDS else v for k, v in fields.items() if k != "id"}
                 tables[DOCUMENTS].add({"document": number, **document, **inner})
@@ -128,15 +137,21 @@ def read(folder: Path) -> Iterator[Entry]:
         with ExitStack() as open_files:
             files = {
                 name: open_files.enter_context(pq.ParquetFile(folder / name))
-                for name in (DOCUMENTS, TEXTS, CHUNKS, INPUTS)
+                for name in (DOCUMENTS, TEXTS, PLACES, CHUNKS, INPUTS, CONTAINERS)
+                if name in (DOCUMENTS, TEXTS, CHUNKS, INPUTS) or (folder / name).exists()
             }
+            for row in _rows(files.get(CONTAINERS)):
+                yield {"kind": "container", **row}
             texts, chunks = _Peeked(_rows(files[TEXTS])), _Peeked(_chunk_rows(files[CHUNKS]))
+            places = _Peeked(_rows(files.get(PLACES)))
             for row in _rows(files[DOCUMENTS]):
                 ledger = {k.removeprefix("input_"): row.pop(k) for k in list(row) if k.startswith("input_")}
                 number = row.pop("document")
                 yield {"kind": "document", **row}
                 for part in texts.of(number):
                     yield {"kind": "text", **part}
+                for place in places.of(number):
+                    yield {"kind": "place", **place}
                 for chunk in chunks.of(number):
                     yield {"kind": "chunk", **chunk}
                 yield {"kind": "input", "id": row["id"], **_unpacked(ledger)}
@@ -167,8 +182,8 @@ def _unpacked(row: Entry) -> Entry:
     return {k: json.loads(v) if k in JSON_FIELDS else v for k, v in row.items()}
 
 
-def _rows(file: Any) -> Iterator[Entry]:
-    for batch in file.iter_batches(batch_size=ROWS):
+def _rows(file: Any | None) -> Iterator[Entry]:
+    for batch in () if file is None else file.iter_batches(batch_size=ROWS):
         for row in batch.to_pylist():
             yield _unpacked(row)
 

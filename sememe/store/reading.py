@@ -21,12 +21,9 @@ from sememe.errors import StoreDamaged
 from sememe.space import Space, id_of
 from sememe.store.connection import WHAT_TO_DO
 from sememe.store.records import (
-    BackupRow,
     CachedVector,
-    ForgetRow,
     FoundChunk,
     KnownDocument,
-    Moved,
     SourceStamp,
     StoredChunk,
     StoredDocument,
@@ -38,7 +35,6 @@ from sememe.types import (
     PART,
     STATUSES,
     Changes,
-    Embedded,
     Ids,
     IndexRecord,
     LedgerRow,
@@ -501,70 +497,6 @@ class Snapshot:
             documents=documents, chunks=chunks, tokens=tokens, characters=characters,
             statuses={status: found.get(status, 0) for status in STATUSES}, last_run=last,
         )  # fmt: skip
-
-    def text_parts(self, document: int) -> Iterator[tuple[int, str]]:
-        """The stored parts of a document's text, each with the character it starts at: one in memory at a time."""
-        for (start,) in self._rows("SELECT start FROM texts WHERE document = ? ORDER BY start", (document,)):
-            part = self._rows(
-                "SELECT start, CAST(text AS BLOB), crc FROM texts WHERE document = ? AND start = ?", (document, start)
-            )
-            yield start, self._cut(document, part, start, None)
-
-    def moved(self, document: int, dim: int) -> Iterator[Moved]:
-        """The chunks of a document in reading order, with their vectors."""
-        last = -1
-        while True:
-            rows = self._rows(
-                "SELECT c.id, c.position, c.start, c.end, c.headings, v.input, v.tokens, v.kept, v.vector, v.crc"
-                " FROM chunks c JOIN vectors v ON v.id = c.vector WHERE c.document = ? AND c.position > ?"
-                " ORDER BY c.position LIMIT 500", (document, last),
-            )  # fmt: skip
-            if not rows:
-                return
-            for chunk, position, start, end, headings, key, tokens, kept, blob, crc in rows:
-                self._checked_vector(chunk, blob, crc, dim)
-                yield Moved(chunk, position, start, end, tuple(json.loads(headings)), key, tokens, kept, blob)
-            last = rows[-1][1]
-
-    def vectors_of_inputs(self, space: str, inputs: Sequence[bytes], dim: int) -> dict[bytes, Embedded]:
-        """What a model made of those of the inputs that have a vector in the space, each by itself."""
-        found = {}
-        for key in inputs:
-            for tokens, kept, blob, crc in self._rows(
-                "SELECT tokens, kept, vector, crc FROM vectors WHERE space = ? AND input = ?", (space, key)
-            ):
-                vector = self._checked_vector(0, blob, crc, dim).reshape(1, dim)
-                found[key] = Embedded(vector, np.array([tokens]), np.array([kept]), np.zeros(1, np.int64))
-        return found
-
-    def backups(self) -> list[BackupRow]:
-        """The backups that were taken, oldest first."""
-        return [BackupRow(*row) for row in self._rows("SELECT path, seq, at, digest FROM backups ORDER BY at, path")]
-
-    def forgets(self, *, under_way: bool = False) -> list[ForgetRow]:
-        """What was forgotten, oldest first; only what is not yet done where `under_way`."""
-        only = " WHERE finished IS NULL" if under_way else ""
-        columns = "id, started, finished, salt, marks, targets, receipt"
-        return [ForgetRow(*row) for row in self._rows(f"SELECT {columns} FROM forgets{only} ORDER BY id")]
-
-    def contents(self) -> Iterator[bytes]:
-        """Everything that people put into live documents and the ledger, and our own words: values, as UTF-8 or
-        as they are stored. Staged rows, orphans and what is forgotten are not among them."""
-        for sql in (
-            "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL",
-            "SELECT key || char(10) || title || char(10) || metadata || char(10) || media_type || recipe"
-            " FROM documents WHERE live = 1",
-            "SELECT CAST(t.text AS BLOB) FROM texts t JOIN documents d ON d.id = t.document WHERE d.live = 1",
-            "SELECT DISTINCT c.headings FROM chunks c JOIN documents d ON d.id = c.document WHERE d.live = 1",
-            "SELECT key || char(10) || reason || char(10) || remarks || truncated FROM ledger",
-            "SELECT command || summary FROM runs",
-            "SELECT body FROM spaces",
-            "SELECT canaries FROM spaces",
-            "SELECT v.vector FROM vectors v WHERE EXISTS (SELECT 1 FROM chunks c JOIN documents d ON"
-            " d.id = c.document WHERE c.vector = v.id AND d.live = 1)",
-        ):
-            for (value,) in self._connection.execute(sql):
-                yield value.encode() if isinstance(value, str) else value
 
 
 def span_of(places: Sequence[str]) -> str:

@@ -112,6 +112,24 @@ class KnownDocument:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredContainer:
+    """All that is remembered of a file of many documents: its stamp, how it was read, how many of them are stored.
+
+    `digest` is empty while it is read for the first time, and `added` is in seconds since 1970.
+    """
+
+    key: str
+    digest: bytes
+    size: int | None
+    mtime_ns: int | None
+    recipe: Recipe
+    documents: int
+    settled: bool
+    added: float
+    outside: Outside
+
+
+@dataclass(frozen=True, slots=True)
 class NewChunk:
     """A chunk about to be written; `vector` is the id of a row that exists."""
 

@@ -17,7 +17,7 @@ import apsw
 from sememe import failpoints
 from sememe.errors import InputError, NotFound, ReadOnly, StoreBusy, StoreDamaged, StoreError, StoreFull
 from sememe.store import connection as connections
-from sememe.store.reading import Snapshot
+from sememe.store.inventory import Inventory
 from sememe.store.schema import VERSION
 from sememe.store.writing import Transaction
 from sememe.types import Progress
@@ -155,16 +155,16 @@ class SQLiteStore:
         return reader
 
     @contextlib.contextmanager
-    def snapshot(self) -> Iterator[Snapshot]:
+    def snapshot(self) -> Iterator[Inventory]:
         """One moment of the truth. Nested calls of a thread share the outer moment."""
         self._refuse_unusable()
-        outer: Snapshot | None = getattr(self._local, "snapshot", None)
+        outer: Inventory | None = getattr(self._local, "snapshot", None)
         if outer is not None:
             yield outer
             return
         with connections.translated(self.path), self._reading() as reader:
             reader.execute("BEGIN")
-            self._local.snapshot = Snapshot(reader)
+            self._local.snapshot = Inventory(reader)
             try:
                 yield self._local.snapshot
             finally:

@@ -27,6 +27,7 @@ from sememe.store.records import (
     NewDocument,
     Outside,
     SourceStamp,
+    StoredContainer,
     WholeDocument,
 )
 from sememe.types import PART, Embedded, IndexRecord, LedgerRow, Recipe, Vectors
@@ -290,6 +291,10 @@ class Transaction:
             self._connection.executemany("INSERT OR REPLACE INTO fields (path, type) VALUES (?, ?)", types.items())
             self._types.update(types)
 
+    def drop_fields(self, paths: Iterable[str]) -> None:
+        """Forget the types of fields."""
+        self._connection.executemany("DELETE FROM fields WHERE path = ?", [(path,) for path in paths])
+
     def remarks(self, key: str) -> list[str]:
         """What the ledger remarks of an input."""
         found = self._connection.execute("SELECT remarks FROM ledger WHERE key = ?", (key,)).get
@@ -348,6 +353,28 @@ class Transaction:
             ),
         )  # fmt: skip
         return documents
+
+    def put_container(self, container: StoredContainer, run: int) -> None:
+        """Write what was remembered elsewhere of a file of many documents. A document of its key goes."""
+        old = self.live_id(container.key)
+        if old is not None:
+            self.remove(old)
+        self._connection.execute(
+            "INSERT OR REPLACE INTO containers (key, digest, size, mtime_ns, recipe, documents, settled, run, added,"
+            " outside) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                container.key, container.digest, container.size, container.mtime_ns, _recipe_json(container.recipe),
+                container.documents, int(container.settled), run, container.added,
+                Layers({}, "", container.outside).to_json(),
+            ),
+        )  # fmt: skip
+
+    def settle(self, key: str) -> None:
+        """Let a file of many documents count as read to its end, if as many of them are stored as it says."""
+        self._connection.execute(
+            "UPDATE containers SET settled = 1 WHERE key = ? AND documents = (SELECT count(*) FROM documents"
+            f" WHERE live = 1 AND {STARTS_WITH})", (key, *prefix(key + PART)),
+        )  # fmt: skip
 
     def see_container(self, key: str, run: int, *, stamp: SourceStamp | None = None) -> None:
         """Note that a file of many documents has not changed, and with `stamp` that it was touched."""
