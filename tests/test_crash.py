@@ -43,7 +43,7 @@ Texts: TypeAlias = dict[str, str]
 
 WORKER = Path(__file__).with_name("crash_worker.py")
 RANDOM_KILLS = 20
-LONG_KILLS = 2000
+LONG_KILLS = 400
 DELAY = 0.001
 QUIET = {"OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 

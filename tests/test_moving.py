@@ -720,3 +720,10 @@ def test_the_commands_move_a_collection_and_take_in_an_array(tmp_path: Path) -> 
     assert run("import", "e.jsonl", "-c", "new").returncode == 0
     hit = json.loads(run("search", TEXTS[5], "-k", "1", "-c", "new", "--json").stdout)
     assert (hit["document"], hit["text"]) == ("n5", TEXTS[5])
+
+
+def test_an_export_into_a_folder_that_is_not_there_says_so(tmp_path: Path) -> None:
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as collection:
+        collection.add("one text")
+        with pytest.raises(InputError, match=r"there is no folder .*nowhere; make it first"):
+            moving.export(collection, tmp_path / "nowhere" / "e.jsonl")
