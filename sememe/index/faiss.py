@@ -138,7 +138,7 @@ def build(
         return found.candidates(query, setting=setting, count=count)
 
     def gaps(query: Vectors) -> Scores:
-        nearness = found.cells_near(query, replace(EVERY_CELL, probes=cells)).nearness
+        nearness = found.cells_near(query, EVERY_CELL).nearness
         return np.asarray(nearness[0] - nearness)
 
     table = measure(search, vectors, live, gaps=gaps, metric=metric, cells=cells)
@@ -292,8 +292,7 @@ class NeighbourIndex:
         inside = sample[np.flatnonzero(self._checked(allowed)[::step])]
         # Rows that were dead when the index was built are in no cell: they have the number behind the last.
         counts = np.bincount(inside, minlength=self.all_cells + 1)[: self.all_cells] * step
-        order = np.argsort(-self._nearness(self._shaped(query)[0]), kind="stable")
-        held = np.cumsum(counts[order])
+        held = np.cumsum(counts[self.cells_near(query, EVERY_CELL).numbers])
         return min(int(np.searchsorted(held, want)) + 1, self.all_cells)
 
     def _nearness(self, shaped: Vectors) -> Scores:
