@@ -20,8 +20,10 @@ from fakes import FakeEmbedder
 from hypothesis import given
 from hypothesis import strategies as st
 from reading import text_of
+from typer.testing import CliRunner
 
 import sememe
+from sememe.cli import app
 from sememe.collection import add_pages, preview
 from sememe.errors import InputError
 from sememe.ingest.pages import Pages
@@ -473,3 +475,27 @@ def test_the_command_line_adds_the_pages_of_a_sitemap(tmp_path: Path, site: Site
     options = ["--sitemap", "--allow-private", "--delay", "0", "--max-pages", "5", "--json"]
     done = run(tmp_path, "add", address, *options)
     assert (done.returncode, json.loads(done.stdout)["documents"]) == (0, 1), done.stderr
+
+
+def test_what_a_call_says_of_pages_is_their_metadata_and_stays(site: Site, collection: sememe.Collection) -> None:
+    address = site.put("/a.txt", "How to bake bread.", ETag='"1"')
+    pages = Pages([address], options=LOCAL)
+    add_pages(collection, pages, metadata={"team": "kitchen"})
+    assert collection.get(address).document.metadata["team"] == "kitchen"
+    summary = add_pages(collection, pages, metadata=lambda place: {"address": place})
+    assert (summary.documents, summary.unchanged, summary.described) == (0, 1, 1)
+    metadata = collection.get(address).document.metadata
+    assert (metadata["team"], metadata["address"], metadata["etag"]) == ("kitchen", address, '"1"')
+    site.put("/a.txt", "How to brew tea.", ETag='"2"')
+    add_pages(collection, pages)
+    assert collection.get(address).document.metadata["team"] == "kitchen"
+
+
+def test_meta_on_the_command_line_reaches_pages(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = site.put("/a.txt", "How to bake bread.")
+    monkeypatch.setattr("sememe.collection.load_model", lambda *_, **__: FakeEmbedder())
+    sememe.open(tmp_path / "c").close()
+    arguments = ["add", address, "--meta", "year=2024", "--allow-private", "--collection", str(tmp_path / "c")]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as opened:
+        assert opened.get(address).document.metadata["year"] == 2024
