@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,11 +89,11 @@ class Scope:
 
 def add(
     store: SQLiteStore, embedder: Embedder, items: Iterable[Item | LedgerRow], *, options: CutOptions,
-    progress: OnProgress | None = None, threads: int = 0,
+    strict: bool = False, progress: OnProgress | None = None, threads: int = 0,
 ) -> Summary:  # fmt: skip
     """Add items whose number nobody knows yet."""
     with running(store, "add") as run:
-        pipeline = _pipeline(store, embedder, options, run, progress)
+        pipeline = _pipeline(store, embedder, options, run, progress, strict=strict)
         pipeline.ingest(items, looked_up(store), checksum=False)
         return _finished(store, run, pipeline, threads)
 
@@ -123,17 +123,22 @@ def sync_folder(
     with running(store, "sync") as run:
         pipeline = _pipeline(store, embedder, options, run, progress, total=_total(items), strict=scope.given.strict)
         pipeline.summary.passed_over = scope.passed_over.total()
+        pipeline.sought = frozenset(known[key].stamp.digest for key in gone if key in known)
         moved = _given_of(known[key] for key in gone if key in known)
         pipeline.ingest(items, known.get, checksum=checksum, moved=moved)
         went = _delete_gone(store, gone)
-        # A renamed file is one event to its owner, not an addition and a deletion.
-        renamed = sum(
-            count for key, count in went.items() if key in known and known[key].stamp.digest in pipeline.seen_digests
-        )
-        pipeline.summary.renamed = renamed
-        pipeline.summary.documents -= renamed
-        pipeline.summary.deleted += sum(went.values()) - renamed
+        pipeline.summary.deleted += sum(went.values())
+        of_known = [(known[key].stamp.digest, count) for key, count in went.items() if key in known]
+        _rename(pipeline.summary, of_known, pipeline.seen_digests)
         return _finished(store, run, pipeline, threads)
+
+
+def _rename(summary: Summary, gone: Iterable[tuple[bytes, int]], came: Collection[bytes]) -> None:
+    """Count what is gone, by the digest of its file, and came under another name: that is one event to its owner."""
+    renamed = sum(count for digest, count in gone if digest in came)
+    summary.renamed += renamed
+    summary.documents -= renamed
+    summary.deleted -= renamed
 
 
 def delete(store: SQLiteStore, keys: list[str]) -> int:
@@ -169,26 +174,31 @@ def preview(
     """Read and cut, and count; nothing is embedded or written."""
     known = _known(store) if store is not None else {}
     summary = Summary(dry_run=True)
+    gone: list[KnownDocument] = []
     if choices.deleting:
         folder, items = _folder_and_items(scope, choices.allow_empty)
-        gone = _gone(store, scope, folder, items) if store is not None else []
-        _refuse_to_empty(folder, items, gone, known, choices.allow_empty)
-        summary.deleted = sum(_count_of(known[key]) for key in gone if key in known)
+        keys = _gone(store, scope, folder, items) if store is not None else []
+        _refuse_to_empty(folder, items, keys, known, choices.allow_empty)
+        gone = [known[key] for key in keys if key in known]
+        summary.deleted = sum(map(_count_of, gone))
     else:
         items = scope.items()
     summary.passed_over = scope.passed_over.total()
-    return previewed(
+    came: set[bytes] = set()
+    previewed(
         store, items, options, summary=summary, checksum=choices.checksum, total=_total(items), inputs=inputs,
-        progress=progress,
+        progress=progress, came=came,
     )  # fmt: skip
+    _rename(summary, [(one.stamp.digest, _count_of(one)) for one in gone], came)
+    return summary
 
 
 def previewed(
     store: SQLiteStore | None, items: Iterable[Item | LedgerRow], options: CutOptions, *,
     summary: Summary | None = None, checksum: bool = False, total: int | None = None, inputs: OnInput | None = None,
-    progress: OnProgress | None = None,
+    progress: OnProgress | None = None, came: set[bytes] | None = None,
 ) -> Summary:  # fmt: skip
-    """Read and cut these items, and count them into `summary`."""
+    """Read and cut these items, and count them into `summary`; the digests of what is new go into `came`."""
     summary = summary or Summary(dry_run=True)
     done = 0
     known = looked_up(store) if store is not None else lambda _: None
@@ -197,6 +207,9 @@ def previewed(
     )  # fmt: skip
     for window in ahead(iter(windows)):
         _count_window(summary, window, options.max_tokens)
+        if came is not None:
+            came.update(piece.stamp.digest for piece in window.pieces)
+            came.update(container.stamp.digest for container in window.containers)
         summary.deleted += sum(_left(store, container) for container in window.containers if store is not None)
         for piece in window.pieces if inputs is not None else []:
             for chunk in piece.chunks:
