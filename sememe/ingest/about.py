@@ -110,18 +110,17 @@ class About:
         said = {**known.given, **self.given.of(self.place)}
         if self.sidecar is None:
             return NOTHING if not said else Outside(given=said)
-        found = self.sidecar.stat
-        stamp = (found.st_size, found.st_mtime_ns)
-        if stamp == known.stamp and found.st_mtime_ns < settled_before * 1e9:
+        stamp = (self.sidecar.size, self.sidecar.mtime_ns)
+        if stamp == known.stamp and self.sidecar.mtime_ns < settled_before * 1e9:
             return known if said == known.given else replace(known, given=said)
         return Outside(sidecar=read_sidecar(self.sidecar.path), stamp=stamp, given=said)
 
 
 def file_fields(found: Found) -> dict[str, Any]:
     """What the file system says of a file: when it was last written (UTC), its bytes, its suffix."""
-    written = datetime.fromtimestamp(found.stat.st_mtime_ns // 1_000_000_000, UTC)
+    written = datetime.fromtimestamp(found.mtime_ns // 1_000_000_000, UTC)
     suffix = {"suffix": found.path.suffix.lower()} if found.path.suffix else {}
-    return {"modified": written.isoformat(), "bytes": found.stat.st_size, **suffix}
+    return {"modified": written.isoformat(), "bytes": found.size, **suffix}
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:
@@ -176,5 +175,5 @@ def sidecars_of(found: list[Found], named: Iterable[Path]) -> dict[Path, Found]:
         sidecar = path.with_name(path.name + SIDECAR_SUFFIX)
         with contextlib.suppress(OSError):
             if sidecar.is_file():
-                result[path] = Found(sidecar, sidecar.stat())
+                result[path] = Found.at(sidecar, sidecar.stat())
     return result

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sememe.errors import InputError, NotFound, StoreFull
 from sememe.ingest import containers, derived
-from sememe.ingest.about import NOTHING_GIVEN, Given, sidecars_of
+from sememe.ingest.about import NOTHING_GIVEN, SIDECAR_SUFFIX, Given, sidecars_of
 from sememe.ingest.cutting import Container, CutOptions, Window, Windows, refusal
 from sememe.ingest.fields import FieldCheck
 from sememe.ingest.items import Item, file_item, file_key
@@ -64,7 +64,7 @@ class Scope:
     given: Given = NOTHING_GIVEN
     passed_over: Counter[str] = field(default_factory=Counter)
 
-    def items(self) -> list[Item | LedgerRow]:
+    def items(self) -> Inputs:
         """Every file, and every name that is no readable file; what a rule leaves out is counted in `passed_over`.
 
         Raises InputError for a path that does not exist.
@@ -74,17 +74,43 @@ class Scope:
         paths = self.paths
         if self.tracked:
             paths = tracked(paths, hidden=self.hidden, left_out=self.passed_over)
-        found = list(walk(paths, hidden=self.hidden, exclude=exclude, left_out=self.passed_over, marker=FILE_NAME))
-        sidecars = sidecars_of([file for file in found if isinstance(file, Found)], self.paths)
-        descriptions = {file.path for file in sidecars.values()}
-        return [
-            self._refusal(file) if isinstance(file, Refused)
-            else file_item(file, self.base, self.read, sidecar=sidecars.get(file.path), given=self.given)
-            for file in found if file.path not in descriptions
-        ]  # fmt: skip
+        return Inputs(self, walk(
+            paths, hidden=self.hidden, exclude=exclude, left_out=self.passed_over, marker=FILE_NAME
+        ))  # fmt: skip
 
-    def _refusal(self, refused: Refused) -> LedgerRow:
-        return refusal(file_key(refused.path, self.base), "file", refused)
+
+class Inputs:
+    """What a walk found, in some 250 bytes each: an `Item` is made whenever it is asked for."""
+
+    def __init__(self, scope: Scope, found: Iterable[Found | Refused]) -> None:
+        self._scope = scope
+        self._found = [
+            one if isinstance(one, Refused) else (str(one.path), one.size, one.mtime_ns) for one in found
+        ]  # fmt: skip
+        self._sidecars = self._beside()
+        self._descriptions = {file.path for file in self._sidecars.values()}
+
+    def __iter__(self) -> Iterator[Item | LedgerRow]:
+        scope = self._scope
+        for one in self._found:
+            if isinstance(one, Refused):
+                yield refusal(file_key(one.path, scope.base), "file", one)
+                continue
+            file = Found(Path(one[0]), *one[1:])
+            if file.path not in self._descriptions:
+                yield file_item(
+                    file, scope.base, scope.read, sidecar=self._sidecars.get(file.path), given=scope.given
+                )  # fmt: skip
+
+    def _beside(self) -> dict[Path, Found]:
+        files = [one for one in self._found if not isinstance(one, Refused)]
+        named = {str(path) for path in self._scope.paths}
+        described = {path.removesuffix(SIDECAR_SUFFIX) for path, *_ in files if path.endswith(SIDECAR_SUFFIX)}
+        few = [
+            Found(Path(path), *stamp) for path, *stamp in files
+            if path in described or path in named or path.endswith(SIDECAR_SUFFIX)
+        ]  # fmt: skip
+        return sidecars_of(few, self._scope.paths)
 
 
 def add(
@@ -118,7 +144,7 @@ def sync_folder(
     """Make the store agree with a folder."""
     folder, items = _folder_and_items(scope, allow_empty)
     known = _known(store)
-    gone = _gone(store, scope, folder, items)
+    gone = _gone(store, scope, folder, items, known)
     _refuse_to_empty(folder, items, gone, known, allow_empty)
     with running(store, "sync") as run:
         pipeline = _pipeline(store, embedder, options, run, progress, total=_total(items), strict=scope.given.strict)
@@ -177,7 +203,7 @@ def preview(
     gone: list[KnownDocument] = []
     if choices.deleting:
         folder, items = _folder_and_items(scope, choices.allow_empty)
-        keys = _gone(store, scope, folder, items) if store is not None else []
+        keys = _gone(store, scope, folder, items, known) if store is not None else []
         _refuse_to_empty(folder, items, keys, known, choices.allow_empty)
         gone = [known[key] for key in keys if key in known]
         summary.deleted = sum(map(_count_of, gone))
@@ -291,11 +317,11 @@ def _known(store: SQLiteStore) -> dict[str, KnownDocument]:
         return snapshot.known()
 
 
-def _total(items: list[Item | LedgerRow]) -> int:
+def _total(items: Iterable[Item | LedgerRow]) -> int:
     return sum(item.size or 0 for item in items if isinstance(item, Item))
 
 
-def _folder_and_items(scope: Scope, allow_empty: bool) -> tuple[Path, list[Item | LedgerRow]]:
+def _folder_and_items(scope: Scope, allow_empty: bool) -> tuple[Path, Iterable[Item | LedgerRow]]:
     """The one folder of a sync and what is in it; with `allow_empty` it may be gone altogether."""
     if allow_empty and len(scope.paths) == 1 and not scope.paths[0].exists():
         return scope.paths[0], []
@@ -303,7 +329,11 @@ def _folder_and_items(scope: Scope, allow_empty: bool) -> tuple[Path, list[Item 
 
 
 def _refuse_to_empty(
-    folder: Path, items: list[Item | LedgerRow], gone: list[str], known: dict[str, KnownDocument], allow_empty: bool
+    folder: Path,
+    items: Iterable[Item | LedgerRow],
+    gone: list[str],
+    known: dict[str, KnownDocument],
+    allow_empty: bool,
 ) -> None:
     stored = sum(_count_of(known[key]) for key in gone if key in known)
     if stored and not allow_empty and not any(isinstance(item, Item) for item in items):
@@ -322,22 +352,28 @@ def _one_folder(scope: Scope) -> Path:
     return scope.paths[0]
 
 
-def _gone(store: SQLiteStore, scope: Scope, folder: Path, items: list[Item | LedgerRow]) -> list[str]:
-    """Keys of files under the folder that are stored or in the ledger, and are not there now."""
+def _gone(
+    store: SQLiteStore, scope: Scope, folder: Path, items: Iterable[Item | LedgerRow], known: Iterable[str]
+) -> list[str]:
+    """Keys of files under the folder that are known or in the ledger, and are not there now."""
     under = _under(file_key(folder, scope.base))
-    present = {item.key for item in items}
-    # A file beside another is no document; the ledger has it while it cannot be read.
-    sidecars = {item.sidecar_key for item in items if isinstance(item, Item)}
-    blocked = tuple(_under(item.key) for item in items if isinstance(item, LedgerRow) and item.retryable)
+    present, sidecars, blocked = set[str](), set[str](), ["\0"]
+    for item in items:
+        present.add(item.key)
+        if isinstance(item, LedgerRow):
+            blocked += [_under(item.key)] if item.retryable else []
+        elif item.sidecar_key:
+            # A file beside another is no document; the ledger has it while it cannot be read.
+            sidecars.add(item.sidecar_key)
     with store.snapshot() as snapshot:
-        stored = list(snapshot.known(under=under))
+        stored = [key for key in known if key.startswith(under)]
         noted = [
             row.key for row in snapshot.ledger(statuses=("skipped", "failed"), under=under)
             if row.origin == "file" and row.key not in sidecars
         ]  # fmt: skip
     relative = [key for key in dict.fromkeys([*stored, *noted]) if under or not Path(key).is_absolute()]
     # What lies in a folder that could not be read is not known to be gone.
-    return [key for key in relative if key not in present and not key.startswith(blocked or ("\0",))]
+    return [key for key in relative if key not in present and not key.startswith(tuple(blocked))]
 
 
 def _under(folder: str) -> str:

@@ -83,7 +83,7 @@ def read_file(found: Found, key: str, options: ReadOptions = NO_CHOICE) -> Read:
     from there when it cannot be read to its end or has changed since.
     """
     file = _File(found.path)
-    source = Source(found.path.name, found.stat.st_size, file.open, path=found.path)
+    source = Source(found.path.name, found.size, file.open, path=found.path)
     result = read_source(source, key, options)
     if isinstance(result, Refused):
         return result

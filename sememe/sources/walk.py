@@ -35,10 +35,17 @@ _Identity: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A regular file, and what was known of it (size, `st_mtime_ns`) when it was found."""
+    """A regular file, and what was known of it when it was found: bytes, when it was written, its inode."""
 
     path: Path
-    stat: os.stat_result
+    size: int
+    mtime_ns: int
+    inode: int = 0
+
+    @classmethod
+    def at(cls, path: Path, found: os.stat_result) -> Found:
+        """The file at a path, by its `stat`."""
+        return cls(path, found.st_size, found.st_mtime_ns, found.st_ino)
 
 
 def key_of(path: Path) -> str:
@@ -138,7 +145,7 @@ class _Walker:
         if same in self._files:
             return None
         self._files.add(same)
-        return Found(path, found)
+        return Found.at(path, found)
 
     def _enter(
         self, path: Path, found: os.stat_result, above: list[_Identity]
