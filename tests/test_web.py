@@ -128,13 +128,13 @@ def reason(address: str, options: WebOptions = LOCAL) -> str:
 
 def test_a_page_is_read_by_the_reader_of_its_content_type(site: Site) -> None:
     found = document(site.put("/tap", "# Tap\n\nFix it.", Content_Type="text/markdown"))
-    assert (found.title, found.reader) == ("Tap", "markdown/1")
+    assert (found.title, found.reader) == ("Tap", "markdown/2")
     assert found.metadata["url"] == f"{site.address}/tap"
 
 
 def test_what_the_content_type_leaves_open_the_name_tells(site: Site) -> None:
     address = site.put("/tap.md", "# Tap\n\nFix it.", Content_Type="application/octet-stream")
-    assert document(address).reader == "markdown/1"
+    assert document(address).reader == "markdown/2"
 
 
 def test_the_charset_of_the_header_goes_before_what_the_bytes_look_like(site: Site) -> None:
