@@ -23,7 +23,7 @@ from reading import text_of
 from typer.testing import CliRunner
 
 import sememe
-from sememe.cli import app
+from sememe.cli import application
 from sememe.collection import add_pages, preview
 from sememe.errors import InputError
 from sememe.ingest.pages import Pages
@@ -496,6 +496,6 @@ def test_meta_on_the_command_line_reaches_pages(site: Site, tmp_path: Path, monk
     monkeypatch.setattr("sememe.collection.load_model", lambda *_, **__: FakeEmbedder())
     sememe.open(tmp_path / "c").close()
     arguments = ["add", address, "--meta", "year=2024", "--allow-private", "--collection", str(tmp_path / "c")]
-    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert CliRunner().invoke(application(), arguments).exit_code == 0
     with sememe.open(tmp_path / "c", model=FakeEmbedder()) as opened:
         assert opened.get(address).document.metadata["year"] == 2024
