@@ -129,7 +129,7 @@ class Hosted:
                 gate = Gate(hosted.concurrency, hosted.requests_per_minute, hosted.tokens_per_minute)
                 wire = connect(self._hosting, found, gate.lane)
                 self._closing = weakref.finalize(self, wire.close)
-                self._caller = Caller(wire, hosted, self._budget, gate)
+                self._caller = Caller(wire, hosted, self._budget, gate=gate)
             return self._caller
 
     def _failure(self, trouble: Trouble) -> SememeError:

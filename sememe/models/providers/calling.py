@@ -71,7 +71,7 @@ class Budget:
 class Caller:
     """Sends requests over one wire until they are answered, or there is no use in going on."""
 
-    def __init__(self, wire: Wire, hosted: Hosted, budget: Budget, gate: Gate) -> None:
+    def __init__(self, wire: Wire, hosted: Hosted, budget: Budget, *, gate: Gate) -> None:
         self._wire = wire
         self._hosted = hosted
         self._budget = budget
