@@ -425,10 +425,13 @@ class _Open:
                 self.truncated.append((chunk.position, row.tokens, row.kept))
 
     def failure(self, piece: Piece) -> LedgerRow | None:
-        """A document is stored whole or not at all: the row of one with a chunk that the model refused."""
+        """A document is stored whole or not at all: the row of one with a chunk that the model refused.
+
+        It counts the other chunks: their vectors are kept until the document comes again.
+        """
         if not self.refused:
             return None
-        return LedgerRow(piece.item.key, "failed", self.refused, origin=piece.item.origin)
+        return LedgerRow(piece.item.key, "failed", self.refused, chunks=self.chunks, origin=piece.item.origin)
 
     def ledger_row(self, piece: Piece, remarks: list[str]) -> LedgerRow:
         reason = ""
