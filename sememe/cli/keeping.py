@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
+from sememe.cli.filling import refuse_missing
 from sememe.cli.options import DEFAULT, CollectionOption, JsonOption, StrictOption, WhereOption
-from sememe.cli.session import opened_at, progress_shown, refuse_missing, where_of
+from sememe.cli.session import opened_at, progress_shown, where_of
 from sememe.cli.show import end_strictly, print_json, print_pairs, print_summary, printable
 from sememe.errors import InputError
 from sememe.settings import from_environment
