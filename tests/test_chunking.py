@@ -388,7 +388,8 @@ def test_words_before_the_first_heading_join_it_if_they_are_few(counter: Tokeniz
     assert [chunk.text for chunk in cut_list(blocks, counter)] == ["---\n\n# A\n\nText."]
 
 
-@pytest.mark.parametrize("last", ["-" * 70, "The end.", "=" * 30 + "\n" + "=" * 30])
+# A line of signs has a token each: one that leaves room for no sentence beside it stays alone.
+@pytest.mark.parametrize("last", ["-" * 30, "The end.", "=" * 12 + "\n" + "=" * 12])
 def test_no_chunk_is_a_ruled_line_or_a_few_words_at_the_end_of_a_long_text(
     counter: TokenizersCounter, last: str
 ) -> None:
@@ -405,7 +406,7 @@ def test_wrapped_lines_of_a_list_and_addresses_are_no_ends_of_sentences() -> Non
         "call(\n    1,\n)\nThe end. A last one"
     )
     starts = unit_starts(text, 0, len(text), order=PROSE)
-    assert [text[start:].lstrip()[:9] for start in starts] == ["- see htt", "1,\n)\nThe", "A last on"]
+    assert [text[start:].lstrip()[:9] for start in starts] == ["- see htt", "1,\n)\nThe ", "A last on"]
 
 
 def test_a_path_takes_a_third_at_most_and_loses_its_outermost_headings_first(counter: TokenizersCounter) -> None:
