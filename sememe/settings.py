@@ -16,12 +16,12 @@ import platformdirs
 
 from sememe.errors import InputError
 
-Precision = Literal["auto", "f32", "bf16"]
+Precision = Literal["auto", "f32", "bf16", "int8"]
 EngineName = Literal["auto", "openvino", "onnxruntime"]
 DEFAULT_FOLDER = ".sememe"
 """The folder of a collection, unless another one is named."""
 
-PRECISIONS: tuple[Precision, ...] = ("auto", "f32", "bf16")
+PRECISIONS: tuple[Precision, ...] = ("auto", "f32", "bf16", "int8")
 ENGINES: tuple[EngineName, ...] = ("auto", "openvino", "onnxruntime")
 
 
@@ -61,7 +61,8 @@ class Hosted:
 class Settings:
     """Where files live and how much of the machine may be used.
 
-    `threads` 0 means every core. `precision` "auto" is bf16 where the CPU multiplies bf16 itself, else f32.
+    `threads` 0 means every core. `precision` "auto" is bf16 where the CPU multiplies bf16 itself, else f32;
+    "int8" multiplies whole numbers, where that leaves a model's vectors what they are.
     `engine` "auto" is OpenVINO where it is installed, else onnxruntime.
     `batch_tokens` bounds the padded tokens of one inference, `window` the number of texts held at a time.
     """
