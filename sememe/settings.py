@@ -93,9 +93,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
     SEMEME_REQUESTS_PER_MINUTE and SEMEME_TOKENS_PER_MINUTE. Raises InputError when a value cannot be used.
     """
     env = os.environ if environ is None else environ
-    precision = env.get("SEMEME_PRECISION", "auto")
-    if precision not in PRECISIONS:
-        raise InputError(f"SEMEME_PRECISION is {precision!r}; use one of {', '.join(PRECISIONS)}")
+    precision = known_precision(env.get("SEMEME_PRECISION", "auto"), "SEMEME_PRECISION")
     engine = env.get("SEMEME_ENGINE", "auto")
     if engine not in ENGINES:
         raise InputError(f"SEMEME_ENGINE is {engine!r}; use one of {', '.join(ENGINES)}")
@@ -112,6 +110,14 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         hosted=_hosted(env),
         engine=engine,
     )
+
+
+def known_precision(given: str, where: str) -> Precision:
+    """One of PRECISIONS. Raises InputError that says where another one was given."""
+    for precision in PRECISIONS:
+        if given == precision:
+            return precision
+    raise InputError(f"{where} is {given!r}; use one of {', '.join(PRECISIONS)}")
 
 
 def _hosted(env: Mapping[str, str]) -> Hosted:
