@@ -85,6 +85,7 @@ class Watching(OpenVINOOps):
         self.ranges: list[Range] = []
 
     def product(self, x: Node, matrix: npt.NDArray[np.float32]) -> Node:
+        """As ever, and note what enters it."""
         if _quantised(x, matrix):
             largest = np.abs(matrix).max(axis=0)
             if not self.ranges or self.ranges[-1].node is not x:
@@ -93,6 +94,7 @@ class Watching(OpenVINOOps):
         return super().product(x, matrix)
 
     def model(self, output: Node, name: str) -> Any:
+        """The model with two more outputs for each range."""
         made = super().model(output, name)
         axes = self._vector([0, 1])
         for seen in self.ranges:
@@ -112,6 +114,7 @@ class Quantising(OpenVINOOps):
         self._factor: Vectors = np.ones(0, dtype=np.float32)
 
     def product(self, x: Node, matrix: npt.NDArray[np.float32]) -> Node:
+        """x times a matrix (out, in), in whole numbers where that was watched."""
         if not _quantised(x, matrix):
             return super().product(x, matrix)
         if x is not self._input:
