@@ -28,6 +28,7 @@ DEFAULT_CACHE = ROOT / ".cache" / "benchmarks"
 PEERS = ROOT / ".venv-peers"
 INDEX_PEERS = ROOT / ".venv-index-peers"
 EMBED_ANYTHING = ROOT / ".venv-embed-anything"
+FORMAT_PEERS = ROOT / ".venv-format-peers"
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 
 Operation = Callable[[Any], Any]
@@ -132,6 +133,11 @@ def index_peers_python() -> str:
 def embed_anything_python() -> str:
     """SEMEME_EMBED_ANYTHING_PYTHON, or .venv-embed-anything: it wants another onnxruntime than the peers."""
     return os.environ.get("SEMEME_EMBED_ANYTHING_PYTHON") or _environment(EMBED_ANYTHING, "embed-anything.txt")
+
+
+def format_peers_python() -> str:
+    """The Python of other readers: SEMEME_FORMAT_PEERS_PYTHON, or .venv-format-peers, from format-peers.txt."""
+    return os.environ.get("SEMEME_FORMAT_PEERS_PYTHON") or _environment(FORMAT_PEERS, "format-peers.txt")
 
 
 def _environment(folder: Path, requirements: str) -> str:

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from sememe.errors import ModelError
 from sememe.models import graph
 from sememe.models.cards import Card
+from sememe.models.openvino_library import openvino
 from sememe.models.openvino_ops import Node, OpenVINOOps
 from sememe.models.tokens import load_tokenizer
 from sememe.space import CANARY_COSINE, CANARY_TEXTS
@@ -56,15 +57,13 @@ def build(card: Card, files: Mapping[str, Path], config: Mapping[str, Any]) -> A
 
     Raises ModelError when three known texts show that its vectors may not meet those that the floats make.
     """
-    import openvino as ov
-
     tokenizer = load_tokenizer(files[card.tokenizer], max_tokens=card.max_tokens)
 
     def ids_of(texts: Iterable[str]) -> list[list[int]]:
         written = [text.lower() if card.lower_case else text for text in texts]
         return [one.ids for one in tokenizer.encode_batch(written, add_special_tokens=card.special_tokens)]
 
-    core, watching = ov.Core(), Watching()
+    core, watching = openvino().Core(), Watching()
     watched = core.compile_model(graph.build(watching, card, files), "CPU", dict(config))
     canaries = [outputs[0] for outputs in _outputs(watched, ids_of(CANARY_TEXTS))]
     for outputs in _outputs(watched, ids_of(_sample())):
