@@ -65,14 +65,16 @@ def load(name: str) -> dict[str, Any]:
 
 def embed(result: dict[str, Any]) -> str:
     rows = []
-    for name, figures in result["sets"].items():
-        for contestant, f in figures["figures"].items():
-            faster = "" if contestant == "sememe" else f"{f['sememe_is_faster_by']['median']:.2f} ×"
-            rows.append(
-                [name, contestant, f"{f['texts_per_second']:,.0f}", f"{f['tokens_per_second']:,.0f}",
-                 f"{f['megabytes']:,.0f}", faster]
-            )  # fmt: skip
-    head = ["texts", "engine", "texts/s", "tokens/s", "peak MB", "sememe is faster by"]
+    for model, found in result["models"].items():
+        for name, figures in found["sets"].items():
+            for contestant, f in figures["figures"].items():
+                faster = "" if contestant == "sememe" else f"{f['sememe_is_faster_by']['median']:.2f} ×"
+                less = "" if contestant == "sememe" else f"{f['sememe_takes_less_cpu_by']['median']:.2f} ×"
+                rows.append(
+                    [model, name, contestant, f"{f['texts_per_second']:,.0f}", f"{f['tokens_per_second']:,.0f}",
+                     f"{f['megabytes']:,.0f}", faster, less]
+                )  # fmt: skip
+    head = ["model", "texts", "engine", "texts/s", "tokens/s", "peak MB", "sememe is faster by", "in CPU seconds"]
     return f"**Embedding**, the same weights and texts, {machine(result)}:\n\n{markdown(head, rows)}"
 
 

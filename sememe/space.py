@@ -89,7 +89,7 @@ class Embedder(Protocol):
 
     @property
     def precision(self) -> str:
-        """What the arithmetic runs in, "f32" or "bf16": provenance, not part of the space."""
+        """What the arithmetic runs in, "f32", "bf16" or "int8": provenance, not part of the space."""
 
     def embed(self, texts: Sequence[str], *, role: Role, progress: Progress | None = None) -> Embedded:
         """Vectors in the order of `texts`, with the counts that a ledger needs."""

@@ -51,8 +51,14 @@ def every_command(
     version: Annotated[
         bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and end.")
     ] = False,
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="What a local model computes in: auto, f32, bf16 or int8.")
+    ] = None,
 ) -> None:
     """Search your documents by meaning."""
+    del version
+    if precision is not None:
+        os.environ["SEMEME_PRECISION"] = precision
 
 
 def application(wanted: str | None = None) -> typer.Typer:

@@ -6,12 +6,13 @@ A name that begins with a provider's, "openai:text-embedding-3-small", is a mode
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sememe.errors import NotFound
 from sememe.models.cards import DEFAULT_MODEL, Card, find_card
-from sememe.settings import Settings, from_environment
+from sememe.settings import Precision, Settings, from_environment, known_precision
 
 if TYPE_CHECKING:
     from sememe.models.encoder import TextEncoder
@@ -20,18 +21,22 @@ if TYPE_CHECKING:
 
 
 def load_model(
-    name: str | Path = DEFAULT_MODEL, *, settings: Settings | None = None, progress: FetchProgress | None = None
-) -> TextEncoder | HostedEmbedder:
+    name: str | Path = DEFAULT_MODEL, *, settings: Settings | None = None, precision: Precision | None = None,
+    progress: FetchProgress | None = None,
+) -> TextEncoder | HostedEmbedder:  # fmt: skip
     """The encoder of a known name, a hub model, a folder with a model's files, or a hosted model ("openai:NAME").
 
     Fetches what is not yet in the cache, verified by digest; with a full cache nothing leaves the machine. What a
     person should know of the model (a licence, a use it is no good for) is a `UserWarning`.
-    Without `settings` the environment is read. Raises NotFound, FetchError, DigestMismatch or ModelError.
+    Without `settings` the environment is read; `precision` goes before what they say. Raises NotFound, FetchError,
+    DigestMismatch, ModelError, or InputError for an unknown precision.
     """
     from sememe.models.encoder import TextEncoder
     from sememe.models.fetch import fetch
 
     settings = settings or from_environment()
+    if precision is not None:
+        settings = replace(settings, precision=known_precision(precision, "precision"))
     if isinstance(name, str) and ":" in name:
         from sememe.models.providers import is_hosted, load_hosted
 

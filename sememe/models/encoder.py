@@ -20,7 +20,7 @@ import numpy as np
 from sememe.errors import InputError, ModelError
 from sememe.models import engine
 from sememe.models.cards import Card
-from sememe.models.tokens import TokenizersCounter
+from sememe.models.tokens import TokenizersCounter, load_tokenizer
 from sememe.settings import Settings
 from sememe.space import Space
 from sememe.types import Embedded, Progress, Role, Vectors
@@ -45,25 +45,6 @@ def space_of(card: Card) -> Space:
         max_tokens=card.max_tokens,
         prompts=tuple(sorted(card.prompts.items())),
     )
-
-
-def load_tokenizer(file: Path, *, max_tokens: int | None = None) -> Tokenizer:
-    """The tokenizer of a file with padding off, and truncation at `max_tokens` or off.
-
-    What the file says of both is dropped: that of all-MiniLM-L6-v2 cuts and pads at 128, the model reads 256.
-    Raises ModelError when the file is no tokenizer.
-    """
-    from tokenizers import Tokenizer
-
-    try:
-        tokenizer = Tokenizer.from_file(str(file))
-    except Exception as error:
-        raise ModelError(f"{file} is not a tokenizer that can be read: {error}") from error
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    if max_tokens is not None:
-        tokenizer.enable_truncation(max_tokens)
-    return tokenizer
 
 
 class TextEncoder:
@@ -119,7 +100,7 @@ class TextEncoder:
 
     @property
     def precision(self) -> str:
-        """What the arithmetic runs in: "f32" or "bf16"."""
+        """What the arithmetic runs in: "f32", "bf16" or "int8"."""
         return self._compiled().precision
 
     def _compiled(self) -> engine.Engine:

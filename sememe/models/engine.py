@@ -21,7 +21,7 @@ class Engine(Protocol):
 
     @property
     def precision(self) -> str:
-        """What the arithmetic runs in: "f32" or "bf16"."""
+        """What the arithmetic runs in: "f32", "bf16" or "int8"."""
 
     def run(self, ids: Sequence[list[int]], batch_tokens: int, skipped: int = 0) -> Iterator[tuple[Ids, Vectors]]:
         """Pairs of (positions in `ids`, their vectors (b, dim)), in any order, every position once."""

@@ -52,8 +52,10 @@ def load(card: Card, files: Mapping[str, Path], *, settings: Settings) -> OnnxEn
             f"{card.name} is an exported graph, which OpenVINO runs; with onnxruntime give its weights "
             "as model.safetensors"
         )
-    if settings.precision == "bf16":
-        raise ModelError("precision bf16 was asked for, but onnxruntime computes in f32 here; use f32 or auto")
+    if settings.precision not in ("auto", "f32"):
+        raise ModelError(
+            f"precision {settings.precision} was asked for, but onnxruntime computes in f32 here; use f32 or auto"
+        )
     model: OnnxModel = graph.build(OnnxOps(), card, files)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cores(settings.threads)

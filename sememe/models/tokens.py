@@ -1,4 +1,4 @@
-"""A `TokenCounter` over a `tokenizers.Tokenizer`.
+"""A tokenizer from its file, and a `TokenCounter` over it.
 
 Knows when a tokenizer never looks across white space. Knows nothing of chunks, models or their limits.
 """
@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import re
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+from sememe.errors import ModelError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -21,6 +24,25 @@ MOST_WORDS = 50_000
 LONGEST_WORD = 64
 
 _WORD = re.compile(r"[^ \t\n\r]+")
+
+
+def load_tokenizer(file: Path, *, max_tokens: int | None = None) -> Tokenizer:
+    """The tokenizer of a file with padding off, and truncation at `max_tokens` or off.
+
+    What the file says of both is dropped: that of all-MiniLM-L6-v2 cuts and pads at 128, the model reads 256.
+    Raises ModelError when the file is no tokenizer.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:
+        raise ModelError(f"{file} is not a tokenizer that can be read: {error}") from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    if max_tokens is not None:
+        tokenizer.enable_truncation(max_tokens)
+    return tokenizer
 
 
 class TokenizersCounter:
