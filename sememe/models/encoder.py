@@ -47,22 +47,32 @@ def space_of(card: Card) -> Space:
     )
 
 
-def load_tokenizer(file: Path, *, max_tokens: int | None = None) -> Tokenizer:
-    """The tokenizer of a file with padding off, and truncation at `max_tokens` or off.
+def load_tokenizer(card: Card, files: Mapping[str, Path], *, truncates: bool = False) -> Tokenizer:
+    """The tokenizer of a card with padding off, and truncation at the card's limit or off.
 
     What the file says of both is dropped: that of all-MiniLM-L6-v2 cuts and pads at 128, the model reads 256.
-    Raises ModelError when the file is no tokenizer.
+    Raises ModelError when the file is no tokenizer, or does not know the card's closing token.
     """
     from tokenizers import Tokenizer
+    from tokenizers.processors import Sequence as Both
+    from tokenizers.processors import TemplateProcessing
 
+    file = files[card.tokenizer]
     try:
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:
         raise ModelError(f"{file} is not a tokenizer that can be read: {error}") from error
+    if card.closing:
+        number = tokenizer.token_to_id(card.closing)
+        if number is None:
+            raise ModelError(f"{file} has no token {card.closing!r}, with which this model's inputs end")
+        before = [] if tokenizer.post_processor is None else [tokenizer.post_processor]
+        closed = TemplateProcessing(single=["$A", card.closing], special_tokens=[(card.closing, number)])
+        tokenizer.post_processor = Both([*before, closed])
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    if max_tokens is not None:
-        tokenizer.enable_truncation(max_tokens)
+    if truncates:
+        tokenizer.enable_truncation(card.max_tokens, direction=card.truncation_side)
     return tokenizer
 
 
@@ -76,7 +86,7 @@ class TextEncoder:
         self._card = card
         self._settings = settings
         self._process = os.getpid()
-        tokenizer = load_tokenizer(files[card.tokenizer])
+        tokenizer = load_tokenizer(card, files)
         self._tokenizer = tokenizer
         self._truncating: Tokenizer | None = None
         self._counter = TokenizersCounter(tokenizer)
@@ -233,7 +243,7 @@ class TextEncoder:
             return []
         if self._truncating is None:
             # Loading one takes 25 ms, which most searches need not spend.
-            self._truncating = load_tokenizer(self._files[self._card.tokenizer], max_tokens=self._card.max_tokens)
+            self._truncating = load_tokenizer(self._card, self._files, truncates=True)
         result: list[Any] = self._truncating.encode_batch_fast(texts, add_special_tokens=self._card.special_tokens)
         return result
 
