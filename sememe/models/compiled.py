@@ -92,7 +92,7 @@ def load(card: Card, files: Mapping[str, Path], *, settings: Settings) -> Compil
     import openvino as ov
 
     core = ov.Core()
-    precision = _precision(core, settings)
+    precision = precision_of(core, settings)
     config: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": precision,
         "PERFORMANCE_HINT": "THROUGHPUT",
@@ -168,7 +168,8 @@ def cpu_capabilities() -> list[str]:
     return list(ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
-def _precision(core: Any, settings: Settings) -> str:
+def precision_of(core: Any, settings: Settings) -> str:
+    """What to compute in. Raises ModelError when that is asked for which the CPU does not multiply itself."""
     native = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if settings.precision == "bf16" and not native:
         raise ModelError("precision bf16 was asked for, but this CPU does not multiply bf16; use f32 or auto")
