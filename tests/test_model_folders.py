@@ -585,3 +585,18 @@ def test_loading_a_folder_warns_of_nothing() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         sememe.load_model(FAMILIES / "bert", settings=F32)
+
+
+def test_a_family_without_a_graph_has_the_vectors_of_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sentence_transformers", reason="needs the extra torch")
+    transformers = pytest.importorskip("transformers")
+    monkeypatch.syspath_prepend(str(FAMILIES.parent))
+    import make_families
+    from sentence_transformers import SentenceTransformer
+
+    monkeypatch.setattr(make_families, "FOLDERS", tmp_path)
+    sizes = {**make_families.BERT_SIZES, "embedding_size": 16}
+    make_families.make("albert", transformers.AlbertConfig(**sizes), "bert", make_families.mean)
+    texts = ["tea", "a longer text about the law of the land", "word " * 100]
+    expected = SentenceTransformer(str(tmp_path / "albert"), device="cpu").encode(texts)
+    assert sememe.load_model(tmp_path / "albert", settings=F32).encode(texts) == pytest.approx(expected, abs=1e-5)
