@@ -22,7 +22,9 @@ from sememe.types import Ids, Long
 
 FAMILIES = Path(__file__).parent / "reference" / "families"
 F32 = replace(from_environment(), precision="f32")
-STORY = "The engineers replaced the valve and wrote down the pressure. " * 12 + "At last they drank tea."
+STORY = (
+    " ".join(f"The engineers replaced valve {i} and wrote its pressure down." for i in range(12)) + " They drank tea."
+)
 
 
 class Words:
