@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sememe
+from sememe.chunking import CHUNKER, WHOLE
 from sememe.errors import InputError, ModelError
 from sememe.keeping.forgetting import forget
 from sememe.models.encoder import TextEncoder
@@ -104,7 +105,7 @@ def test_contexts_keep_order_and_stay_within_the_limit(counts: Sequence[int], mo
         assert len(one.among) == 1 or sum(counts[int(text)] for text in one.among) <= most
 
 
-@pytest.mark.parametrize(("chunk", "recipe"), [("windows", "whole/1+windows"), ("late", "structure/1+late")])
+@pytest.mark.parametrize(("chunk", "recipe"), [("windows", f"{WHOLE}+windows"), ("late", f"{CHUNKER}+late")])
 def test_the_way_of_long_texts_is_kept_in_the_recipe_and_a_change_embeds_again(
     tmp_path: Path, chunk: Long, recipe: str
 ) -> None:
