@@ -28,7 +28,7 @@ from sememe.store import SQLiteStore
 from sememe.store.reading import Snapshot
 from sememe.store.records import StoredChunk, StoredDocument, Totals
 from sememe.store.sqlite import is_there
-from sememe.types import CHUNK_PREFIX, METRICS, PART, Ids, LedgerRow, Metric, Progress, Vectors
+from sememe.types import CHUNK_PREFIX, METRICS, PART, Ids, LedgerRow, Long, Metric, Progress, Vectors
 
 if TYPE_CHECKING:
     # What only writing needs is imported where it is used: the answer to a search comes .1 s sooner.
@@ -171,13 +171,14 @@ class Collection:
             self.embedder  # noqa: B018 - loading it is what checks it
 
     def add(
-        self, records: str | Mapping[str, Any] | Iterable[str | Mapping[str, Any]], *, chunk: bool = True,
+        self, records: str | Mapping[str, Any] | Iterable[str | Mapping[str, Any]], *, chunk: bool | Long = True,
         progress: OnProgress | None = None,
     ) -> Summary:  # fmt: skip
         """Add texts, or records with `text` and optionally `id`, `title`, `metadata` and `media_type`.
 
         A record whose id is there replaces it; one that has not changed costs nothing. With `chunk` false every
-        text is one chunk, and what the model cannot read of it is reported as truncated. Raises InputError for a
+        text is one chunk, and what the model cannot read of it is reported as truncated; "windows" reads all of it
+        and stores the mean; "late" cuts, and embeds the chunks of a document together. Raises InputError for a
         record that cannot be used, naming its position; those before it are stored.
         """
         from sememe.ingest import sync
@@ -191,7 +192,7 @@ class Collection:
         ))  # fmt: skip
 
     def add_files(
-        self, paths: str | Path | Sequence[str | Path], *, chunk: bool = True, hidden: bool = False,
+        self, paths: str | Path | Sequence[str | Path], *, chunk: bool | Long = True, hidden: bool = False,
         checksum: bool = False, tracked: bool = False, read: ReadOptions | None = None,
         metadata: Describe | Given | None = None, progress: OnProgress | None = None,
     ) -> Summary:  # fmt: skip
@@ -213,7 +214,7 @@ class Collection:
         ))  # fmt: skip
 
     def sync(
-        self, folder: str | Path, *, chunk: bool = True, hidden: bool = False, checksum: bool = False,
+        self, folder: str | Path, *, chunk: bool | Long = True, hidden: bool = False, checksum: bool = False,
         allow_empty: bool = False, tracked: bool = False, read: ReadOptions | None = None,
         metadata: Describe | Given | None = None, progress: OnProgress | None = None,
     ) -> Summary:  # fmt: skip
@@ -407,7 +408,7 @@ class Collection:
             summary.billed_tokens, summary.dollars = hosted.bill()
         return summary
 
-    def _options(self, chunk: bool, read: ReadOptions | None = None) -> CutOptions:
+    def _options(self, chunk: bool | Long, read: ReadOptions | None = None) -> CutOptions:
         return options_for(self.embedder, chunk=chunk, read=read)
 
     def _scope(
@@ -458,23 +459,29 @@ class Collection:
         raise NotFound(f"{key!r} is not a document of {self.path}; see what there is with: sememe report --all")
 
 
-def options_for(embedder: Embedder, *, chunk: bool, read: ReadOptions | None = None) -> CutOptions:
-    """How documents are cut for a model: to what it reads, by its own tokenizer."""
+def options_for(embedder: Embedder, *, chunk: bool | Long, read: ReadOptions | None = None) -> CutOptions:
+    """How documents are cut for a model: to what it reads, by its own tokenizer. Raises InputError if it cannot be."""
     from sememe.ingest.cutting import CutOptions
+    from sememe.models.long import LATE_TOKENS, document_embedding
     from sememe.sources.files import NO_CHOICE
 
     if (hosted := _hosted(embedder)) is not None:
         limit = hosted.chunk_tokens if chunk else hosted.max_tokens
     else:
         limit = embedder.space.max_tokens
+    long: Long = "truncate" if isinstance(chunk, bool) else chunk
+    if long == "late":
+        document_embedding(embedder, long)
+        limit = min(limit, LATE_TOKENS, embedder.space.max_tokens // 2)
     return CutOptions(
-        counter=embedder.counter, max_tokens=limit, reserved=embedder.reserved, chunk=chunk,
-        read=read or NO_CHOICE, languages=getattr(embedder, "languages", ()),
+        counter=embedder.counter, max_tokens=limit, reserved=embedder.reserved,
+        chunk=chunk in (True, "truncate", "late"), read=read or NO_CHOICE,
+        languages=getattr(embedder, "languages", ()), long=long, context=embedder.space.max_tokens - embedder.reserved,
     )  # fmt: skip
 
 
 def add_pages(
-    collection: Collection, pages: Pages, *, chunk: bool = True, read: ReadOptions | None = None,
+    collection: Collection, pages: Pages, *, chunk: bool | Long = True, read: ReadOptions | None = None,
     metadata: Describe | Given | None = None, progress: OnProgress | None = None,
 ) -> Summary:  # fmt: skip
     """Add pages of the web. A page that its server says has not changed costs one question.

@@ -22,6 +22,7 @@ from sememe.cli.options import (
     HiddenOption,
     IdColumnOption,
     JsonOption,
+    LongOption,
     MaxCostOption,
     MaxPagesOption,
     MetaOption,
@@ -53,6 +54,7 @@ from sememe.ingest.pipeline import OnProgress, Summary
 from sememe.ingest.sync import Choices
 from sememe.sources import ReadOptions, key_of
 from sememe.sources.web import DELAY, MOST_PAGES, WebOptions, is_address
+from sememe.types import LONG, Long
 from sememe.watch import Watched, notifier, watch
 
 
@@ -63,6 +65,7 @@ def add(
     dry_run: DryRunOption = False,
     show_input: ShowInputOption = False,
     whole: WholeOption = False,
+    long: LongOption = "truncate",
     hidden: HiddenOption = False,
     checksum: ChecksumOption = False,
     tracked: TrackedOption = False,
@@ -87,10 +90,11 @@ def add(
     wanted = wanted_of(paths, sitemap, web)
     given = Given(meta_of(meta), strict=strict)
     read = ReadOptions(tuple(text_column or ()), title_column, id_column, table)
+    chunk = _cutting(whole, long)
     if show_input and not dry_run:
         raise SememeError("--show-input prints what an add would embed and goes with --dry-run; say both")
     if dry_run:
-        choices = Choices(chunk=not whole, hidden=hidden, checksum=checksum, tracked=tracked, read=read)
+        choices = Choices(chunk=chunk, hidden=hidden, checksum=checksum, tracked=tracked, read=read)
         planned = preview(wanted, collection, model, choices=choices, show_input=show_input, as_json=as_json)
         end_strictly(planned, strict)
         return
@@ -100,11 +104,11 @@ def add(
     ):
         if isinstance(wanted, Pages):
             summary = collections.add_pages(
-                opened, wanted, chunk=not whole, read=read, metadata=given, progress=shown.ingest
+                opened, wanted, chunk=chunk, read=read, metadata=given, progress=shown.ingest
             )
         else:
             summary = opened.add_files(
-                list(wanted), chunk=not whole, hidden=hidden, checksum=checksum, tracked=tracked, read=read,
+                list(wanted), chunk=chunk, hidden=hidden, checksum=checksum, tracked=tracked, read=read,
                 metadata=given, progress=shown.ingest,
             )  # fmt: skip
         shown.stop()
@@ -118,6 +122,7 @@ def sync(
     model: ModelOption = None,
     dry_run: DryRunOption = False,
     whole: WholeOption = False,
+    long: LongOption = "truncate",
     hidden: HiddenOption = False,
     checksum: ChecksumOption = False,
     tracked: TrackedOption = False,
@@ -141,10 +146,9 @@ def sync(
         refuse_missing([folder], or_else=", or say --allow-empty if it is gone")
     given = Given(meta_of(meta), strict=strict)
     read = ReadOptions(tuple(text_column or ()), title_column, id_column, table)
+    chunk = _cutting(whole, long)
     if dry_run:
-        choices = Choices(
-            not whole, hidden, checksum, deleting=True, allow_empty=allow_empty, tracked=tracked, read=read
-        )
+        choices = Choices(chunk, hidden, checksum, deleting=True, allow_empty=allow_empty, tracked=tracked, read=read)
         planned = preview([folder], collection, model, choices=choices, show_input=False, as_json=as_json)
         end_strictly(planned, strict)
         return
@@ -153,7 +157,7 @@ def sync(
         opened_at(collection, model, create=True, progress=shown, max_cost=max_cost) as opened,
     ):
         run = partial(
-            opened.sync, folder, chunk=not whole, hidden=hidden, checksum=checksum, allow_empty=allow_empty,
+            opened.sync, folder, chunk=chunk, hidden=hidden, checksum=checksum, allow_empty=allow_empty,
             tracked=tracked, read=read, metadata=given, progress=shown.ingest,
         )  # fmt: skip
         if watched:
@@ -232,6 +236,15 @@ def preview(
         print_troubles(summary, collection)
     typer.echo("Nothing was written (dry run).", err=True)
     return summary
+
+
+def _cutting(whole: bool, long: str) -> bool | Long:
+    """What `--whole` and `--long` say together. Raises InputError where they say nothing that can be done."""
+    if long not in LONG:
+        raise InputError(f"--long is {long!r}; use one of {', '.join(LONG)}")
+    if whole and long == "late":
+        raise InputError("--whole makes one chunk a document and --long late embeds chunks together; say one of them")
+    return not whole if long == "truncate" else next(one for one in LONG if one == long)
 
 
 def refuse_missing(paths: list[Path], *, or_else: str = "") -> None:

@@ -225,7 +225,8 @@ def embed(
     if out is not None and out.suffix != ".npy":
         raise InputError(f"--out is {out}; name a file that ends in .npy")
     with _loaded(model or DEFAULT_MODEL) as loaded:
-        vectors = loaded.encode(given, prompt=loaded.prompt("" if role == "none" else role), truncate_dim=dim)
+        encode = {"query": loaded.encode_query, "document": loaded.encode_document}.get(role, loaded.encode)
+        vectors = encode(given, truncate_dim=dim)
     if out is None:
         for text, vector in zip(given, vectors, strict=True):
             print_json({"text": text.encode("utf-8", "replace").decode(), "vector": vector.tolist()})

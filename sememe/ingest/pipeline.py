@@ -25,6 +25,7 @@ from sememe.ingest.cutting import Container, CutOptions, Described, Known, Moved
 from sememe.ingest.fields import REMARK, FieldCheck, refused_for, remarks_of
 from sememe.ingest.items import Item
 from sememe.ingest.runs import Run
+from sememe.models.long import Embed, document_embedding
 from sememe.space import Embedder, Interruptible, Space
 from sememe.store import SQLiteStore
 from sememe.store.records import CachedVector, KnownDocument, NewChunk, NewDocument, WholeDocument
@@ -190,10 +191,10 @@ class Pipeline:
                     self._keep(embedding.computed)
 
     def _embedding(self, window: Window, pool: ThreadPoolExecutor, before: _Embedding | None) -> _Embedding:
-        texts = {
-            key: chunk.input for piece in window.pieces for key, chunk in zip(piece.inputs, piece.chunks, strict=True)
-        }
-        computed = _Computed(self.embedder, self._one_at_a_time, unit=self.space.metric == "cosine")
+        texts = {key: text for piece in window.pieces for key, text in zip(piece.inputs, piece.sources, strict=True)}
+        unit = self.space.metric == "cosine" and not self.embedder.space.normalised
+        embed = document_embedding(self.embedder, self.options.long)
+        computed = _Computed(embed, self._one_at_a_time, self.embedder.space.model, unit)
         coming: dict[bytes, str] = before.texts if before is not None else {}
         return _Embedding(window, texts, computed, pool.submit(self._compute, texts, computed, coming))
 
@@ -452,8 +453,9 @@ class _Computed:
     `refused` says why an input has none; `stop` is the error for which the rest of the window has none either.
     """
 
-    def __init__(self, embedder: Embedder, one_at_a_time: threading.Lock, *, unit: bool) -> None:
-        self._embedder = embedder
+    def __init__(self, embed: Embed, one_at_a_time: threading.Lock, model: str, unit: bool) -> None:
+        self._embed_texts = embed
+        self._model = model
         self._unit = unit
         self._one_at_a_time = one_at_a_time
         self.keys: list[bytes] = []
@@ -475,10 +477,10 @@ class _Computed:
             if not np.isfinite(made.vectors).all():
                 # One such vector would outrank or hide others in every search that follows.
                 raise ModelError(
-                    f"{self._embedder.space.model} gave values that are not finite numbers; nothing of this window "
+                    f"{self._model} gave values that are not finite numbers; nothing of this window "
                     f"was stored: check the model's files, or use precision f32"
                 )
-            if self._unit and not self._embedder.space.normalised:
+            if self._unit:
                 # Where scores are cosines every vector is scaled once, here, and never again.
                 made = replace(made, vectors=normalise(made.vectors))
             self._parts.append(made)
@@ -487,12 +489,12 @@ class _Computed:
     def _embed(self, keys: list[bytes], texts: list[str]) -> tuple[list[bytes], Embedded]:
         """The keys whose texts have a vector, and those; what became of the others is noted."""
         try:
-            return keys, self._embedder.embed(texts, role="document")
+            return keys, self._embed_texts(texts)
         except Incomplete as error:
             self.refused.update({keys[i]: reason for i, reason in error.refused.items()})
             self.stop = error.stop
             made = list(error.made)
-        return [keys[i] for i in made], self._embedder.embed([texts[i] for i in made], role="document")
+        return [keys[i] for i in made], self._embed_texts([texts[i] for i in made])
 
     def embedded(self) -> Embedded:
         parts = self._parts

@@ -27,7 +27,7 @@ from sememe.space import Embedder
 from sememe.store import SQLiteStore
 from sememe.store.records import KnownDocument, Outside
 from sememe.store.sqlite import FILE_NAME
-from sememe.types import PART, LedgerRow
+from sememe.types import PART, LedgerRow, Long
 
 CATCH_UP_EVERY = 16_384
 """Chunks between two visits of the slab during a long run: bounds the tail that searches scan beside it."""
@@ -42,7 +42,7 @@ OnInput = Callable[[str, str], None]
 class Choices:
     """What a person may choose of a preview: to cut or not, to sync (`deleting`) or to add, and how to look."""
 
-    chunk: bool = True
+    chunk: bool | Long = True
     hidden: bool = False
     checksum: bool = False
     deleting: bool = False
@@ -239,7 +239,7 @@ def previewed(
         items, known, options, size=2048, known_part=known, keep_text=False, checksum=checksum,
     )  # fmt: skip
     for window in ahead(iter(windows)):
-        _count_window(summary, window, options.max_tokens)
+        _count_window(summary, window, None if options.long == "windows" else options.max_tokens)
         if came is not None:
             came.update(piece.stamp.digest for piece in window.pieces)
             came.update(container.stamp.digest for container in window.containers)
@@ -266,8 +266,8 @@ def _count_of(known: KnownDocument) -> int:
     return 1 if known.documents is None else known.documents
 
 
-def _count_window(summary: Summary, window: Window, limit: int) -> None:
-    """Add what a window would come to, were it embedded and stored."""
+def _count_window(summary: Summary, window: Window, limit: int | None) -> None:
+    """Add what a window would come to, were it embedded and stored; without a limit nothing is truncated."""
     summary.unchanged += len(window.unchanged)
     refused = [*window.refused, *(one.failure for one in window.containers if one.failure is not None)]
     summary.skipped += sum(row.status == "skipped" for row in refused)
@@ -276,8 +276,8 @@ def _count_window(summary: Summary, window: Window, limit: int) -> None:
     for piece in window.pieces:
         summary.documents += piece.last
         summary.chunks += len(piece.chunks)
-        summary.tokens += sum(min(chunk.tokens, limit) for chunk in piece.chunks)
-        long = [chunk for chunk in piece.chunks if chunk.tokens > limit]
+        summary.tokens += sum(min(chunk.tokens, limit or chunk.tokens) for chunk in piece.chunks)
+        long = [chunk for chunk in piece.chunks if limit is not None and chunk.tokens > limit]
         summary.truncated += bool(long)
         summary.troubles += [
             LedgerRow(piece.item.key, "truncated", f"it has {chunk.tokens} tokens, the model reads {limit}")

@@ -45,7 +45,13 @@ def load_model(
     card, folder = card_of(name, settings=settings, progress=progress)
     for remark in card.remarks:
         warnings.warn(f"{card.name}: {remark}", UserWarning, stacklevel=2)
-    return TextEncoder(card, fetch(card, settings=settings, progress=progress, folder=folder), settings=settings)
+    files = fetch(card, settings=settings, progress=progress, folder=folder)
+    if card.query is None:
+        return TextEncoder(card, files, settings=settings)
+    from sememe.models.routed import RoutedEncoder
+
+    asking = fetch(card.query, settings=settings, progress=progress, folder=folder)
+    return RoutedEncoder(card, files, settings=settings, query=TextEncoder(card.query, asking, settings=settings))
 
 
 def card_of(name: str | Path, *, settings: Settings, progress: FetchProgress | None = None) -> tuple[Card, Path | None]:

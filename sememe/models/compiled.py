@@ -92,9 +92,9 @@ def load(card: Card, files: Mapping[str, Path], *, settings: Settings) -> Compil
     ov = openvino()
 
     core = ov.Core()
-    precision = _precision(core, card, settings)
+    precision = precision_of(core, card, settings)
     config: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": _floats(core) if precision == "int8" else precision,
+        "INFERENCE_PRECISION_HINT": hint_of(core, precision),
         "PERFORMANCE_HINT": "THROUGHPUT",
         "NUM_STREAMS": cores(settings.threads),
         "INFERENCE_NUM_THREADS": cores(settings.threads),
@@ -178,7 +178,13 @@ def _floats(core: Any) -> str:
     return "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
 
 
-def _precision(core: Any, card: Card, settings: Settings) -> str:
+def hint_of(core: Any, precision: str) -> str:
+    """What OpenVINO is told to compute in: whole numbers are part of the graph, and what is left are floats."""
+    return _floats(core) if precision == "int8" else precision
+
+
+def precision_of(core: Any, card: Card, settings: Settings) -> str:
+    """What to compute in. Raises ModelError for what this CPU does not multiply, and int8 of a graph from a folder."""
     if settings.precision == "bf16" and _floats(core) != "bf16":
         raise ModelError("precision bf16 was asked for, but this CPU does not multiply bf16; use f32 or auto")
     if settings.precision == "int8" and card.runs != "graph":

@@ -12,18 +12,20 @@ import os
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sememe.errors import InputError, ModelError
-from sememe.models import engine
+from sememe.models import engine, late
 from sememe.models.cards import Card
+from sememe.models.long import checked, in_windows
 from sememe.models.tokens import TokenizersCounter, load_tokenizer
 from sememe.settings import Settings
 from sememe.space import Space
-from sememe.types import Embedded, Progress, Role, Vectors
+from sememe.types import Embedded, Long, Progress, Role, Vectors
 from sememe.vectors import similarity, truncate
 
 if TYPE_CHECKING:
@@ -57,13 +59,14 @@ class TextEncoder:
         self._card = card
         self._settings = settings
         self._process = os.getpid()
-        tokenizer = load_tokenizer(files[card.tokenizer])
+        tokenizer = load_tokenizer(card, files)
         self._tokenizer = tokenizer
         self._truncating: Tokenizer | None = None
         self._counter = TokenizersCounter(tokenizer)
         self._files = files
         self._lock = threading.Lock()
         self._loaded: engine.Engine | None = None
+        self._late: late.LateEngine | None = None
         self._specials = tokenizer.num_special_tokens_to_add(is_pair=False) if card.special_tokens else 0
         self._reserved = self._specials + self._counter.count(self.prompt("document"))
         _check_vocabulary(card, tokenizer)
@@ -130,14 +133,18 @@ class TextEncoder:
         prompt: str | None = None,
         prompt_name: str | None = None,
         truncate_dim: int | None = None,
+        long: Long = "truncate",
         progress: Progress | None = None,
     ) -> Vectors:
         """Vectors of the texts: (n, dim) float32, or (dim,) for a single string.
 
         `prompt` is put before every text; `prompt_name` takes one of the model's own. `truncate_dim` keeps the
-        first dimensions and scales to unit length again. Raises InputError when a text is no string, both prompts
-        are given, or the prompt or dimension does not exist.
+        first dimensions and scales to unit length again. With `long` "windows" a text beyond the limit is the mean of
+        its windows' vectors, weighted by tokens. Raises InputError when a text is no string, both prompts are given,
+        or the prompt, the dimension or the way of long texts does not exist.
         """
+        if long not in ("truncate", "windows"):
+            raise InputError(f"long is {long!r}; use truncate or windows, and encode_together for late chunking")
         if prompt is not None and prompt_name is not None:
             raise InputError("give either prompt or prompt_name, not both")
         if prompt_name is not None and prompt_name not in self._card.prompts:
@@ -147,7 +154,13 @@ class TextEncoder:
         if truncate_dim is not None and not 1 <= truncate_dim <= self.dim:
             raise InputError(f"truncate_dim is {truncate_dim}, {self._card.name} has {self.dim} dimensions")
         single = isinstance(texts, str)
-        vectors = self._embed(_listed(texts), prefix, progress).vectors
+        embed = partial(self._embed, prefix=prefix, progress=progress)
+        if long == "windows":
+            room = self.max_tokens - self._specials - self._counter.count(prefix)
+            normal = self._card.normalize
+            vectors = in_windows(embed, _listed(texts), counter=self._counter, room=room, unit=normal).vectors
+        else:
+            vectors = embed(_listed(texts)).vectors
         if truncate_dim is not None:
             vectors = truncate(vectors, truncate_dim)
         return vectors[0] if single else vectors
@@ -159,6 +172,19 @@ class TextEncoder:
     def encode_document(self, texts: str | Iterable[str], *, truncate_dim: int | None = None) -> Vectors:
         """As `encode`, with the model's document prompt."""
         return self.encode(texts, prompt=self.prompt("document"), truncate_dim=truncate_dim)
+
+    def encode_together(self, chunks: Sequence[str]) -> Vectors:
+        """Vectors of the chunks of one document, each in the light of the others (late chunking): (n, dim) float32.
+
+        A document that is longer than the model reads is divided between chunks, and a chunk that is too long alone
+        is cut. Raises ModelError for models whose vectors are not means of token states.
+        """
+        with self._lock:
+            if self._late is None:
+                self._late = late.load(self._card, self._files, settings=self._settings)
+        texts = checked(_listed(chunks))
+        clean, _ = self._clean(texts, 0, len(texts), "")
+        return late.together(self._late, self._tokenizer, clean, prefix=self.prompt("document"), card=self._card)
 
     def similarity(self, a: Vectors, b: Vectors) -> Vectors:
         """Cosine of every row of a with every row of b: (n, m) float32."""
@@ -214,7 +240,7 @@ class TextEncoder:
             return []
         if self._truncating is None:
             # Loading one takes 25 ms, which most searches need not spend.
-            self._truncating = load_tokenizer(self._files[self._card.tokenizer], max_tokens=self._card.max_tokens)
+            self._truncating = load_tokenizer(self._card, self._files, truncates=True)
         result: list[Any] = self._truncating.encode_batch_fast(texts, add_special_tokens=self._card.special_tokens)
         return result
 
@@ -250,9 +276,7 @@ def _listed(texts: str | Iterable[str]) -> Sequence[str]:
 def _windows(texts: Sequence[str], size: int) -> Iterator[tuple[int, int]]:
     """Ranges of at most `size` texts and about WINDOW_CHARACTERS characters, at least one text each."""
     start, characters = 0, 0
-    for i, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InputError(f"text {i} is a {type(text).__name__}, not a string")
+    for i, text in enumerate(checked(texts)):
         if i > start and (i - start == size or characters + len(text) > WINDOW_CHARACTERS):
             yield start, i
             start, characters = i, 0

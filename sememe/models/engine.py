@@ -40,14 +40,22 @@ def load(card: Card, files: Mapping[str, Path], *, settings: Settings) -> Engine
         from sememe.models import torch_engine
 
         return torch_engine.load(card, files)
-    if settings.engine == "openvino" or (settings.engine == "auto" and importlib.util.find_spec("openvino")):
-        if not importlib.util.find_spec("openvino"):
-            raise MissingExtra("onnx", f"{card.name} without openvino, which has no wheel for this machine,")
+    if runs_openvino(card, settings):
         from sememe.models import compiled
 
         return compiled.load(card, files, settings=settings)
-    if not (importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx")):
-        raise MissingExtra("onnx", f"running {card.name} with onnxruntime")
     from sememe.models import onnx_engine
 
     return onnx_engine.load(card, files, settings=settings)
+
+
+def runs_openvino(card: Card, settings: Settings) -> bool:
+    """Whether OpenVINO runs graphs here, else onnxruntime does. Raises MissingExtra when neither can."""
+    installed = importlib.util.find_spec("openvino") is not None
+    if settings.engine == "openvino" or (settings.engine == "auto" and installed):
+        if not installed:
+            raise MissingExtra("onnx", f"{card.name} without openvino, which has no wheel for this machine,")
+        return True
+    if not (importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx")):
+        raise MissingExtra("onnx", f"running {card.name} with onnxruntime")
+    return False

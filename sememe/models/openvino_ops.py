@@ -91,6 +91,10 @@ class OpenVINOOps:
         """x times a matrix (out, in) that is known now."""
         return self._op.matmul(x, self.constant(matrix), False, True)
 
+    def combined(self, a: Node, b: Node) -> Node:
+        """The matrix product of two nodes."""
+        return self._op.matmul(a, b, False, False)
+
     def reshape(self, x: Node, sizes: Sequence[int]) -> Node:
         """Another shape; 0 keeps an axis, -1 takes the rest."""
         return self._op.reshape(x, self._vector(sizes), True)

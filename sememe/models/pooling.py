@@ -53,7 +53,25 @@ def pooled(ops: Ops, tokens: Tokens, *, card: Card, files: Mapping[str, Path]) -
             vectors.append(_highest(ops, states, kept))
         else:
             vectors.append(_mean(ops, mode, states, _weights(ops, kept), places))
-    vector = ops.join(vectors) if len(vectors) > 1 else vectors[0]
+    return _finished(ops, ops.join(vectors) if len(vectors) > 1 else vectors[0], card, files)
+
+
+def spans(ops: Ops, tokens: Tokens, *, card: Card, files: Mapping[str, Path]) -> Node:
+    """The vectors (n, dim) of spans of one text's tokens, the mean of each.
+
+    The inputs `first` and `last`, (n,) int32 both, are the first token of each and the first that is not in it.
+    """
+    places = ops.unsqueeze(tokens.counted, 0)
+    first, last = (ops.unsqueeze(ops.input(name, 1), 1) for name in ("first", "last"))
+    inside = ops.both(ops.less(ops.subtract(first, ops.constant(np.int32(1))), places), ops.less(places, last))
+    weights = ops.convert(inside, "f32")
+    count = ops.maximum(ops.unsqueeze(ops.total(weights, 1), 1), ops.constant(np.float32(LEAST_COUNT)))
+    states = ops.reshape(tokens.states, (-1, card.architecture.hidden if card.architecture else 0))
+    return _finished(ops, ops.divide(ops.combined(weights, states), count), card, files)
+
+
+def _finished(ops: Ops, vector: Node, card: Card, files: Mapping[str, Path]) -> Node:
+    """What has been pooled, through the modules behind the pooling."""
     for step in card.steps:
         vector = STEPS[step.kind](ops, vector, step, files)
     return ops.unit(vector) if card.normalize else vector

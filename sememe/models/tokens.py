@@ -6,6 +6,7 @@ Knows when a tokenizer never looks across white space. Knows nothing of chunks, 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sememe.errors import ModelError
+from sememe.models.cards import Card
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -26,22 +28,32 @@ LONGEST_WORD = 64
 _WORD = re.compile(r"[^ \t\n\r]+")
 
 
-def load_tokenizer(file: Path, *, max_tokens: int | None = None) -> Tokenizer:
-    """The tokenizer of a file with padding off, and truncation at `max_tokens` or off.
+def load_tokenizer(card: Card, files: Mapping[str, Path], *, truncates: bool = False) -> Tokenizer:
+    """The tokenizer of a card with padding off, and truncation at the card's limit or off.
 
     What the file says of both is dropped: that of all-MiniLM-L6-v2 cuts and pads at 128, the model reads 256.
-    Raises ModelError when the file is no tokenizer.
+    Raises ModelError when the file is no tokenizer, or does not know the card's closing token.
     """
     from tokenizers import Tokenizer
+    from tokenizers.processors import Sequence as Both
+    from tokenizers.processors import TemplateProcessing
 
+    file = files[card.tokenizer]
     try:
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:
         raise ModelError(f"{file} is not a tokenizer that can be read: {error}") from error
+    if card.closing:
+        number = tokenizer.token_to_id(card.closing)
+        if number is None:
+            raise ModelError(f"{file} has no token {card.closing!r}, with which this model's inputs end")
+        before = [] if tokenizer.post_processor is None else [tokenizer.post_processor]
+        closed = TemplateProcessing(single=["$A", card.closing], special_tokens=[(card.closing, number)])
+        tokenizer.post_processor = Both([*before, closed])
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    if max_tokens is not None:
-        tokenizer.enable_truncation(max_tokens)
+    if truncates:
+        tokenizer.enable_truncation(card.max_tokens, direction=card.truncation_side)
     return tokenizer
 
 
