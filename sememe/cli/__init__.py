@@ -2,8 +2,8 @@
 
 Results go to stdout (`--json`: one JSON document a line), progress and messages to stderr. Exit status: 0 done,
 1 refused or failed with one sentence on stderr, 2 wrong usage, 3 `--strict` and an input was not embedded whole,
-130 interrupted, 143 terminated. Libraries for the terminal are imported where they are used, so that a search
-starts fast.
+4 `eval gate` and a measure is too low, 130 interrupted, 143 terminated. Libraries for the terminal are imported where
+they are used, so that a search starts fast.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import typer
 from typer.exceptions import TyperException
 
 from sememe.cli.asking import get, search, similar
+from sememe.cli.evaluating import app as eval_app
 from sememe.cli.filling import add, delete, sync
 from sememe.cli.hosted import hosted
 from sememe.cli.keeping import backup, export, forget, import_, restore
@@ -61,6 +62,7 @@ for command in COMMANDS:
     app.command()(command)
 app.command("import")(import_)
 app.add_typer(model_app, name="model")
+app.add_typer(eval_app, name="eval")
 
 
 def main() -> None:
