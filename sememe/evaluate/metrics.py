@@ -29,7 +29,7 @@ class Measure:
         """The value for one query, from 0 to 1; 0 when nothing is relevant."""
         found = [grades.get(one, 0) for one in ranking[: self.cutoff]]
         best = sorted((grade for grade in grades.values() if grade > 0), reverse=True)
-        return NAMES[self.name](_Judged(found, best, len(ranking) if self.cutoff is None else self.cutoff))
+        return NAMES[self.name](_Judged(found, best, self.cutoff))
 
 
 def measure(text: str) -> Measure:
@@ -48,7 +48,7 @@ class _Judged:
 
     found: Sequence[int]
     best: Sequence[int]
-    depth: int
+    cutoff: int | None
 
     @property
     def ranks(self) -> list[int]:
@@ -58,7 +58,7 @@ class _Judged:
 
 def _ndcg(judged: _Judged) -> float:
     """Discounted cumulative gain, of that of the best possible order (Järvelin and Kekäläinen 2002); gains linear."""
-    best = _gain(judged.best[: judged.depth])
+    best = _gain(judged.best[: judged.cutoff])
     return _gain(judged.found) / best if best else 0.0
 
 
@@ -71,7 +71,7 @@ def _recall(judged: _Judged) -> float:
 
 
 def _precision(judged: _Judged) -> float:
-    return len(judged.ranks) / max(judged.depth, 1)
+    return len(judged.ranks) / max(judged.cutoff or len(judged.found), 1)
 
 
 def _mrr(judged: _Judged) -> float:
