@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import sememe
 import sememe.collection
-from sememe.cli import app
+from sememe.cli import application
 from sememe.errors import InputError, NotFound
 from sememe.evaluate import comparing, golden, running
 from sememe.evaluate.datasets import Dataset, query_id
@@ -41,7 +41,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, collection: sememe.
     collection.close()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sememe.collection, "load_model", lambda *_, **__: FakeEmbedder())
-    return lambda *arguments: CliRunner().invoke(app, list(map(str, arguments)))
+    return lambda *arguments: CliRunner().invoke(application(), list(map(str, arguments)))
 
 
 def told(done: Result) -> Any:

@@ -11,7 +11,7 @@ from fakes import FakeEmbedder
 from typer.testing import CliRunner
 
 import sememe
-from sememe.cli import app
+from sememe.cli import application
 from sememe.errors import InputError
 from sememe.evaluate import probe as probing
 from sememe.evaluate.probe import aim, probe, wheres
@@ -104,9 +104,9 @@ def test_optimize_says_what_it_chose(tmp_path: Path) -> None:
     path = tmp_path / "c"
     with sememe.open(path, model=FakeEmbedder()) as collection:
         collection.add({"id": f"{n}", "text": f"text {n}"} for n in range(9))
-    done = CliRunner().invoke(app, ["optimize", "--recall", "0.9", "-c", str(path), "--json"])
+    done = CliRunner().invoke(application(), ["optimize", "--recall", "0.9", "-c", str(path), "--json"])
     found = json.loads(done.stdout)
     assert (found["wanted"], found["asked"], found["found"], found["count"]) == (0.9, 0.9, 1.0, 9)
     assert "no index of neighbours" in found["how"]
-    refused = CliRunner().invoke(app, ["optimize", "--set", "x", "-c", str(path)])
+    refused = CliRunner().invoke(application(), ["optimize", "--set", "x", "-c", str(path)])
     assert "give --recall" in str(refused.exception)

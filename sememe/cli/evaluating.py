@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from sememe.evaluate.metrics import Measure
     from sememe.evaluate.running import Run, Setting
 
-app = typer.Typer(help="Measure how well a collection answers.", rich_markup_mode=None, no_args_is_help=True)
+eval = typer.Typer(help="Measure how well a collection answers.", rich_markup_mode=None, no_args_is_help=True)
 golden = typer.Typer(help="Queries whose answers are known.", rich_markup_mode=None, no_args_is_help=True)
-app.add_typer(golden, name="golden")
+eval.add_typer(golden, name="golden")
 
 BELOW = 4
 SHOWN = 5
@@ -57,7 +57,7 @@ ReportOption = Annotated[Path | None, typer.Option("--report", help="Write a pag
 NameOption = Annotated[str, typer.Option("--set", help="The golden set.")]
 
 
-@app.command("run")
+@eval.command("run")
 def run_set(
     name: SetArgument = None,
     beir: BeirOption = None,
@@ -99,7 +99,7 @@ def run_set(
     _print_run(found, measures, as_json)
 
 
-@app.command("compare")
+@eval.command("compare")
 def compare_runs(
     a: Annotated[str, typer.Argument(help="A saved run, a TREC run, or a setting: 'mode=hybrid alpha=0.5'.")],
     b: Annotated[str, typer.Argument(help="Another one.")],
@@ -135,7 +135,7 @@ def compare_runs(
     _print_comparison(found, one, other, count=shown_pairs, as_json=as_json)
 
 
-@app.command()
+@eval.command()
 def gate(
     subject: Annotated[str | None, typer.Argument(metavar="SET|RUN", help="A golden set, or a saved run.")] = None,
     beir: BeirOption = None,
@@ -182,7 +182,7 @@ def gate(
         raise typer.Exit(BELOW)
 
 
-@app.command("probe")
+@eval.command("probe")
 def probe_collection(
     queries: Annotated[Path | None, typer.Option("--queries", help="People's queries, one on a line.")] = None,
     name: Annotated[str | None, typer.Option("--set", help="Or the queries of a golden set.")] = None,
@@ -194,11 +194,12 @@ def probe_collection(
     as_json: JsonOption = False,
 ) -> None:
     """Compare the searches of a collection with searches that compare every vector: what they find, what they take."""
+    from sememe.evaluate.golden import texts
     from sememe.evaluate.probe import probe
 
     with progress_shown() as shown, opened_at(collection, None, create=False, progress=shown) as opened:
         rows = probe(
-            opened, texts_of(opened, queries, name), k=k, sample=sample, recall=recall, filters=filters,
+            opened, texts(opened, queries, name), k=k, sample=sample, recall=recall, filters=filters,
             progress=shown.named("probe"),
         )  # fmt: skip
     if as_json:
@@ -214,21 +215,6 @@ def probe_collection(
             f"{row.p50:>8.2f} {row.p95:>8.2f} {row.p99:>8.2f} {row.exact_p50:>8.2f}  "
             f"{'none' if row.where is None else printable(str(row.where))}{how}"
         )
-
-
-def texts_of(opened: Collection, queries: Path | None, name: str | None) -> Sequence[str]:
-    """The texts of a file of queries, or of a golden set. Raises InputError when both are named, or one has none."""
-    from sememe.evaluate import golden as sets
-    from sememe.evaluate.datasets import lines_of
-
-    if queries is not None and name is not None:
-        raise InputError(f"--queries {queries} and --set {name} both say what to ask; leave one out")
-    if name is not None:
-        return list(sets.dataset(opened, name).queries.values())
-    found = [] if queries is None else [line.strip() for _, line in lines_of(queries)]
-    if queries is not None and not found:
-        raise InputError(f"{queries} holds no query; write one on a line")
-    return found
 
 
 # --- golden sets -----------------------------------------------------------------------------------------------

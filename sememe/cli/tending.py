@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from sememe.cli.evaluating import texts_of
 from sememe.cli.options import DEFAULT, CollectionOption, JsonOption, StrictOption
 from sememe.cli.session import opened_at, progress_shown
 from sememe.cli.show import STRICT_FAILED, print_fields, print_json, print_pairs, print_quality, trouble_text, troubled
@@ -42,7 +41,8 @@ def report(
             print_json(asdict(row))
     else:
         names = ("documents", "chunks", "tokens", "characters")
-        print_pairs([*((name, getattr(totals, name)) for name in names), *totals.statuses.items()])
+        inputs = [(f"inputs {status}", count) for status, count in totals.statuses.items()]
+        print_pairs([*((name, getattr(totals, name)) for name in names), *inputs])
         for row in rows:
             typer.echo(trouble_text(row))
     if strict and troubled(totals.statuses):
@@ -78,14 +78,16 @@ def optimize(
     """Write the indexes anew from the truth, fitted to what there is now; with --recall, probed and aimed too."""
     if recall is None and (queries is not None or name is not None):
         raise InputError("--queries and --set say what --recall is measured with; give --recall, as in --recall 0.99")
+    from sememe.evaluate.golden import texts
+
     chosen = None
     with progress_shown() as shown, opened_at(collection, None, create=False, progress=shown) as opened:
-        texts = texts_of(opened, queries, name)
+        asked = texts(opened, queries, name)
         opened.optimize(progress=shown.named)
         if recall is not None:
             from sememe.evaluate.probe import aim
 
-            chosen = aim(opened, recall, texts, progress=shown.named("probe"))
+            chosen = aim(opened, recall, asked, progress=shown.named("probe"))
     typer.echo(f"The indexes of {collection} are new.", err=True)
     if chosen is not None and as_json:
         print_json(asdict(chosen))

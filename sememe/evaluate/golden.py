@@ -19,7 +19,7 @@ from sememe.chunking import order_of
 from sememe.chunking.boundaries import unit_starts
 from sememe.collection import Collection
 from sememe.errors import InputError, NotFound
-from sememe.evaluate.datasets import Dataset, Unit, json_lines, query_id, usable
+from sememe.evaluate.datasets import Dataset, Unit, json_lines, lines_of, query_id, usable
 from sememe.evaluate.truth import moment, opened
 from sememe.store.golden import WHOLE, Judgement
 from sememe.store.inventory import Inventory
@@ -74,7 +74,7 @@ class _Item:
 
 def sets(collection: Collection) -> list[SetRow]:
     """The golden sets of a collection, by name."""
-    with moment(collection) as snapshot:
+    with moment(collection.path) as snapshot:
         found = snapshot.judgements()
     rows = []
     for name in dict.fromkeys(judgement.name for judgement in found):
@@ -84,15 +84,30 @@ def sets(collection: Collection) -> list[SetRow]:
     return rows
 
 
+def texts(collection: Collection, path: Path | None, name: str | None) -> list[str]:
+    """The queries in a file, one on a line, or those of a golden set; none where neither is named.
+
+    Raises InputError when both are named, or the file has none.
+    """
+    if path is not None and name is not None:
+        raise InputError(f"the file {path} and the set {name} both say what to ask; leave one out")
+    if name is not None:
+        return list(dataset(collection, name).queries.values())
+    found = [] if path is None else [line.strip() for _, line in lines_of(path)]
+    if path is not None and not found:
+        raise InputError(f"{path} holds no query; write one on a line")
+    return found
+
+
 def judgements(collection: Collection, name: str) -> list[Judgement]:
     """Everything in a set. Raises NotFound when there is no such set."""
-    with moment(collection) as snapshot:
+    with moment(collection.path) as snapshot:
         return _of_set(snapshot, name, collection.path)
 
 
 def dataset(collection: Collection, name: str) -> Dataset:
     """A golden set as queries and judgements; characters become the chunks that hold them now."""
-    with moment(collection) as snapshot:
+    with moment(collection.path) as snapshot:
         found = _of_set(snapshot, name, collection.path)
         unit = _unit(found[0])
         rows = [
@@ -112,7 +127,7 @@ def add(collection: Collection, query: str, names: Sequence[str], *, name: str =
         raise InputError("the query is empty; say what one would look for")
     if grade < 0:
         raise InputError(f"the grade is {grade}; give 0 for what does not answer the query, 1 or more for what does")
-    with moment(collection) as snapshot:
+    with moment(collection.path) as snapshot:
         made = [
             _by_name(snapshot, collection, Judgement(name, query, one, WHOLE, WHOLE, grade, "hand")) for one in names
         ]
@@ -125,7 +140,7 @@ def remove(collection: Collection, name: str, query: str | None = None) -> int:
     gone = [judgement for judgement in found if query in (None, judgement.query)]
     if not gone:
         raise NotFound(f"the set {name!r} has no query {query!r}; see what it has with: sememe eval golden list {name}")
-    with opened(collection) as store, store.transaction() as transaction:
+    with opened(collection.path) as store, store.transaction() as transaction:
         transaction.drop_judgements(gone)
     return len(gone)
 
@@ -144,7 +159,7 @@ def import_clicks(collection: Collection, path: Path, *, name: str = "clicks", l
         clicks[query.strip(), one] += 1
     made: list[Judgement] = []
     gone = 0
-    with moment(collection) as snapshot:
+    with moment(collection.path) as snapshot:
         for (query, one), count in clicks.items():
             key = _document_of(snapshot, one)
             gone += key is None
@@ -167,7 +182,7 @@ def make(collection: Collection, origin: str, *, name: str = "", count: int = 10
         raise InputError(f"a set is made from {' or '.join(MAKERS)}, and {origin!r} is neither")
     if count < 1:
         raise InputError(f"the set is to have {count} queries; ask for at least 1")
-    with moment(collection) as snapshot:
+    with moment(collection.path) as snapshot:
         items = list(MAKERS[origin](snapshot))
     owners = defaultdict(set)
     for item in items:
@@ -187,7 +202,7 @@ def make(collection: Collection, origin: str, *, name: str = "", count: int = 10
 
 def corpus(collection: Collection, unit: Unit) -> Iterator[tuple[str, str, str]]:
     """Everything that could answer: id, title and text of every document, or chunk."""
-    with moment(collection) as snapshot:
+    with moment(collection.path) as snapshot:
         for number in snapshot.live_documents():
             document = snapshot.documents([number])[number]
             if unit == "document":
@@ -282,11 +297,11 @@ def _put(collection: Collection, name: str, made: Sequence[Judgement], remarks: 
     if not name.strip() or not name.isprintable():
         raise InputError(f"the set is called {name!r}; give it a name of letters")
     units = {_unit(judgement) for judgement in made}
-    with opened(collection) as store, store.snapshot() as snapshot:
+    with opened(collection.path) as store, store.snapshot() as snapshot:
         units |= {_unit(judgement) for judgement in snapshot.judgements(name)[:1]}
     if len(units) > 1:
         raise InputError(f"a set judges documents or chunks, and {name!r} would judge both; name another set")
-    with opened(collection) as store, store.transaction() as transaction:
+    with opened(collection.path) as store, store.transaction() as transaction:
         transaction.judge(made)
     return Counts(name, len({judgement.query for judgement in made}), len(made), remarks)
 

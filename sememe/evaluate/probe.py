@@ -140,7 +140,7 @@ def _how(table: Details | None, asked: float) -> str:
 
 def _details(collection: Collection) -> Details | None:
     """What the truth keeps of the index of neighbours."""
-    with moment(collection) as snapshot:
+    with moment(collection.path) as snapshot:
         record = snapshot.index_record(faiss.NAME)
         return None if record is None else Details.from_json(record.details)
 
@@ -175,7 +175,7 @@ def _queries(collection: Collection, texts: Sequence[str], *, k: int, sample: in
 
 def _drawn(collection: Collection, count: int) -> tuple[list[int], Vectors]:
     """Chunks at random, always the same ones, and their vectors; those without a direction are left out."""
-    with moment(collection) as snapshot:
+    with moment(collection.path) as snapshot:
         chunks, stored = snapshot.live_chunks(), snapshot.space()
         if len(chunks) < 2 or stored is None:
             raise InputError(f"{collection.path} holds {len(chunks)} chunks; there is nothing to probe below 2")
@@ -233,7 +233,7 @@ def wheres(collection: Collection) -> list[tuple[Filter, float]]:
 
     For each of SHARES the nearest that a value of some field gives; where none comes near, a range of keys.
     """
-    with moment(collection) as snapshot:
+    with moment(collection.path) as snapshot:
         candidates, keys = _counted(snapshot)
     found: list[tuple[Filter, float]] = []
     for share in SHARES:

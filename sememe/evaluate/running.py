@@ -159,7 +159,7 @@ def _place(hit: Hit, key: str) -> Place:
 def _missing(collection: Collection, dataset: Dataset) -> list[str]:
     """What is judged relevant and is not there, which counts as not found."""
     wanted = {key for found in dataset.grades.values() for key, grade in found.items() if grade > 0}
-    with moment(collection) as snapshot:
+    with moment(collection.path) as snapshot:
         if dataset.unit == "document":
             there = sum(snapshot.document(key) is not None for key in wanted)
         else:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from sememe.collection import Collection
 from sememe.store import SQLiteStore
 from sememe.store.inventory import Inventory
 
 
 @contextmanager
-def opened(collection: Collection) -> Iterator[SQLiteStore]:
+def opened(folder: Path) -> Iterator[SQLiteStore]:
     """Its store, to read and to write."""
-    store = SQLiteStore(collection.path)
+    store = SQLiteStore(folder)
     try:
         yield store
     finally:
@@ -21,7 +21,7 @@ def opened(collection: Collection) -> Iterator[SQLiteStore]:
 
 
 @contextmanager
-def moment(collection: Collection) -> Iterator[Inventory]:
+def moment(folder: Path) -> Iterator[Inventory]:
     """One moment of it, to read."""
-    with opened(collection) as store, store.snapshot() as snapshot:
+    with opened(folder) as store, store.snapshot() as snapshot:
         yield snapshot

@@ -92,8 +92,17 @@ class Transaction(Judging):
         self._connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('orphans', 'yes')")
 
     def may_have_orphans(self) -> bool:
-        """Whether staged documents were dropped since the last `drop_orphans`, which may have left vectors."""
-        return self._connection.execute("SELECT 1 FROM meta WHERE name = 'orphans'").get is not None
+        """Whether staged documents were dropped since the last `drop_orphans`, which may have left vectors.
+
+        Not while a document that was refused for some of its chunks may come again, and need those of the others.
+        """
+        return (
+            self._connection.execute(
+                "SELECT 1 FROM meta WHERE name = 'orphans' AND NOT EXISTS "
+                "(SELECT 1 FROM ledger WHERE status = 'failed' AND chunks > 0)"
+            ).get
+            is not None
+        )
 
     def drop_orphans(self) -> int:
         """Delete vectors that no chunk refers to; returns how many went."""
@@ -155,15 +164,19 @@ class Transaction(Judging):
         """Say where in the source the text was, each place with the character it starts at."""
         self._connection.executemany(INSERT_PLACE, [(document, start, place) for start, place in places])
 
-    def add_vectors(self, space: str, inputs: Sequence[bytes], embedded: Embedded) -> None:
-        """Write the vectors of inputs. One that another process has written meanwhile is kept as it is."""
+    def add_vectors(self, space: str, inputs: Sequence[bytes], embedded: Embedded) -> dict[bytes, CachedVector]:
+        """Write the vectors of inputs. One that another process has written meanwhile is kept as it is, and is not
+        among those that are returned.
+        """
         rows = []
         for i, key in enumerate(inputs):
             blob = embedded.vectors[i].astype("<f4").tobytes()
             rows.append((space, key, int(embedded.tokens[i]), int(embedded.kept[i]), zlib.crc32(blob), blob))
-        self._connection.executemany(
-            "INSERT OR IGNORE INTO vectors (space, input, tokens, kept, crc, vector) VALUES (?, ?, ?, ?, ?, ?)", rows
-        )
+        written = self._connection.executemany(
+            "INSERT OR IGNORE INTO vectors (space, input, tokens, kept, crc, vector) VALUES (?, ?, ?, ?, ?, ?) "
+            "RETURNING input, id, tokens, kept", rows
+        )  # fmt: skip
+        return {key: CachedVector(id=row, tokens=tokens, kept=kept) for key, row, tokens, kept in written}
 
     def add_chunks(self, document: int, chunks: Iterable[NewChunk]) -> None:
         """Append chunks of a staged document."""
@@ -318,6 +331,14 @@ class Transaction(Judging):
                 for row in rows
             ],
         )  # fmt: skip
+
+    def noted(self, keys: Sequence[str], run: int) -> list[LedgerRow]:
+        """How those of the keys ended that this run has recorded already: status, chunks and tokens."""
+        rows: list[tuple[Any, ...]] = self._connection.execute(
+            "SELECT key, status, chunks, tokens FROM ledger WHERE run = ? AND key IN (SELECT value FROM json_each(?))",
+            (run, json.dumps(list(keys))),
+        ).fetchall() if keys else []  # fmt: skip
+        return [LedgerRow(key, status, chunks=chunks, tokens=tokens) for key, status, chunks, tokens in rows]
 
     def strike(self, keys: Sequence[str]) -> int:
         """Take inputs that are gone for good out of the ledger; returns how many were in it."""

@@ -35,7 +35,7 @@ class HostedReranker(Hosted):
             raise InputError(f"document {empty[0]} is empty, which no reranker takes; leave it out")
         count, asked = EstimatedCounter().count, EstimatedCounter().count(query)
         tokens = [asked + count(document) + SPECIAL_TOKENS for document in documents]
-        parts = batches(tokens, items=DOCUMENTS, most=None, alone=max(tokens, default=0))
+        parts = batches(tokens, len(tokens), items=DOCUMENTS, most=None, alone=max(tokens, default=0))
         made = [self._scored(query, [documents[i] for i in part], sum(tokens[i] for i in part)) for part in parts]
         return np.concatenate(made) if made else np.zeros(0, dtype=np.float32)
 
