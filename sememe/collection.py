@@ -132,6 +132,7 @@ class Collection:
         self._unchanged = False
         self._view: View | None = None
         self._space: Space | None = None
+        self._recall: float | None = None
         self._lock = threading.RLock()
 
     @property
@@ -145,6 +146,7 @@ class Collection:
         if self._space is None:
             with self._store.snapshot() as snapshot:
                 stored = snapshot.space()
+                self._recall = snapshot.usual_recall()
             # Written once and never changed.
             self._space = stored[0] if stored else None
         return self._space
@@ -262,7 +264,8 @@ class Collection:
 
         `where` is a Mongo-style filter over metadata: `{"year": {"$gte": 2020}}`. `mode` "lexical" compares words
         (BM25), "hybrid" fuses both: by reciprocal ranks, or with `alpha` (1: meaning alone) by weighted scores.
-        `recall` is the share of the true neighbours that will do (.99 unless said), 1 for all of them.
+        `recall` is the share of the true neighbours that will do (.99, unless `sememe optimize --recall` said another
+        one), 1 for all of them.
 
         Fewer than k when fewer match, and `notes` of the result then say so; its `plan` is the plan that ran.
         Raises InputError when the query is empty, has another dimension or values that are not finite, the filter
@@ -295,6 +298,8 @@ class Collection:
         if space is None:
             checked(query, self.embedder.space.dim)
             return Hits([], Plan(()))
+        if query.recall is None:
+            query = replace(query, recall=self._recall)
         query = checked(query, space.dim)
         needs_model = query.text is not None and query.mode != "lexical"
         return answer(
@@ -480,6 +485,13 @@ def options_for(embedder: Embedder, *, chunk: bool | Long, read: ReadOptions | N
     )  # fmt: skip
 
 
+def use_recall(collection: Collection, recall: float) -> None:
+    """From now on let searches that say no `recall` ask for this one. Who has the collection open goes on as before."""
+    with collection._store.transaction() as transaction:
+        transaction.set_usual_recall(recall)
+    collection._recall = recall
+
+
 def add_pages(
     collection: Collection, pages: Pages, *, chunk: bool | Long = True, read: ReadOptions | None = None,
     metadata: Describe | Given | None = None, progress: OnProgress | None = None,
@@ -544,4 +556,14 @@ def preview(
             store.close()
 
 
-__all__ = ["DEFAULT_FOLDER", "Collection", "Record", "Report", "SpaceMismatch", "add_pages", "open", "preview"]
+__all__ = [
+    "DEFAULT_FOLDER",
+    "Collection",
+    "Record",
+    "Report",
+    "SpaceMismatch",
+    "add_pages",
+    "open",
+    "preview",
+    "use_recall",
+]

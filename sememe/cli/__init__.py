@@ -2,7 +2,8 @@
 
 Results go to stdout (`--json`: one JSON document a line), progress and messages to stderr. Exit status: 0 done,
 1 refused or failed with one sentence on stderr, 2 wrong usage, 3 `--strict` and an input was not embedded whole,
-130 interrupted, 143 terminated. An input that is skipped or fails ends nothing: it is in the summary and the ledger.
+4 `eval gate` and a measure is too low, 130 interrupted, 143 terminated. An input that is skipped or fails ends
+nothing: it is in the summary and the ledger.
 
 Libraries for the terminal are imported where they are used, so that a search starts fast.
 """
@@ -30,6 +31,7 @@ COMMANDS = {
     "tending": ("report", "space", "optimize", "doctor"),
     "keeping": ("export", "import", "backup", "restore", "forget"),
     "models": ("model", "analogy"),
+    "evaluating": ("eval",),
     "hosted": ("hosted",),
 }
 """The commands of each file of this room. Only the file of the command that was typed is loaded."""

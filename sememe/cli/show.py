@@ -100,8 +100,7 @@ def print_quality(quality: Quality, as_json: bool) -> None:
         typer.echo(f"{first:>5}–{last:<5} {'█' * round(40 * count / most):<40} {count:,}")
     for kind, meaning in KINDS.items():
         count = quality.faults[kind]
-        of = quality.compared if kind == "near duplicate" else quality.chunks
-        typer.echo(f"\n{kind:<15} {count:>8,}  {count / max(of, 1):6.2%}  {meaning}")
+        typer.echo(f"\n{kind:<15} {count:>8,}  {count / max(quality.of(kind), 1):6.2%}  {meaning}")
         for example in quality.examples.get(kind, []):
             typer.echo(f"    {example.id}  {printable(example.document)}: {printable(example.text)}")
 

@@ -119,6 +119,15 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
             WHERE d.live = 1 AND j.type IN ('text', 'integer', 'real', 'true', 'false') ORDER BY d.id, j.id;
         """,
     ),
+    (
+        "golden sets: queries, and the documents or spans that answer them",
+        """
+        CREATE TABLE golden (
+            name TEXT NOT NULL, query TEXT NOT NULL, key TEXT NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL,
+            grade INTEGER NOT NULL, origin TEXT NOT NULL, PRIMARY KEY (name, query, key, start)
+        ) STRICT, WITHOUT ROWID;
+        """,
+    ),
 )
 
 VERSION = len(MIGRATIONS)

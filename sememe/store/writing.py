@@ -18,6 +18,7 @@ import apsw
 import numpy as np
 
 from sememe.space import Space
+from sememe.store.golden import Judging
 from sememe.store.records import (
     NOTHING,
     BackupRow,
@@ -47,7 +48,7 @@ INSERT_PLACE = "INSERT INTO places (document, start, place) VALUES (?, ?, ?)"
 INSERT_CHUNK = "INSERT INTO chunks (document, position, start, end, headings, vector) VALUES (?, ?, ?, ?, ?, ?)"
 
 
-class Transaction:
+class Transaction(Judging):
     """The writes of one transaction, on a connection that holds the write lock."""
 
     def __init__(self, connection: apsw.Connection) -> None:
