@@ -1,5 +1,5 @@
 """Names to models: `load_model` finds the card, fetches its files by digest and builds the encoder; `load_reranker`
-does the same for models that score texts for a query.
+does the same for models that score texts for a query, `load_sparse` and `load_late` for those with other vectors.
 
 A name that begins with a provider's, "openai:text-embedding-3-small", is a model that somebody else runs.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sememe.errors import NotFound
-from sememe.models.cards import DEFAULT_MODEL, Card, find_card
+from sememe.models.cards import CARDS, DEFAULT_MODEL, Card, find_card
 from sememe.models.catalogue import profile_of
 from sememe.models.fetch import FetchProgress, fetch
 from sememe.models.folder import card_from_folder
@@ -21,9 +21,11 @@ from sememe.settings import Settings, from_environment
 
 if TYPE_CHECKING:
     from sememe.models.encoder import TextEncoder
+    from sememe.models.late import LocalLateEncoder
     from sememe.models.providers.base import HostedEmbedder
     from sememe.models.providers.rerank import HostedReranker
     from sememe.models.reranker import LocalReranker
+    from sememe.models.sparse import LocalSparseEncoder
 
 
 def load_model(
@@ -62,6 +64,39 @@ def load_reranker(
         return load_hosted_reranker(name, settings=settings)
     folder, named, commit = _folder_of(name, settings=settings, progress=progress)
     return open_reranker(folder, name=named, revision=commit, settings=settings)
+
+
+def load_sparse(
+    name: str | Path, *, settings: Settings | None = None, progress: FetchProgress | None = None
+) -> LocalSparseEncoder:
+    """The sparse encoder (SPLADE) in a folder, or of the hub. Raises as `load_model`."""
+    from sememe.models.sparse import open_sparse
+
+    settings = settings or from_environment()
+    folder, named, commit = _folder_of(name, settings=settings, progress=progress)
+    return open_sparse(folder, name=named, revision=commit, settings=settings)
+
+
+def load_late(
+    name: str | Path = DEFAULT_MODEL, *, settings: Settings | None = None, progress: FetchProgress | None = None
+) -> LocalLateEncoder:
+    """The late-interaction encoder (ColBERT) in a folder, or of the hub.
+
+    Of a model that makes one vector a text the states of its tokens are taken, and a warning says that it was not
+    trained for that. Raises as `load_model`.
+    """
+    from sememe.models.late import LocalLateEncoder, is_late, open_late, untrained
+
+    settings = settings or from_environment()
+    known = isinstance(name, str) and any(name.lower() in (c.name.lower(), *c.aliases) for c in CARDS)
+    if not known:
+        folder, named, commit = _folder_of(name, settings=settings, progress=progress)
+        if is_late(folder):
+            return open_late(folder, name=named, revision=commit, settings=settings)
+    card, place = card_of(name, settings=settings, progress=progress)
+    warnings.warn(f"{card.name}: it was not trained for late interaction", UserWarning, stacklevel=2)
+    files = fetch(card, settings=settings, progress=progress, folder=place)
+    return LocalLateEncoder(untrained(card), files, settings=settings)
 
 
 def _folder_of(name: str | Path, *, settings: Settings, progress: FetchProgress | None) -> tuple[Path, str, str]:
