@@ -96,7 +96,9 @@ OnProgress = Callable[[IngestProgress], None]
 
 @dataclass(slots=True)
 class Pipeline:
-    """One run over one store. `written` is called after every commit, for indexes that want to keep up.
+    """One run over one store. `written` is called after every commit, and `ending` while the last window is embedded,
+    for indexes that want to keep up.
+
 
     `remember` is given files of many documents after their last one was committed (see `containers.finish`).
     `space` is the store's own: that of the embedder may differ by the file of the same model.
@@ -111,6 +113,7 @@ class Pipeline:
     window: int = 4096
     on_progress: OnProgress | None = None
     written: Callable[[], None] | None = None
+    ending: Callable[[], None] | None = None
     bytes_total: int | None = None
     summary: Summary = field(default_factory=Summary)
     seen_digests: set[bytes] = field(default_factory=set)
@@ -157,6 +160,8 @@ class Pipeline:
                     if embedding is not None:
                         self._write(embedding)
                     raise
+                if window is None and embedding is not None and self.ending is not None:
+                    self.ending()
                 last, embedding = embedding, None if window is None else self._embedding(window, pool, embedding)
                 if last is not None:
                     self._write(last)
@@ -245,9 +250,8 @@ class Pipeline:
                 transaction.add_vectors(self.space.id, computed.keys, computed.embedded())
 
     def _vectors(self, transaction: Transaction, computed: _Computed, keys: list[bytes]) -> dict[bytes, CachedVector]:
-        if computed.keys:
-            transaction.add_vectors(self.space.id, computed.keys, computed.embedded())
-        rows = transaction.cached(self.space.id, keys)
+        rows = transaction.add_vectors(self.space.id, computed.keys, computed.embedded()) if computed.keys else {}
+        rows |= transaction.cached(self.space.id, [key for key in keys if key not in rows])
         if len(rows) < len(keys):
             raise _VectorGone
         return rows

@@ -12,8 +12,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,9 +22,11 @@ from sememe.filters import Condition, matches
 from sememe.index import columns, faiss, slab
 from sememe.index.exact import Allowed, ExactIndex, Mask, in_memory, over_slab
 from sememe.index.slab import Rows, Slab
-from sememe.search.words import Words
 from sememe.store.reading import Snapshot
 from sememe.types import IndexRecord, Metric
+
+if TYPE_CHECKING:
+    from sememe.search.words import Words
 
 KEPT_FILTERS = 32
 """Masks that are remembered: one of a million rows is a megabyte."""
@@ -82,7 +85,13 @@ class View:
         self._moment: Moment | None = None
         self._damaged: set[str] = set()
         self._metadata: dict[int, Mapping[str, Any]] = {}
-        self.words = Words(folder)
+
+    @cached_property
+    def words(self) -> Words:
+        """The lexical index, loaded by the first search for words."""
+        from sememe.search.words import Words
+
+        return Words(self._folder)
 
     def at(self, snapshot: Snapshot) -> Moment:
         """The indexes at the moment of the snapshot."""

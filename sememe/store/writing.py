@@ -154,15 +154,19 @@ class Transaction:
         """Say where in the source the text was, each place with the character it starts at."""
         self._connection.executemany(INSERT_PLACE, [(document, start, place) for start, place in places])
 
-    def add_vectors(self, space: str, inputs: Sequence[bytes], embedded: Embedded) -> None:
-        """Write the vectors of inputs. One that another process has written meanwhile is kept as it is."""
+    def add_vectors(self, space: str, inputs: Sequence[bytes], embedded: Embedded) -> dict[bytes, CachedVector]:
+        """Write the vectors of inputs. One that another process has written meanwhile is kept as it is, and is not
+        among those that are returned.
+        """
         rows = []
         for i, key in enumerate(inputs):
             blob = embedded.vectors[i].astype("<f4").tobytes()
             rows.append((space, key, int(embedded.tokens[i]), int(embedded.kept[i]), zlib.crc32(blob), blob))
-        self._connection.executemany(
-            "INSERT OR IGNORE INTO vectors (space, input, tokens, kept, crc, vector) VALUES (?, ?, ?, ?, ?, ?)", rows
-        )
+        written = self._connection.executemany(
+            "INSERT OR IGNORE INTO vectors (space, input, tokens, kept, crc, vector) VALUES (?, ?, ?, ?, ?, ?) "
+            "RETURNING input, id, tokens, kept", rows
+        )  # fmt: skip
+        return {key: CachedVector(id=row, tokens=tokens, kept=kept) for key, row, tokens, kept in written}
 
     def add_chunks(self, document: int, chunks: Iterable[NewChunk]) -> None:
         """Append chunks of a staged document."""
