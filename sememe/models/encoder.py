@@ -8,6 +8,8 @@ This file knows a card and its files; it does not know where they came from, nor
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -15,12 +17,16 @@ import numpy as np
 
 from sememe.errors import InputError
 from sememe.models.cards import Card
+from sememe.models.catalogue import profile_of
 from sememe.models.network import Network, listed, windows
 from sememe.models.tokens import TokenizersCounter
 from sememe.settings import Settings
 from sememe.space import Space
 from sememe.types import Embedded, Progress, Role, Vectors
 from sememe.vectors import similarity, truncate
+
+INSTRUCTED = re.compile(r"(?P<before>Instruct: |task: ).*(?P<after>\nQuery: ?| \| query: )", re.DOTALL)
+"""Query prompts that say what is asked for, and where: those of E5, Qwen3 and GTE, and of EmbeddingGemma."""
 
 
 def space_of(card: Card) -> Space:
@@ -111,8 +117,8 @@ class TextEncoder:
         """Vectors of the texts: (n, dim) float32, or (dim,) for a single string.
 
         `prompt` is put before every text; `prompt_name` takes one of the model's own. `truncate_dim` keeps the
-        first dimensions and scales to unit length again. Raises InputError when a text is no string, both prompts
-        are given, or the prompt or dimension does not exist.
+        first dimensions and scales to unit length again, with a warning for a model that was not trained so. Raises
+        InputError when a text is no string, both prompts are given, or the prompt or dimension does not exist.
         """
         if prompt is not None and prompt_name is not None:
             raise InputError("give either prompt or prompt_name, not both")
@@ -124,13 +130,40 @@ class TextEncoder:
             raise InputError(f"truncate_dim is {truncate_dim}, {self._card.name} has {self.dim} dimensions")
         single = isinstance(texts, str)
         vectors = self._embed(listed(texts), prefix, progress).vectors
-        if truncate_dim is not None:
+        if truncate_dim is not None and truncate_dim < self.dim:
+            self._warn_if_untrained(truncate_dim)
             vectors = truncate(vectors, truncate_dim)
         return vectors[0] if single else vectors
 
-    def encode_query(self, texts: str | Iterable[str], *, truncate_dim: int | None = None) -> Vectors:
-        """As `encode`, with the model's query prompt."""
-        return self.encode(texts, prompt=self.prompt("query"), truncate_dim=truncate_dim)
+    def encode_query(
+        self, texts: str | Iterable[str], *, instruction: str | None = None, truncate_dim: int | None = None
+    ) -> Vectors:
+        """As `encode`, with the model's query prompt.
+
+        An `instruction` ("from a cybersecurity perspective") takes the place of the one in that prompt. Raises
+        InputError when the prompt has no place for one, as that of a model has not that was never told any.
+        """
+        prompt = self.prompt("query") if instruction is None else self.instructed(instruction)
+        return self.encode(texts, prompt=prompt, truncate_dim=truncate_dim)
+
+    def _warn_if_untrained(self, dim: int) -> None:
+        """Only models trained for it (Kusupati et al. 2022, arXiv:2205.13147) put what matters most first."""
+        profile = profile_of(self._card.name)
+        if profile is None or not profile.matryoshka:
+            warnings.warn(
+                f"{self._card.name} is not known to be trained for fewer dimensions; its first {dim} of {self.dim} "
+                "may find less", UserWarning, stacklevel=4,
+            )  # fmt: skip
+
+    def instructed(self, instruction: str) -> str:
+        """The query prompt with another instruction in it. Raises InputError when it has no place for one."""
+        found = INSTRUCTED.fullmatch(self.prompt("query"))
+        if found is None:
+            raise InputError(
+                f"{self._card.name} was not trained to be told an instruction (its query prompt is "
+                f"{self.prompt('query')!r}); leave it out, or put it into the query"
+            )
+        return f"{found['before']}{instruction}{found['after']}"
 
     def encode_document(self, texts: str | Iterable[str], *, truncate_dim: int | None = None) -> Vectors:
         """As `encode`, with the model's document prompt."""
