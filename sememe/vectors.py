@@ -62,7 +62,7 @@ def quantise(vectors: Vectors, precision: Precision, *, ranges: Vectors | None =
         return signs if precision == "ubinary" else (signs ^ np.uint8(128)).view(np.int8)
     if ranges is None:
         raise ValueError(f"{precision} needs ranges; give ranges_of() vectors like these")
-    places = np.clip(np.floor((vectors - ranges[0]) / _steps(ranges)), 0, 255)
+    places: Vectors = np.clip(np.floor((vectors - ranges[0]) / _steps(ranges)), 0, 255)
     return places.astype(np.uint8) if precision == "uint8" else (places - 128).astype(np.int8)
 
 
