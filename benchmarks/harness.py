@@ -27,6 +27,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 DEFAULT_CACHE = ROOT / ".cache" / "benchmarks"
 PEERS = ROOT / ".venv-peers"
 INDEX_PEERS = ROOT / ".venv-index-peers"
+FORMAT_PEERS = ROOT / ".venv-format-peers"
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 
 Operation = Callable[[Any], Any]
@@ -126,6 +127,11 @@ def peers_python() -> str:
 def index_peers_python() -> str:
     """The Python of the other indexes: SEMEME_INDEX_PEERS_PYTHON, or .venv-index-peers, from index-peers.txt."""
     return os.environ.get("SEMEME_INDEX_PEERS_PYTHON") or _environment(INDEX_PEERS, "index-peers.txt")
+
+
+def format_peers_python() -> str:
+    """The Python of other readers: SEMEME_FORMAT_PEERS_PYTHON, or .venv-format-peers, from format-peers.txt."""
+    return os.environ.get("SEMEME_FORMAT_PEERS_PYTHON") or _environment(FORMAT_PEERS, "format-peers.txt")
 
 
 def _environment(folder: Path, requirements: str) -> str:

@@ -54,7 +54,8 @@ def examine(collection: Path | None, *, settings: Settings | None = None) -> lis
 def _installation(settings: Settings) -> Iterator[Finding]:
     yield Finding("fact", "sememe", f"{metadata.version('sememe')} on Python {platform.python_version()}")
     yield Finding("fact", "system", f"{platform.platform()}, {os.cpu_count()} cores")
-    yield Finding("fact", "threads", f"{cores(settings.threads)} (SEMEME_THREADS), one for a search")
+    chosen = "SEMEME_THREADS" if settings.threads else "every core that it may use; SEMEME_THREADS sets another number"
+    yield Finding("fact", "threads", f"{cores(settings.threads)} ({chosen}), one for a search")
     for name in LIBRARIES:
         try:
             yield Finding("fact", name, metadata.version(name))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -180,3 +182,19 @@ def test_weights_that_do_not_fit_their_configuration_are_refused(
     config.write_text(config.read_text().replace('"intermediate_size": 64', '"intermediate_size": 48'))
     with pytest.raises(ModelError, match=r"has shape \(64, 32\), the configuration says \(48, 32\)"):
         sememe.load_model(folder, settings=Settings(home=tmp_path)).encode("tea")
+
+
+SEEN = """
+import sys
+{use}
+print("openvino" in sys.modules, "openvino_telemetry" in sys.modules)
+"""
+
+
+def test_the_engine_is_loaded_without_the_part_that_tells_its_makers() -> None:
+    def loaded(use: str) -> str:
+        done = subprocess.run([sys.executable, "-c", SEEN.format(use=use)], capture_output=True, text=True, check=True)
+        return done.stdout
+
+    assert loaded("from sememe.models.compiled import cpu_capabilities; cpu_capabilities()") == "True False\n"
+    assert loaded("import openvino_telemetry") == "False True\n", "there is nothing that could be kept out"

@@ -2,8 +2,9 @@
 
 Results go to stdout (`--json`: one JSON document a line), progress and messages to stderr. Exit status: 0 done,
 1 refused or failed with one sentence on stderr, 2 wrong usage, 3 `--strict` and an input was not embedded whole,
-130 interrupted, 143 terminated. Libraries for the terminal are imported where they are used, so that a search
-starts fast.
+130 interrupted, 143 terminated. An input that is skipped or fails ends nothing: it is in the summary and the ledger.
+
+Libraries for the terminal are imported where they are used, so that a search starts fast.
 """
 
 from __future__ import annotations

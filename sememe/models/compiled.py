@@ -24,6 +24,7 @@ from sememe.errors import ModelError
 from sememe.models import exported, graph
 from sememe.models.batching import NOTHING, Told, batches, padded
 from sememe.models.cards import Card
+from sememe.models.openvino_library import openvino
 from sememe.models.openvino_ops import OpenVINOOps
 from sememe.settings import Settings, cores
 from sememe.types import Ids, Vectors
@@ -62,10 +63,8 @@ class CompiledEncoder:
         return {name: numbers for name, numbers in told.items() if name in self._inputs}
 
     def _run_queue(self, ids: Sequence[list[int]], batch_tokens: int, told: Told) -> Iterator[tuple[Ids, Vectors]]:
-        from openvino import AsyncInferQueue
-
         if self._queue is None:
-            self._queue = AsyncInferQueue(self._model, self._requests)
+            self._queue = openvino().AsyncInferQueue(self._model, self._requests)
         done: list[tuple[Ids, Vectors]] = []
         self._queue.set_callback(lambda request, rows: done.append((rows, request.get_output_tensor(0).data.copy())))
         try:
@@ -84,7 +83,7 @@ def load(card: Card, files: Mapping[str, Path], *, settings: Settings) -> Compil
 
     Raises ModelError when the precision is not to be had here or the weights do not fit the card.
     """
-    import openvino as ov
+    ov = openvino()
 
     core = ov.Core()
     precision = _precision(core, settings)
@@ -122,7 +121,7 @@ def _from_cache(core: Any, card: Card, files: Mapping[str, Path], folder: Path, 
 
 def _write_graph(card: Card, files: Mapping[str, Path], folder: Path) -> None:
     """Save the graph beside its weights under a temporary name, then switch: a reader sees all of it or nothing."""
-    import openvino as ov
+    ov = openvino()
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
@@ -160,7 +159,7 @@ def _key(card: Card, version: str) -> str:
 
 def cpu_capabilities() -> list[str]:
     """What OpenVINO says this CPU computes in."""
-    import openvino as ov
+    ov = openvino()
 
     return list(ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 

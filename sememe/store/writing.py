@@ -91,8 +91,17 @@ class Transaction:
         self._connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('orphans', 'yes')")
 
     def may_have_orphans(self) -> bool:
-        """Whether staged documents were dropped since the last `drop_orphans`, which may have left vectors."""
-        return self._connection.execute("SELECT 1 FROM meta WHERE name = 'orphans'").get is not None
+        """Whether staged documents were dropped since the last `drop_orphans`, which may have left vectors.
+
+        Not while a document that was refused for some of its chunks may come again, and need those of the others.
+        """
+        return (
+            self._connection.execute(
+                "SELECT 1 FROM meta WHERE name = 'orphans' AND NOT EXISTS "
+                "(SELECT 1 FROM ledger WHERE status = 'failed' AND chunks > 0)"
+            ).get
+            is not None
+        )
 
     def drop_orphans(self) -> int:
         """Delete vectors that no chunk refers to; returns how many went."""
@@ -321,6 +330,14 @@ class Transaction:
                 for row in rows
             ],
         )  # fmt: skip
+
+    def noted(self, keys: Sequence[str], run: int) -> list[LedgerRow]:
+        """How those of the keys ended that this run has recorded already: status, chunks and tokens."""
+        rows: list[tuple[Any, ...]] = self._connection.execute(
+            "SELECT key, status, chunks, tokens FROM ledger WHERE run = ? AND key IN (SELECT value FROM json_each(?))",
+            (run, json.dumps(list(keys))),
+        ).fetchall() if keys else []  # fmt: skip
+        return [LedgerRow(key, status, chunks=chunks, tokens=tokens) for key, status, chunks, tokens in rows]
 
     def strike(self, keys: Sequence[str]) -> int:
         """Take inputs that are gone for good out of the ledger; returns how many were in it."""
