@@ -17,7 +17,7 @@ from sememe.errors import InputError, NotFound, SpaceMismatch
 from sememe.filters import Filter, parse
 from sememe.models import load_model
 from sememe.models.cards import DEFAULT_MODEL
-from sememe.models.encoder import SURROGATES
+from sememe.models.network import SURROGATES
 from sememe.search.plan import Plan
 from sememe.search.query import Mode, Query, checked
 from sememe.search.run import Hits, answer

@@ -191,6 +191,41 @@ class Passage:
     metadata: Metadata
 
 
+@dataclass(frozen=True, slots=True)
+class SparseVector:
+    """A text as a few weighted words of a vocabulary: `indices (m,) int32`, ascending, and `values (m,) float32`."""
+
+    indices: npt.NDArray[np.int32]
+    values: Vectors
+
+
+class SparseEncoder(Protocol):
+    """Texts in, weights of the words of one vocabulary out; two texts are as near as their inner product."""
+
+    def encode_sparse(self, texts: Sequence[str], *, role: Role = "document") -> list[SparseVector]:
+        """One vector a text, in their order."""
+
+    def words(self, index: int) -> str:
+        """The word that an index stands for."""
+
+
+class LateEncoder(Protocol):
+    """Texts in, a vector for every token out; near is the sum over a query's tokens of their best products."""
+
+    def encode_tokens(self, texts: Sequence[str], *, role: Role = "document") -> list[Vectors]:
+        """For each text (tokens, dim) float32, rows of unit length, in the order of the texts."""
+
+
+class Reranker(Protocol):
+    """A query and texts in, one score a text out."""
+
+    def rerank(self, query: str, texts: Sequence[str], *, instruction: str | None = None) -> Scores:
+        """How well each text answers the query: (n,) float32 between 0 and 1, higher is better, in their order.
+
+        `instruction` says what the query is asked for, to models that were trained to be told.
+        """
+
+
 class VectorIndex(Protocol):
     """Nearest neighbours over ids and vectors that somebody else owns."""
 

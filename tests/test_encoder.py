@@ -86,7 +86,9 @@ def test_meaning_is_nearer_than_words(model: TextEncoder) -> None:
 
 
 def test_truncated_dimensions_are_scaled_to_unit_length_again(model: TextEncoder) -> None:
-    full, short = model.encode("hello"), model.encode("hello", truncate_dim=64)
+    full = model.encode("hello", truncate_dim=model.dim)
+    with pytest.warns(UserWarning, match="first 64 of 384 may find less"):
+        short = model.encode("hello", truncate_dim=64)
     assert short == pytest.approx(full[:64] / np.linalg.norm(full[:64]), abs=1e-5)
 
 
@@ -113,6 +115,29 @@ def test_a_folder_is_a_model_with_its_prompts(make_model_folder: Callable[..., P
     assert tiny.encode_document("tea") == pytest.approx(tiny.encode("tea", prompt_name="document"), abs=1e-5)
     assert tiny.encode("tea") != pytest.approx(tiny.encode_query("tea"), abs=1e-3)
     assert tiny.reserved == 2 + tiny.counter.count("passage: ")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "told"),
+    [
+        ("Instruct: Find passages\nQuery:", "Instruct: from a plumber's view\nQuery:tea"),
+        ("Instruct: Find passages\nQuery: ", "Instruct: from a plumber's view\nQuery: tea"),
+        ("task: search result | query: ", "task: from a plumber's view | query: tea"),
+    ],
+)
+def test_an_instruction_takes_the_place_of_that_in_the_prompt(
+    make_model_folder: Callable[..., Path], prompt: str, told: str
+) -> None:
+    tiny = sememe.load_model(make_model_folder("instructed", prompts={"query": prompt}))
+    found = tiny.encode_query("tea", instruction="from a plumber's view")
+    assert found == pytest.approx(tiny.encode(told), abs=1e-5)
+    assert found != pytest.approx(tiny.encode_query("tea"), abs=1e-3)
+
+
+def test_an_instruction_to_a_model_without_a_place_for_one_is_refused(make_model_folder: Callable[..., Path]) -> None:
+    tiny = sememe.load_model(make_model_folder("plain", prompts={"query": "query: "}))
+    with pytest.raises(InputError, match="not trained to be told"):
+        tiny.encode_query("tea", instruction="from a plumber's view")
 
 
 def test_a_damaged_compiled_graph_is_built_again(make_model_folder: Callable[..., Path], tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ COMMANDS = {
     "asking": ("search", "similar", "get"),
     "tending": ("report", "space", "optimize", "doctor"),
     "keeping": ("export", "import", "backup", "restore", "forget"),
-    "models": ("model", "analogy"),
+    "models": ("model", "analogy", "rerank"),
     "evaluating": ("eval",),
     "hosted": ("hosted",),
 }

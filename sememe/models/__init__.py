@@ -1,4 +1,5 @@
-"""Names to models: `load_model` finds the card, fetches its files by digest and builds the encoder.
+"""Names to models: `load_model` finds the card, fetches its files by digest and builds the encoder; `load_reranker`
+does the same for models that score texts for a query, `load_sparse` and `load_late` for those with other vectors.
 
 A name that begins with a provider's, "openai:text-embedding-3-small", is a model that somebody else runs.
 """
@@ -11,13 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sememe.errors import NotFound
-from sememe.models.cards import DEFAULT_MODEL, Card, find_card
+from sememe.models.cards import CARDS, DEFAULT_MODEL, Card, find_card
 from sememe.settings import Precision, Settings, from_environment, known_precision
 
 if TYPE_CHECKING:
     from sememe.models.encoder import TextEncoder
     from sememe.models.errand import FetchProgress
+    from sememe.models.late import LocalLateEncoder
     from sememe.models.providers.base import HostedEmbedder
+    from sememe.models.providers.rerank import HostedReranker
+    from sememe.models.reranker import LocalReranker
+    from sememe.models.sparse import LocalSparseEncoder
 
 
 def load_model(
@@ -52,6 +57,72 @@ def load_model(
 
     asking = fetch(card.query, settings=settings, progress=progress, folder=folder)
     return RoutedEncoder(card, files, settings=settings, query=TextEncoder(card.query, asking, settings=settings))
+
+
+def load_reranker(
+    name: str | Path, *, settings: Settings | None = None, progress: FetchProgress | None = None
+) -> LocalReranker | HostedReranker:
+    """The reranker in a folder, of the hub ("owner/name"), or of a provider ("voyage:rerank-2.5").
+
+    Raises as `load_model`; ModelError for a model that was not trained to rank.
+    """
+    from sememe.models.providers import is_hosted
+    from sememe.models.reranker import open_reranker
+
+    settings = settings or from_environment()
+    if isinstance(name, str) and is_hosted(name):
+        from sememe.models.providers.rerank import load_reranker as load_hosted_reranker
+
+        return load_hosted_reranker(name, settings=settings)
+    folder, named, commit = _folder_of(name, settings=settings, progress=progress)
+    return open_reranker(folder, name=named, revision=commit, settings=settings)
+
+
+def load_sparse(
+    name: str | Path, *, settings: Settings | None = None, progress: FetchProgress | None = None
+) -> LocalSparseEncoder:
+    """The sparse encoder (SPLADE) in a folder, or of the hub. Raises as `load_model`."""
+    from sememe.models.sparse import open_sparse
+
+    settings = settings or from_environment()
+    folder, named, commit = _folder_of(name, settings=settings, progress=progress)
+    return open_sparse(folder, name=named, revision=commit, settings=settings)
+
+
+def load_late(
+    name: str | Path = DEFAULT_MODEL, *, settings: Settings | None = None, progress: FetchProgress | None = None
+) -> LocalLateEncoder:
+    """The late-interaction encoder (ColBERT) in a folder, or of the hub.
+
+    Of a model that makes one vector a text the states of its tokens are taken, and a warning says that it was not
+    trained for that. Raises as `load_model`.
+    """
+    from sememe.models.fetch import fetch
+    from sememe.models.late import LocalLateEncoder, is_late, open_late, untrained
+
+    settings = settings or from_environment()
+    known = isinstance(name, str) and any(name.lower() in (c.name.lower(), *c.aliases) for c in CARDS)
+    if not known:
+        folder, named, commit = _folder_of(name, settings=settings, progress=progress)
+        if is_late(folder):
+            return open_late(folder, name=named, revision=commit, settings=settings)
+    card, place = card_of(name, settings=settings, progress=progress)
+    warnings.warn(f"{card.name}: it was not trained for late interaction", UserWarning, stacklevel=2)
+    files = fetch(card, settings=settings, progress=progress, folder=place)
+    return LocalLateEncoder(untrained(card), files, settings=settings)
+
+
+def _folder_of(name: str | Path, *, settings: Settings, progress: FetchProgress | None) -> tuple[Path, str, str]:
+    """The folder that a name stands for, the model's name, and its commit on the hub, empty for a folder."""
+    from sememe.models.hub import NAME, snapshot
+
+    folder = Path(name).expanduser()
+    if isinstance(name, Path) or "\\" in name or folder.is_dir():
+        return folder, folder.resolve().name, ""
+    if not NAME.fullmatch(name):
+        raise NotFound(f"no model is named {name!r}; give the path of its folder, or a name of the hub as owner/name")
+    path, commit = snapshot(name, settings=settings, progress=progress)
+    return path, name, commit
 
 
 def card_of(name: str | Path, *, settings: Settings, progress: FetchProgress | None = None) -> tuple[Card, Path | None]:

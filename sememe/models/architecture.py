@@ -312,6 +312,12 @@ def _qwen2(reader: _Reader) -> Mapping[str, Any]:
     return {**_decoder(reader), "biased": ("query", "key", "value")}
 
 
+def _gemma1(reader: _Reader) -> Mapping[str, Any]:
+    # Its first configurations say gelu and mean the approximation, as the reference reads them.
+    scale = reader.count(*HIDDEN) ** 0.5
+    return {**_decoder(reader), "activation": "gelu_tanh", "embedding_scale": scale}
+
+
 def _gemma(reader: _Reader) -> Mapping[str, Any]:
     for name in ("attn_logit_softcapping",):
         reader.supported(name, (None,))
@@ -381,6 +387,7 @@ FAMILIES: Mapping[str, Family] = {
     "mistral": Family(layouts.DECODER, _DECODER, _decoder, ("", "model.")),
     "llama": Family(layouts.DECODER, _DECODER, _decoder, ("", "model.")),
     "eurobert": Family(layouts.DECODER, {**_DECODER, "causal": False}, _decoder, ("", "model.")),
+    "gemma": Family(layouts.DECODER, {**_DECODER, "norm": "rms+1"}, _gemma1, ("", "model.")),
     "gemma3_text": Family(
         layouts.GEMMA,
         {**_DECODER, "norm": "rms+1", "placement": "sandwich", "query_key_norm": True},

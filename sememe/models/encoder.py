@@ -8,31 +8,29 @@ This file knows a card and its files; it does not know where they came from, nor
 
 from __future__ import annotations
 
-import os
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sememe.errors import InputError, ModelError
-from sememe.models import engine, late
+from sememe.errors import InputError
+from sememe.models import together
 from sememe.models.cards import Card
+from sememe.models.catalogue import profile_of
 from sememe.models.long import checked, in_windows
-from sememe.models.tokens import TokenizersCounter, load_tokenizer
+from sememe.models.network import Network, listed, windows
+from sememe.models.tokens import TokenizersCounter
 from sememe.settings import Settings
 from sememe.space import Space
 from sememe.types import Embedded, Long, Progress, Role, Vectors
 from sememe.vectors import similarity, truncate
 
-if TYPE_CHECKING:
-    from tokenizers import Encoding, Tokenizer
-
-SURROGATES = re.compile("[\ud800-\udfff]")
-WINDOW_CHARACTERS = 4_000_000
+INSTRUCTED = re.compile(r"(?P<before>Instruct: |task: ).*(?P<after>\nQuery: ?| \| query: )", re.DOTALL)
+"""Query prompts that say what is asked for, and where: those of E5, Qwen3 and GTE, and of EmbeddingGemma."""
 
 
 def space_of(card: Card) -> Space:
@@ -57,19 +55,14 @@ class TextEncoder:
 
     def __init__(self, card: Card, files: Mapping[str, Path], *, settings: Settings) -> None:
         self._card = card
-        self._settings = settings
-        self._process = os.getpid()
-        tokenizer = load_tokenizer(card, files)
-        self._tokenizer = tokenizer
-        self._truncating: Tokenizer | None = None
-        self._counter = TokenizersCounter(tokenizer)
         self._files = files
+        self._network = Network(card, files, settings=settings)
         self._lock = threading.Lock()
-        self._loaded: engine.Engine | None = None
-        self._late: late.LateEngine | None = None
+        self._together: together.TogetherEngine | None = None
+        self._tokenizer = tokenizer = self._network.tokenizer
+        self._counter = TokenizersCounter(tokenizer)
         self._specials = tokenizer.num_special_tokens_to_add(is_pair=False) if card.special_tokens else 0
         self._reserved = self._specials + self._counter.count(self.prompt("document"))
-        _check_vocabulary(card, tokenizer)
 
     @property
     def space(self) -> Space:
@@ -104,14 +97,7 @@ class TextEncoder:
     @property
     def precision(self) -> str:
         """What the arithmetic runs in: "f32", "bf16" or "int8"."""
-        return self._compiled().precision
-
-    def _compiled(self) -> engine.Engine:
-        """The network, compiled when the first vector is wanted: counting and cutting do without it."""
-        with self._lock:
-            if self._loaded is None:
-                self._loaded = engine.load(self._card, self._files, settings=self._settings)
-            return self._loaded
+        return self._network.precision
 
     def words(self) -> list[str]:
         """The lower-case words that are one token of the model, in the order of their numbers."""
@@ -139,9 +125,10 @@ class TextEncoder:
         """Vectors of the texts: (n, dim) float32, or (dim,) for a single string.
 
         `prompt` is put before every text; `prompt_name` takes one of the model's own. `truncate_dim` keeps the
-        first dimensions and scales to unit length again. With `long` "windows" a text beyond the limit is the mean of
-        its windows' vectors, weighted by tokens. Raises InputError when a text is no string, both prompts are given,
-        or the prompt, the dimension or the way of long texts does not exist.
+        first dimensions and scales to unit length again, with a warning for a model that was not trained so. With
+        `long` "windows" a text beyond the limit is the mean of its windows' vectors, weighted by tokens. Raises
+        InputError when a text is no string, both prompts are given, or the prompt, the dimension or the way of long
+        texts does not exist.
         """
         if long not in ("truncate", "windows"):
             raise InputError(f"long is {long!r}; use truncate or windows, and encode_together for late chunking")
@@ -158,16 +145,43 @@ class TextEncoder:
         if long == "windows":
             room = self.max_tokens - self._specials - self._counter.count(prefix)
             normal = self._card.normalize
-            vectors = in_windows(embed, _listed(texts), counter=self._counter, room=room, unit=normal).vectors
+            vectors = in_windows(embed, listed(texts), counter=self._counter, room=room, unit=normal).vectors
         else:
-            vectors = embed(_listed(texts)).vectors
-        if truncate_dim is not None:
+            vectors = embed(listed(texts)).vectors
+        if truncate_dim is not None and truncate_dim < self.dim:
+            self._warn_if_untrained(truncate_dim)
             vectors = truncate(vectors, truncate_dim)
         return vectors[0] if single else vectors
 
-    def encode_query(self, texts: str | Iterable[str], *, truncate_dim: int | None = None) -> Vectors:
-        """As `encode`, with the model's query prompt."""
-        return self.encode(texts, prompt=self.prompt("query"), truncate_dim=truncate_dim)
+    def encode_query(
+        self, texts: str | Iterable[str], *, instruction: str | None = None, truncate_dim: int | None = None
+    ) -> Vectors:
+        """As `encode`, with the model's query prompt.
+
+        An `instruction` ("from a cybersecurity perspective") takes the place of the one in that prompt. Raises
+        InputError when the prompt has no place for one, as that of a model has not that was never told any.
+        """
+        prompt = self.prompt("query") if instruction is None else self.instructed(instruction)
+        return self.encode(texts, prompt=prompt, truncate_dim=truncate_dim)
+
+    def _warn_if_untrained(self, dim: int) -> None:
+        """Only models trained for it (Kusupati et al. 2022, arXiv:2205.13147) put what matters most first."""
+        profile = profile_of(self._card.name)
+        if profile is None or not profile.matryoshka:
+            warnings.warn(
+                f"{self._card.name} is not known to be trained for fewer dimensions; its first {dim} of {self.dim} "
+                "may find less", UserWarning, stacklevel=4,
+            )  # fmt: skip
+
+    def instructed(self, instruction: str) -> str:
+        """The query prompt with another instruction in it. Raises InputError when it has no place for one."""
+        found = INSTRUCTED.fullmatch(self.prompt("query"))
+        if found is None:
+            raise InputError(
+                f"{self._card.name} was not trained to be told an instruction (its query prompt is "
+                f"{self.prompt('query')!r}); leave it out, or put it into the query"
+            )
+        return f"{found['before']}{instruction}{found['after']}"
 
     def encode_document(self, texts: str | Iterable[str], *, truncate_dim: int | None = None) -> Vectors:
         """As `encode`, with the model's document prompt."""
@@ -180,11 +194,12 @@ class TextEncoder:
         is cut. Raises ModelError for models whose vectors are not means of token states.
         """
         with self._lock:
-            if self._late is None:
-                self._late = late.load(self._card, self._files, settings=self._settings)
-        texts = checked(_listed(chunks))
-        clean, _ = self._clean(texts, 0, len(texts), "")
-        return late.together(self._late, self._tokenizer, clean, prefix=self.prompt("document"), card=self._card)
+            if self._together is None:
+                self._together = together.load(self._card, self._files, settings=self._network.settings)
+        clean = [self._network.clean(text)[0] for text in checked(listed(chunks))]
+        return together.together(
+            self._together, self._tokenizer, clean, prefix=self.prompt("document"), card=self._card
+        )
 
     def similarity(self, a: Vectors, b: Vectors) -> Vectors:
         """Cosine of every row of a with every row of b: (n, m) float32."""
@@ -195,54 +210,21 @@ class TextEncoder:
         return self._embed(texts, self.prompt(role), progress)
 
     def _embed(self, texts: Sequence[str], prefix: str, progress: Progress | None) -> Embedded:
-        if os.getpid() != self._process:
-            raise ModelError(
-                f"{self._card.name} was loaded in process {self._process} and cannot be used in its fork "
-                f"{os.getpid()}; load it there, or start processes with the spawn method"
-            )
         n = len(texts)
         vectors = np.zeros((n, self.dim), dtype=np.float32)
         tokens, kept, replaced = (np.zeros(n, dtype=np.int64) for _ in range(3))
         skipped = self._prompt_tokens(prefix)
-        for start, stop in _windows(texts, self._settings.window):
-            clean, replaced[start:stop] = self._clean(texts, start, stop, prefix)
-            encodings = self._tokenizer.encode_batch_fast(clean, add_special_tokens=self._card.special_tokens)
-            tokens[start:stop] = [len(encoding) for encoding in encodings]
-            self._shorten(clean, encodings)
+        for start, stop in windows(texts, self._network.settings.window):
+            cleaned = [self._network.clean(prefix + text) for text in texts[start:stop]]
+            replaced[start:stop] = [count for _, count in cleaned]
+            encodings, tokens[start:stop] = self._network.tokenised([text for text, _ in cleaned])
             kept[start:stop] = np.minimum(tokens[start:stop], self.max_tokens)
-            offset = start
-            ids = [encoding.ids for encoding in encodings]
-            for rows, found in self._compiled().run(ids, self._settings.batch_tokens, skipped):
-                vectors[rows + offset] = found
+            told = {"skipped": np.full(stop - start, skipped)}
+            for rows, found in self._network.run([encoding.ids for encoding in encodings], told):
+                vectors[rows + start] = found
             if progress is not None:
                 progress(stop, n)
         return Embedded(vectors=vectors, tokens=tokens, kept=kept, replaced=replaced)
-
-    def _clean(self, texts: Sequence[str], start: int, stop: int, prefix: str) -> tuple[list[str], list[int]]:
-        """Prefixed texts that can be written as UTF-8, and how many lone surrogates each had."""
-        clean, replaced = [], []
-        for i in range(start, stop):
-            text, count = prefix + texts[i], 0
-            if not text.isascii():
-                text, count = SURROGATES.subn("\ufffd", text)
-            clean.append(text.lower() if self._card.lower_case else text)
-            replaced.append(count)
-        return clean, replaced
-
-    def _shorten(self, clean: list[str], encodings: list[Encoding]) -> None:
-        """Replace the encodings over the limit by what the tokenizer itself makes of them at the limit."""
-        long = [i for i, encoding in enumerate(encodings) if len(encoding) > self.max_tokens]
-        for i, encoding in zip(long, self._cut([clean[i] for i in long]), strict=True):
-            encodings[i] = encoding
-
-    def _cut(self, texts: list[str]) -> list[Encoding]:
-        if not texts:
-            return []
-        if self._truncating is None:
-            # Loading one takes 25 ms, which most searches need not spend.
-            self._truncating = load_tokenizer(self._card, self._files, truncates=True)
-        result: list[Any] = self._truncating.encode_batch_fast(texts, add_special_tokens=self._card.special_tokens)
-        return result
 
     def _prompt_tokens(self, prefix: str) -> int:
         """How many tokens at the start of an input are the prompt's, for models that do not pool them."""
@@ -251,35 +233,3 @@ class TextEncoder:
         encoded = self._tokenizer.encode(prefix)
         # The special token at the end closes the whole input, not the prompt.
         return len(encoded) - (encoded.special_tokens_mask[-1:] == [1])
-
-
-def _check_vocabulary(card: Card, tokenizer: Tokenizer) -> None:
-    """A tokenizer of another model would ask for words that the table does not have."""
-    rows = card.architecture.vocabulary if card.architecture else 0
-    words = tokenizer.get_vocab_size(with_added_tokens=False)
-    if 0 < rows < words:
-        raise ModelError(
-            f"{card.name}: {card.tokenizer} knows {words} words, the model's table has {rows}; they belong to "
-            "different models: put the tokenizer of this model beside its weights"
-        )
-
-
-def _listed(texts: str | Iterable[str]) -> Sequence[str]:
-    """What was given as a sequence of texts; a generator is read to its end."""
-    if isinstance(texts, str):
-        return [texts]
-    if isinstance(texts, bytes | Mapping) or not isinstance(texts, Iterable):
-        raise InputError(f"texts is a {type(texts).__name__}; give a string or a sequence of strings")
-    return texts if isinstance(texts, Sequence) else list(texts)
-
-
-def _windows(texts: Sequence[str], size: int) -> Iterator[tuple[int, int]]:
-    """Ranges of at most `size` texts and about WINDOW_CHARACTERS characters, at least one text each."""
-    start, characters = 0, 0
-    for i, text in enumerate(checked(texts)):
-        if i > start and (i - start == size or characters + len(text) > WINDOW_CHARACTERS):
-            yield start, i
-            start, characters = i, 0
-        characters += len(text)
-    if len(texts) > start:
-        yield start, len(texts)

@@ -27,6 +27,7 @@ GRAPH_FILES = ("openvino/openvino_model.xml", "openvino_model.xml", "onnx/model.
 """Where an exported graph lies, the first that there is."""
 
 PICKLED = "pytorch_model.bin"
+SENTENCE = "sentence_embedding"
 INDEX = f"{WEIGHTS}.index.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 STATIC_TOKENS = 512
@@ -76,7 +77,7 @@ def card_from_folder(path: str | Path, *, name: str | None = None, revision: str
     if not folder.is_dir():
         raise NotFound(f"{folder} is not a folder; give the folder that holds the model's config.json")
     folder = folder.resolve()
-    modules = _modules(folder / "modules.json")
+    modules = read_modules(folder / "modules.json")
     card = _router_card(folder, modules) if modules[:1] and modules[0].kind == ROUTER else _tower(folder, modules)
     card = replace(card, name=name or folder.name, revision=revision)
     card = _profiled(card, profile_of(card.name))
@@ -121,7 +122,8 @@ def _read_json(path: Path) -> Any:
         raise ModelError(f"{path} cannot be read as JSON: {error}") from error
 
 
-def _read_object(path: Path, *, required: bool = False) -> dict[str, Any]:
+def read_object(path: Path, *, required: bool = False) -> dict[str, Any]:
+    """The JSON object in a file, empty when it is not there and not `required`. Raises ModelError for anything else."""
     value = _read_json(path)
     if value is None and not required:
         return {}
@@ -135,7 +137,7 @@ def _read_object(path: Path, *, required: bool = False) -> dict[str, Any]:
 # --- modules
 
 
-def _modules(path: Path) -> list[Module]:
+def read_modules(path: Path) -> list[Module]:
     """The modules in their order; without the file a Transformer and the mean of its states."""
     listed = _read_json(path)
     if listed is None:
@@ -160,7 +162,7 @@ def _tower(folder: Path, modules: list[Module]) -> Card:
 def _router_card(folder: Path, modules: list[Module]) -> Card:
     """The card of a model that makes the vectors of queries and of documents in different ways."""
     path = folder / modules[0].folder / "router_config.json"
-    config = _read_object(path, required=True)
+    config = read_object(path, required=True)
     document, query = (_routed(config, path, modules, role) for role in ("document", "query"))
     card = _tower(folder, document)
     asks = None if query == document else _tower(folder, query)
@@ -187,7 +189,8 @@ def _routed(config: Mapping[str, Any], path: Path, modules: list[Module], role: 
     return [module for module in (*routed, *modules[1:]) if module.kind != "Dropout"]
 
 
-def _kinds(modules: list[Module]) -> str:
+def kinds_of(modules: list[Module]) -> str:
+    """The kinds of modules for a sentence."""
     return ", ".join(module.kind for module in modules) or "nothing"
 
 
@@ -195,7 +198,7 @@ def _transformer_card(folder: Path, modules: list[Module]) -> Card:
     """The card of a Transformer with a Pooling and what may follow it."""
     first = modules[0].folder if modules else ""
     config_path = folder / first / "config.json"
-    config = _read_object(config_path, required=True)
+    config = read_object(config_path, required=True)
     reason, architecture = _graph_of(folder, modules, config, config_path)
     runs = _runner(folder, first, reason)
     if runs == "torch":
@@ -212,22 +215,22 @@ def _transformer_card(folder: Path, modules: list[Module]) -> Card:
         normalize, width = modules[-1].kind == "Normalize", _torch_width(folder, modules, width)
     else:
         steps, normalize = _steps(folder, modules[2:], width)
-    limits = _limits(folder, first)
-    files, closing = _files(folder, first, steps, runs), _closing(folder, first, limits)
+    limits = read_limits(folder, first)
+    files, closing = card_files(folder, first, steps, runs=runs), _closing(folder, first, limits)
     side = str(limits.get("truncation_side", "right"))
     if closing or side != "right":
         files = (*files, _card_file(folder, f"{first}/{TOKENIZER_CONFIG}".lstrip("/")))
     return Card(
         name=folder.name,
         dim=steps[-1].width if steps else width,
-        max_tokens=_least(limits, architecture.most_tokens if architecture else _positions(config)),
+        max_tokens=least(limits, architecture.most_tokens if architecture else _positions(config)),
         pooling=pooling.modes,
         normalize=normalize,
         architecture=architecture,
         files=files,
         closing=closing,
         truncation_side=side,
-        prompts=_prompts(folder / "config_sentence_transformers.json"),
+        prompts=read_prompts(folder / "config_sentence_transformers.json"),
         lower_case=bool(limits.get("do_lower_case", False)),
         runs=runs,
         steps=steps,
@@ -242,7 +245,7 @@ def _graph_of(
     kinds = [module.kind for module in modules]
     if kinds[:2] != ["Transformer", "Pooling"] or not set(kinds[2:]) <= {"Dense", "LayerNorm", "Normalize"}:
         supported = "Transformer, Pooling, then any of Dense, LayerNorm, Normalize; or StaticEmbedding"
-        return f"{folder / 'modules.json'} lists {_kinds(modules)}; supported: {supported}", None
+        return f"{folder / 'modules.json'} lists {kinds_of(modules)}; supported: {supported}", None
     try:
         architecture = read_architecture(config, path)
     except ModelError as error:
@@ -281,7 +284,7 @@ def _graph_file(folder: Path) -> str:
 
 def _pooling(path: Path, hidden: int) -> Pooled:
     """How token states become one vector. Without a file: the mean of all of them."""
-    config = _read_object(path)
+    config = read_object(path)
     mode = config.get("pooling_mode")
     if mode is None:
         # The older generation has one flag for each mode, and takes the mean when none is set.
@@ -302,7 +305,7 @@ def _torch_width(folder: Path, modules: list[Module], width: int) -> int:
     for module in modules:
         if module.kind == "Dense":
             path = folder / module.folder / "config.json"
-            width = _size(_read_object(path), "out_features", path)
+            width = _size(read_object(path), "out_features", path)
     return width
 
 
@@ -314,7 +317,7 @@ def _steps(folder: Path, modules: list[Module], width: int) -> tuple[tuple[Step,
     """The modules behind the pooling, and whether the last of them scales to unit length."""
     steps: list[Step] = []
     for module in modules:
-        config = _read_object(folder / module.folder / "config.json")
+        config = read_object(folder / module.folder / "config.json")
         step = _step(folder, module, config, steps[-1].width if steps else width)
         if step is not None:
             steps.append(step)
@@ -323,25 +326,47 @@ def _steps(folder: Path, modules: list[Module], width: int) -> tuple[tuple[Step,
 
 
 def _step(folder: Path, module: Module, config: Mapping[str, Any], width: int) -> Step | None:
-    path = folder / module.folder / "config.json"
-    for key in ("module_input_name", "module_output_name"):
-        if config.get(key) not in (None, "sentence_embedding"):
-            raise ModelError(f"{path} says {key} {config[key]!r}; supported: sentence_embedding")
     if module.kind == "Normalize":
+        _check_level(folder, module, config, level=SENTENCE)
         return Step("normalize", width, width)
-    file = f"{module.folder}/{WEIGHTS}".lstrip("/")
-    if not (folder / file).is_file():
-        raise ModelError(_no_weights(folder / module.folder))
-    if module.kind == "LayerNorm":
-        return Step("layer_norm", _size(config, "dimension", path), width, file)
+    if module.kind == "Dense":
+        return read_dense(folder, module)
+    _check_level(folder, module, config, level=SENTENCE)
+    return Step(
+        "layer_norm", _size(config, "dimension", folder / module.folder / "config.json"), width,
+        _module_weights(folder, module),
+    )  # fmt: skip
+
+
+def read_dense(folder: Path, module: Module, *, level: str = SENTENCE) -> Step:
+    """A Dense module that works on texts, or on another `level`. Raises ModelError."""
+    path = folder / module.folder / "config.json"
+    config = read_object(path)
+    _check_level(folder, module, config, level=level)
     activation = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
     if activation.rsplit(".", 1)[-1] not in ACTIVATIONS or not activation.startswith("torch.nn."):
         raise ModelError(f"{path} says activation_function {activation!r}; supported: {', '.join(ACTIVATIONS)}")
     return Step(
-        "dense", _size(config, "in_features", path), _size(config, "out_features", path), file,
-        ACTIVATIONS[activation.rsplit(".", 1)[-1]],
+        "dense", _size(config, "in_features", path), _size(config, "out_features", path),
+        _module_weights(folder, module), ACTIVATIONS[activation.rsplit(".", 1)[-1]],
         bool(config.get("bias", True)), bool(config.get("use_residual", False)),
     )  # fmt: skip
+
+
+def _check_level(folder: Path, module: Module, config: Mapping[str, Any], *, level: str) -> None:
+    """Refuse a module that works on something else than what it gets here."""
+    for key in ("module_input_name", "module_output_name"):
+        if config.get(key) not in (None, level):
+            path = folder / module.folder / "config.json"
+            raise ModelError(f"{path} says {key} {config[key]!r}; supported: {level}")
+
+
+def _module_weights(folder: Path, module: Module) -> str:
+    """The name of a module's file of weights."""
+    file = f"{module.folder}/{WEIGHTS}".lstrip("/")
+    if not (folder / file).is_file():
+        raise ModelError(_no_weights(folder / module.folder))
+    return file
 
 
 def _size(config: Mapping[str, Any], name: str, path: Path) -> int:
@@ -359,7 +384,7 @@ def _is_static(folder: Path, modules: list[Module]) -> bool:
         return True
     if (folder / "modules.json").exists():
         return False
-    return (_read_json(folder / "config.json") or {}) != {} and _read_object(folder / "config.json").get(
+    return (_read_json(folder / "config.json") or {}) != {} and read_object(folder / "config.json").get(
         "model_type"
     ) == "model2vec"
 
@@ -368,17 +393,17 @@ def _static_card(folder: Path, modules: list[Module]) -> Card:
     """The card of a table of token vectors, of which a text's vector is the mean."""
     listed = modules[0].kind == "StaticEmbedding"
     inner = modules[0].folder if listed else ""
-    config = _read_object(folder / "config.json")
-    files = _files(folder, inner, (), "static")
+    config = read_object(folder / "config.json")
+    files = card_files(folder, inner, runs="static")
     tensors = Tensors([folder / inner / WEIGHTS])
     table = next((name for name in ("embedding.weight", "embeddings") if name in tensors), "embedding.weight")
     width = tensors.get(table, None, None).shape[1]
     steps, normalize = _steps(folder, modules[1:], width) if listed else ((), bool(config.get("normalize", True)))
     if steps:
-        raise ModelError(f"{folder / 'modules.json'} lists {_kinds(modules)}; supported after a table: Normalize")
+        raise ModelError(f"{folder / 'modules.json'} lists {kinds_of(modules)}; supported after a table: Normalize")
     return Card(
         name=folder.name, dim=width, max_tokens=STATIC_TOKENS, pooling="mean", normalize=normalize,
-        architecture=None, files=files, prompts=_prompts(folder / "config_sentence_transformers.json"),
+        architecture=None, files=files, prompts=read_prompts(folder / "config_sentence_transformers.json"),
         runs="static", special_tokens=False,
     )  # fmt: skip
 
@@ -386,11 +411,11 @@ def _static_card(folder: Path, modules: list[Module]) -> Card:
 # --- limits, prompts, files
 
 
-def _limits(folder: Path, first: str) -> dict[str, Any]:
+def read_limits(folder: Path, first: str) -> dict[str, Any]:
     """`max_seq_length`, `do_lower_case`, `model_max_length` and more of the kind, whatever file says them."""
     said: dict[str, Any] = {}
     for name in (*LIMIT_FILES, TOKENIZER_CONFIG):
-        said = {**_read_object(folder / first / name), **said}
+        said = {**read_object(folder / first / name), **said}
     return said
 
 
@@ -399,7 +424,8 @@ def _positions(config: Mapping[str, Any]) -> int:
     return int(value) if _is_number(value) and value >= 1 else STATIC_TOKENS
 
 
-def _least(limits: Mapping[str, Any], positions: int) -> int:
+def least(limits: Mapping[str, Any], positions: int) -> int:
+    """How many tokens a model reads: the least of what its files say and its positions."""
     values: tuple[Any, ...] = (positions, limits.get("max_seq_length"), limits.get("model_max_length"))
     return int(min(value for value in values if _is_number(value) and value >= 1))
 
@@ -410,13 +436,13 @@ def _closing(folder: Path, first: str, limits: Mapping[str, Any]) -> str:
     token = token.get("content") if isinstance(token, dict) else token
     if limits.get("add_eos_token") is not True or not isinstance(token, str) or not token:
         return ""
-    template = _read_object(folder / first / TOKENIZER).get("post_processor")
+    template = read_object(folder / first / TOKENIZER).get("post_processor")
     return "" if json.dumps(token) in json.dumps(template) else token
 
 
-def _prompts(path: Path) -> dict[str, str]:
+def read_prompts(path: Path) -> dict[str, str]:
     """The prompts that are not empty; under "" the one for texts without a role, if a default is named."""
-    config = _read_object(path)
+    config = read_object(path)
     given = config.get("prompts") or {}
     if not isinstance(given, dict) or not all(isinstance(text, str) for text in given.values()):
         raise ModelError(f"{path}: prompts is {given!r}; expected an object of names and strings")
@@ -434,7 +460,7 @@ def _prompts(path: Path) -> dict[str, str]:
     return {role: text for role, text in prompts.items() if text}
 
 
-def _files(folder: Path, first: str, steps: tuple[Step, ...], runs: Runs) -> tuple[CardFile, ...]:
+def card_files(folder: Path, first: str, steps: tuple[Step, ...] = (), *, runs: Runs = "graph") -> tuple[CardFile, ...]:
     """Every file that the vectors depend on."""
     inside = f"{first}/" if first else ""
     if runs == "file":
@@ -444,7 +470,7 @@ def _files(folder: Path, first: str, steps: tuple[Step, ...], runs: Runs) -> tup
     elif (folder / first / WEIGHTS).is_file():
         names = [inside + WEIGHTS]
     else:
-        shards = _read_object(folder / first / INDEX).get("weight_map", {})
+        shards = read_object(folder / first / INDEX).get("weight_map", {})
         names = [inside + str(name) for name in sorted(set(shards.values() if isinstance(shards, dict) else []))]
     names += [step.file for step in steps if step.file]
     if not (folder / inside / TOKENIZER).is_file() and (folder / TOKENIZER).is_file():

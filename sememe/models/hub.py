@@ -28,7 +28,14 @@ PROBE_SECONDS = 4.0
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 WEIGHTS = ("*.safetensors", "*/model.safetensors")
 EXPORTS = ("onnx/model.onnx", "model.onnx", "onnx/*.onnx_data", "onnx/*.data")
-SETTINGS = ("*.json", "*/config.json", "*/tokenizer.json", "*/sentence_bert_config.json", "*/tokenizer_config.json")
+SETTINGS = (
+    "*.json",
+    "artifact.metadata",
+    "*/config.json",
+    "*/tokenizer.json",
+    "*/sentence_bert_config.json",
+    "*/tokenizer_config.json",
+)
 
 
 def snapshot(name: str, *, settings: Settings, progress: FetchProgress | None = None) -> tuple[Path, str]:

@@ -57,7 +57,7 @@ def build(card: Card, files: Mapping[str, Path], config: Mapping[str, Any]) -> A
 
     Raises ModelError when three known texts show that its vectors may not meet those that the floats make.
     """
-    tokenizer = load_tokenizer(card, files, truncates=True)
+    tokenizer = load_tokenizer(card, files, max_tokens=card.max_tokens)
 
     def ids_of(texts: Iterable[str]) -> list[list[int]]:
         written = [text.lower() if card.lower_case else text for text in texts]

@@ -22,9 +22,11 @@ class RoutedEncoder(TextEncoder):
         super().__init__(card, files, settings=settings)
         self._query = query
 
-    def encode_query(self, texts: str | Iterable[str], *, truncate_dim: int | None = None) -> Vectors:
+    def encode_query(
+        self, texts: str | Iterable[str], *, instruction: str | None = None, truncate_dim: int | None = None
+    ) -> Vectors:
         """As `encode`, by the network for queries and with its prompt."""
-        return self._query.encode_query(texts, truncate_dim=truncate_dim)
+        return self._query.encode_query(texts, instruction=instruction, truncate_dim=truncate_dim)
 
     def embed(self, texts: Sequence[str], *, role: Role = "document", progress: Progress | None = None) -> Embedded:
         """Vectors in the order of `texts`, by the network for their role."""

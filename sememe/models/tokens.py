@@ -28,21 +28,35 @@ LONGEST_WORD = 64
 _WORD = re.compile(r"[^ \t\n\r]+")
 
 
-def load_tokenizer(card: Card, files: Mapping[str, Path], *, truncates: bool = False) -> Tokenizer:
-    """The tokenizer of a card with padding off, and truncation at the card's limit or off.
+def read_tokenizer(file: Path, *, max_tokens: int | None = None, side: str = "right") -> Tokenizer:
+    """The tokenizer of a file with padding off, and truncation at `max_tokens` or off.
 
     What the file says of both is dropped: that of all-MiniLM-L6-v2 cuts and pads at 128, the model reads 256.
-    Raises ModelError when the file is no tokenizer, or does not know the card's closing token.
+    `side` is where a long text is cut. Raises ModelError when the file is no tokenizer.
     """
     from tokenizers import Tokenizer
-    from tokenizers.processors import Sequence as Both
-    from tokenizers.processors import TemplateProcessing
 
-    file = files[card.tokenizer]
     try:
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:
         raise ModelError(f"{file} is not a tokenizer that can be read: {error}") from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    if max_tokens is not None:
+        tokenizer.enable_truncation(max_tokens, direction=side)
+    return tokenizer
+
+
+def load_tokenizer(card: Card, files: Mapping[str, Path], *, max_tokens: int | None = None) -> Tokenizer:
+    """The tokenizer of a card, as `read_tokenizer` gives it, with the card's closing token at the end of an input.
+
+    Raises ModelError when the file is no tokenizer, or does not know that token.
+    """
+    from tokenizers.processors import Sequence as Both
+    from tokenizers.processors import TemplateProcessing
+
+    file = files[card.tokenizer]
+    tokenizer = read_tokenizer(file, max_tokens=max_tokens, side=card.truncation_side)
     if card.closing:
         number = tokenizer.token_to_id(card.closing)
         if number is None:
@@ -50,10 +64,6 @@ def load_tokenizer(card: Card, files: Mapping[str, Path], *, truncates: bool = F
         before = [] if tokenizer.post_processor is None else [tokenizer.post_processor]
         closed = TemplateProcessing(single=["$A", card.closing], special_tokens=[(card.closing, number)])
         tokenizer.post_processor = Both([*before, closed])
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    if truncates:
-        tokenizer.enable_truncation(card.max_tokens, direction=card.truncation_side)
     return tokenizer
 
 
