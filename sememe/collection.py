@@ -18,6 +18,7 @@ from sememe.filters import Filter, parse
 from sememe.ingest import derived, sync
 from sememe.ingest.about import Describe, Given, given
 from sememe.ingest.cutting import CutOptions
+from sememe.ingest.further import Further
 from sememe.ingest.items import file_key, given_items
 from sememe.ingest.pages import Pages
 from sememe.ingest.pipeline import OnProgress, Summary
@@ -28,16 +29,17 @@ from sememe.models.encoder import SURROGATES
 from sememe.models.fetch import FetchProgress
 from sememe.models.providers.base import HostedEmbedder
 from sememe.search.plan import Plan
-from sememe.search.query import Mode, Query, checked
+from sememe.search.query import Mode, Query, Route, checked
 from sememe.search.run import Hits, answer
 from sememe.search.view import View
+from sememe.search.words import Words
 from sememe.settings import DEFAULT_FOLDER, Settings, from_environment
 from sememe.sources import ReadOptions
 from sememe.sources.files import NO_CHOICE
 from sememe.space import CANARY_TEXTS, Embedder, Space, check, check_unchanged
 from sememe.store import SQLiteStore
 from sememe.store.reading import Snapshot
-from sememe.store.records import StoredChunk, StoredDocument, Totals
+from sememe.store.records import Held, StoredChunk, StoredDocument, Totals
 from sememe.store.sqlite import is_there
 from sememe.types import CHUNK_PREFIX, METRICS, PART, Ids, LedgerRow, Metric, Progress, Vectors
 
@@ -123,7 +125,9 @@ class Collection:
         self._fetch_progress = fetch_progress
         self._embedder: Embedder | None = None
         self._unchanged = False
-        self._view: View | None = None
+        self._views: dict[str, View] = {}
+        self.further = Further(store, lambda name: load_model(name, settings=settings, progress=fetch_progress))
+        self._words = Words(store.folder)
         self._space: Space | None = None
         self._lock = threading.RLock()
 
@@ -176,8 +180,8 @@ class Collection:
         single = isinstance(records, str | Mapping)
         items = given_items([records] if single else records)  # type: ignore[list-item]
         return self._billed(sync.add(
-            self._store, self._prepared(), items, options=self._options(chunk), progress=progress,
-            threads=self._settings.threads,
+            self._store, self._prepared(), items, options=self._options(chunk),
+            further=self.further.targets(), progress=progress, threads=self._settings.threads,
         ))  # fmt: skip
 
     def add_files(
@@ -197,7 +201,7 @@ class Collection:
         scope = self._scope(paths, hidden=hidden, tracked=tracked, read=read, metadata=metadata)
         return self._billed(sync.add_files(
             self._store, self._prepared(), scope, options=self._options(chunk, scope.read), checksum=checksum,
-            progress=progress, threads=self._settings.threads,
+            further=self.further.targets(), progress=progress, threads=self._settings.threads,
         ))  # fmt: skip
 
     def sync(
@@ -213,7 +217,7 @@ class Collection:
         scope = self._scope(folder, hidden=hidden, tracked=tracked, read=read, metadata=metadata)
         return self._billed(sync.sync_folder(
             self._store, self._prepared(), scope, options=self._options(chunk, scope.read), checksum=checksum,
-            allow_empty=allow_empty, progress=progress, threads=self._settings.threads,
+            allow_empty=allow_empty, further=self.further.targets(), progress=progress, threads=self._settings.threads,
         ))  # fmt: skip
 
     def delete(self, keys: str | Iterable[str]) -> int:
@@ -239,13 +243,14 @@ class Collection:
 
     def search(
         self, query: str | Vectors, *, k: int = 10, where: Filter | None = None, mode: Mode = "vector",
-        alpha: float | None = None, recall: float | None = None,
+        alpha: float | None = None, recall: float | None = None, route: Route | None = None,
     ) -> Hits:  # fmt: skip
         """The k chunks nearest in meaning to a text, or to a vector of this space; best first.
 
         `where` is a Mongo-style filter over metadata: `{"year": {"$gte": 2020}}`. `mode` "lexical" compares words
         (BM25), "hybrid" fuses both: by reciprocal ranks, or with `alpha` (1: meaning alone) by weighted scores.
-        `recall` is the share of the true neighbours that will do (.99 unless said), 1 for all of them.
+        `recall` is the share of the true neighbours that will do (.99 unless said), 1 for all of them. `route` says by
+        which way: `Route(space="fine")` looks in the further space of that name.
 
         Fewer than k when fewer match, and `notes` of the result then say so; its `plan` is the plan that ran.
         Raises InputError when the query is empty, has another dimension or values that are not finite, the filter
@@ -253,8 +258,10 @@ class Collection:
         """
         condition = None if where is None else parse(where)
         text, vector = (query, None) if isinstance(query, str) else (None, query)
-        asked = Query(text=text, vector=vector, k=k, where=condition, mode=mode, alpha=alpha, recall=recall)
-        return self._answer(asked)
+        return self._answer(Query(
+            text=text, vector=vector, k=k, where=condition, mode=mode, alpha=alpha, recall=recall,
+            route=route or Route(),
+        ))  # fmt: skip
 
     def similar(self, name: str, *, k: int = 10, where: Filter | None = None, recall: float | None = None) -> Hits:
         """The k chunks nearest to a stored one, or to a document (the mean of its chunks); it is left out itself.
@@ -274,16 +281,19 @@ class Collection:
         )
 
     def _answer(self, query: Query) -> Hits:
-        space = self.space
-        if space is None:
+        if self.space is None:
             checked(query, self.embedder.space.dim)
             return Hits([], Plan(()))
-        query = checked(query, space.dim)
+        held = self.further.held(query.route.space)
+        query = checked(query, held.space.dim)
         needs_model = query.text is not None and query.mode != "lexical"
         return answer(
-            query, store=self._store, view=self._index(space), space=space,
-            embedder=self._verified() if needs_model else None,
+            query, store=self._store, view=self._index(held), space=held.space,
+            embedder=self._embedder_of(held) if needs_model else None,
         )  # fmt: skip
+
+    def _embedder_of(self, held: Held) -> Embedder:
+        return self.further.target(held).embedder if held.name else self._verified()
 
     def _stored_space(self) -> Space:
         space = self.space
@@ -385,8 +395,12 @@ class Collection:
 
     def _billed(self, summary: Summary) -> Summary:
         """The summary of a run, with what its vectors cost where somebody else makes them."""
-        if isinstance(self._embedder, HostedEmbedder):
-            summary.billed_tokens, summary.dollars = self._embedder.bill()
+        models = [self._embedder, *self.further.embedders()]
+        bills = [model.bill() for model in models if isinstance(model, HostedEmbedder)]
+        if bills:
+            summary.billed_tokens = sum(tokens for tokens, _ in bills)
+            dollars = [cost for _, cost in bills if cost is not None]
+            summary.dollars = sum(dollars) if len(dollars) == len(bills) else None
         return summary
 
     def _options(self, chunk: bool, read: ReadOptions = NO_CHOICE) -> CutOptions:
@@ -401,11 +415,13 @@ class Collection:
             read=read or NO_CHOICE, given=given(metadata),
         )  # fmt: skip
 
-    def _index(self, space: Space) -> View:
+    def _index(self, held: Held) -> View:
         with self._lock:
-            if self._view is None:
-                self._view = View(self._store.folder, space.dim, space.metric)
-            return self._view
+            if held.key not in self._views:
+                self._views[held.key] = View(
+                    self._store.folder, held.space.dim, held.space.metric, name=held.name, words=self._words
+                )
+            return self._views[held.key]
 
     def _paths(self, paths: str | Path | Sequence[str | Path]) -> list[Path]:
         given = [paths] if isinstance(paths, str | Path) else list(paths)
@@ -457,7 +473,8 @@ def add_pages(
     embedder, options = collection._prepared(), collection._options(chunk, read)
     items = pages.checked().items(collection._store, options.read)
     return collection._billed(sync.add(
-        collection._store, embedder, items, options=options, progress=progress, threads=collection._settings.threads
+        collection._store, embedder, items, options=options, further=collection.further.targets(), progress=progress,
+        threads=collection._settings.threads,
     ))  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -150,6 +150,22 @@ def check_unchanged(stored: Space, canaries: Vectors, embedder: Embedder, *, whe
         f"{stored.model} has changed behind its name: it no longer gives the vectors that {where} keeps of three "
         f"known texts (cosine below {CANARY_COSINE}); what is stored cannot be compared with what it makes now, so "
         f"make a new collection and add the sources again"
+    )
+
+
+def check_further(stored: Space, canaries: Vectors, embedder: Embedder, *, name: str, where: str) -> None:
+    """Raise SpaceMismatch unless the embedder is still the one that a further space of a collection was made by."""
+    offered = replace(embedder.space, metric=stored.metric)
+    differing = {f.name for f in fields(Space) if getattr(stored, f.name) != getattr(offered, f.name)}
+    unknown = not offered.digest and not related(stored, offered)
+    if differing <= {"model", "digest"} and (
+        (not differing and not unknown) or related(stored, offered) or canaries_agree(canaries, embedder)
+    ):
+        return
+    what = "; ".join(differences(stored, offered)) or "three known texts get other vectors"
+    raise SpaceMismatch(
+        f"{stored.model} no longer makes the vectors that space {name!r} of {where} holds ({what}); put the model's "
+        f"files back, or drop the space and add it again: sememe space drop {name}"
     )
 
 

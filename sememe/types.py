@@ -21,6 +21,7 @@ Metadata: TypeAlias = Mapping[str, Any]
 Role = Literal["document", "query"]
 Metric = Literal["cosine", "dot", "euclidean"]
 METRICS: tuple[Metric, ...] = ("cosine", "dot", "euclidean")
+SpaceKind = Literal["dense", "sparse", "late"]
 Origin = Literal["file", "given", "part"]
 Status = Literal["embedded", "truncated", "skipped", "failed"]
 STATUSES: tuple[Status, ...] = ("embedded", "truncated", "skipped", "failed")

@@ -22,7 +22,8 @@ from sememe.cli.hosted import hosted
 from sememe.cli.keeping import backup, export, forget, import_, restore
 from sememe.cli.models import analogy
 from sememe.cli.models import app as model_app
-from sememe.cli.tending import doctor, optimize, report, space
+from sememe.cli.spaces import app as space_app
+from sememe.cli.tending import doctor, optimize, report
 from sememe.errors import SememeError
 
 __all__ = ["app", "main"]
@@ -54,13 +55,14 @@ def every_command(
 
 app.callback()(every_command)
 COMMANDS = (
-    *(add, sync, delete, search, similar, get, report, space, optimize, doctor),
+    *(add, sync, delete, search, similar, get, report, optimize, doctor),
     *(export, backup, restore, forget, hosted, analogy),
 )
 for command in COMMANDS:
     app.command()(command)
 app.command("import")(import_)
 app.add_typer(model_app, name="model")
+app.add_typer(space_app, name="space")
 
 
 def main() -> None:

@@ -16,12 +16,13 @@ from sememe.cli.options import (
     PlanOption,
     RecallOption,
     ShowInputOption,
+    SpaceOption,
     WhereOption,
 )
 from sememe.cli.session import opened_at, progress_shown, where_of
 from sememe.cli.show import print_hits, print_json
 from sememe.collection import Collection
-from sememe.search.query import Mode
+from sememe.search.query import Mode, Route
 from sememe.types import CHUNK_PREFIX
 
 
@@ -36,6 +37,7 @@ def search(
         float | None, typer.Option("--alpha", help="With hybrid: weigh scores, 1 is meaning alone, 0 words alone.")
     ] = None,
     recall: RecallOption = None,
+    space: SpaceOption = "",
     plan: PlanOption = False,
     collection: CollectionOption = DEFAULT,
     model: ModelOption = None,
@@ -48,7 +50,8 @@ def search(
     """
     with progress_shown() as shown, opened_at(collection, model, create=False, progress=shown) as opened:
         hits = opened.search(
-            query, k=k, where=where_of(where), mode=cast("Mode", mode), alpha=alpha, recall=recall
+            query, k=k, where=where_of(where), mode=cast("Mode", mode), alpha=alpha, recall=recall,
+            route=Route(space=space),
         )  # fmt: skip
         shown.stop()
         prompt = dict(opened.space.prompts).get("query", "") if opened.space else ""

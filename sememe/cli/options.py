@@ -66,5 +66,8 @@ WhereOption = Annotated[
 RecallOption = Annotated[
     float | None, typer.Option("--recall", help="The share of the true neighbours that will do; 1 for all of them.")
 ]
+SpaceOption = Annotated[
+    str, typer.Option("--space", metavar="NAME", help="Look in this further space; see: sememe space.")
+]
 PlanOption = Annotated[bool, typer.Option("--plan", help="Print the plan that ran before the hits.")]
 DEFAULT = Path(DEFAULT_FOLDER)

@@ -75,9 +75,10 @@ class Scan:
     rows: int
     depth: int
     metric: Metric
+    space: str = ""
 
     def __str__(self) -> str:
-        return f"scan     all {self.rows:,} vectors exactly by {self.metric}, keep {self.depth}"
+        return f"scan     all {self.rows:,} vectors{_within(self.space)} exactly by {self.metric}, keep {self.depth}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +98,14 @@ class Neighbours:
     metric: Metric
     filtered: bool
     scanned: faiss.Cells = field(repr=False, compare=False)
+    space: str = ""
 
     def __str__(self) -> str:
         among = " that match" if self.filtered else ""
         beside = f" and {self.beside:,} newer rows" if self.beside else ""
         return (
-            f"search   {self.index} over {self.rows:,} vectors, {self.probes:,} of {self.cells:,} cells, "
-            f"{self.candidates:,} candidates{among}\n"
+            f"search   {self.index} over {self.rows:,} vectors{_within(self.space)}, {self.probes:,} of "
+            f"{self.cells:,} cells, {self.candidates:,} candidates{among}\n"
             f"rescore  the candidates{beside} exactly by {self.metric}, keep {self.depth}"
         )
 
@@ -185,7 +187,7 @@ def _dense(query: Query, moment: Moment, vector: Vectors, allowed: Allowed | Non
     exact, known = moment.exact, moment.files.neighbours
     rows = len(exact) if allowed is None else allowed.count
     if known is None or query.recall == 1 or (allowed is not None and rows <= SUBSET_ROWS):
-        return Scan(rows, depth, exact.metric)
+        return Scan(rows, depth, exact.metric, query.route.space)
     setting = known.index.setting_for(DEFAULT_RECALL if query.recall is None else query.recall)
     pool = max(setting.candidates, POOL)
     if allowed is not None:
@@ -196,7 +198,12 @@ def _dense(query: Query, moment: Moment, vector: Vectors, allowed: Allowed | Non
         index=known.details.kind, rows=known.details.rows, probes=len(scanned.numbers), cells=known.details.cells,
         candidates=max(pool, POOL_PER_HIT * depth), depth=depth, metric=exact.metric,
         beside=_beside(moment, allowed), filtered=allowed is not None, scanned=scanned,
+        space=query.route.space,
     )  # fmt: skip
+
+
+def _within(space: str) -> str:
+    return f" of space {space!r}" if space else ""
 
 
 def _filtered(known: Known, vector: Vectors, matching: Mask, probes: int) -> tuple[int, int]:

@@ -17,6 +17,13 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 @dataclass(frozen=True, slots=True)
+class Route:
+    """By which way the best are found: in the further `space` of this name, or in the collection's own."""
+
+    space: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """What is asked: a text, or a vector of the collection's space; `k` hits at most.
 
@@ -33,6 +40,7 @@ class Query:
     alpha: float | None = None
     recall: float | None = None
     exclude: frozenset[int] = frozenset()
+    route: Route = Route()
 
 
 def checked(query: Query, dim: int) -> Query:

@@ -18,7 +18,7 @@ from sememe.search.view import Moment, View
 from sememe.space import Embedder, Space
 from sememe.store import SQLiteStore
 from sememe.store.reading import Snapshot
-from sememe.store.records import FoundChunk
+from sememe.store.records import FoundChunk, Held
 from sememe.types import CHUNK_PREFIX, Hit, Stage, Vectors
 from sememe.vectors import normalise
 
@@ -80,7 +80,7 @@ def _answer(query: Query, embedded: str | None, vector: Vectors | None, snapshot
     found = run(plan, query, vector=vector, allowed=allowed, moment=moment, view=view, snapshot=snapshot)
     hits = _hits(snapshot, found)
     matched = None if allowed is None else allowed.count
-    return Hits(hits, plan, matched=matched, notes=_notes(query, matched, moment, snapshot))
+    return Hits(hits, plan, matched=matched, notes=_notes(query, matched, moment, view, snapshot))
 
 
 def run(
@@ -131,14 +131,23 @@ def _ids(moment: Moment, allowed: Allowed) -> np.ndarray:
     return np.sort(np.concatenate([exact.rows.ids[allowed.slab], exact.tail_ids[allowed.tail]]))
 
 
-def _notes(query: Query, matched: int | None, moment: Moment, snapshot: Snapshot) -> tuple[str, ...]:
-    """What should be said aloud: that fewer match than were asked for, and why."""
+def _notes(
+    query: Query, matched: int | None, moment: Moment, view: View, snapshot: Snapshot
+) -> tuple[str, ...]:  # fmt: skip
+    """What should be said aloud: that fewer match than were asked for, and why, or that not all were looked at."""
+    notes = [] if view.held(snapshot).complete else [_lacking_note(view.held(snapshot), snapshot)]
     if matched is None or query.where is None or matched >= query.k:
-        return ()
-    notes = [f"only {matched:,} of {len(moment.exact):,} chunks match the filter"]
-    if matched == 0:
-        notes = ["no chunk matches the filter", *_field_notes(query.where, moment, snapshot)]
-    return tuple(notes)
+        return tuple(notes)
+    if matched:
+        return *notes, f"only {matched:,} of {len(moment.exact):,} chunks match the filter"
+    return *notes, "no chunk matches the filter", *_field_notes(query.where, moment, snapshot)
+
+
+def _lacking_note(held: Held, snapshot: Snapshot) -> str:
+    return (
+        f"{snapshot.count_lacking(held.key):,} inputs have no vector in space {held.name!r} and were not looked at; "
+        f"embed them with: sememe space add {held.name}"
+    )
 
 
 def _field_notes(where: Condition, moment: Moment, snapshot: Snapshot) -> list[str]:

@@ -119,6 +119,15 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
             WHERE d.live = 1 AND j.type IN ('text', 'integer', 'real', 'true', 'false') ORDER BY d.id, j.id;
         """,
     ),
+    (
+        "further spaces by name: every input may have a vector in each",
+        """
+        CREATE TABLE names (
+            name TEXT PRIMARY KEY, space TEXT NOT NULL UNIQUE REFERENCES spaces, kind TEXT NOT NULL,
+            model TEXT NOT NULL, filled INTEGER NOT NULL, complete INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        """,
+    ),
 )
 
 VERSION = len(MIGRATIONS)
