@@ -25,8 +25,8 @@ from sememe.ingest.pipeline import OnProgress, Summary
 from sememe.ingest.sync import Scope
 from sememe.models import load_model
 from sememe.models.cards import DEFAULT_MODEL
-from sememe.models.encoder import SURROGATES
 from sememe.models.fetch import FetchProgress
+from sememe.models.network import SURROGATES
 from sememe.models.providers.base import HostedEmbedder
 from sememe.search.plan import Plan
 from sememe.search.query import Mode, Query, Route, checked

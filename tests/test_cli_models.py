@@ -96,3 +96,18 @@ def test_wrong_use_is_one_line_that_says_what_to_do(arguments: list[str], said: 
     done = sememe(*arguments, status=1)
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_rerank_prints_the_best_text_first(tmp_path: Path) -> None:
+    folder = str(FAMILIES.parent / "heads" / "rank-bert")
+    wanted = ["the valve was replaced", "pump 7: 3 bar", "nobody knows"]
+    (tmp_path / "lines.txt").write_text("\n\n".join(wanted))
+    command = ("rerank", "where is the valve", "--model", folder)
+    done = sememe(*command, str(tmp_path / "lines.txt"), "--json")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["text"] for row in rows] == [wanted[row["place"] - 1] for row in rows]
+    assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
+    one = sememe(*command, "-k", "1", given="\n".join(wanted))
+    assert one.stdout == f"{rows[0]['score']:.4f}  {rows[0]['text']}\n"
+    assert "has no classifier" in sememe("rerank", "a", "--model", BERT, given="b", status=1).stderr
+    assert "--k is -1" in sememe(*command, "-k", "-1", given="b", status=1).stderr

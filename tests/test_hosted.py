@@ -542,18 +542,24 @@ def test_a_reranker_scores_documents_in_their_order(name: str, server: StandIn) 
     settings = Settings(hosted=Hosted(environ=server.environ(), backoff=0.01))
     server.faults.append(Fault(status=429))
     reranker = load_reranker(name, settings=settings)
-    scores = reranker.scores("a leaky tap", ["the budget passed", "a leaky tap", "a tap"])
+    scores = reranker.rerank("a leaky tap", ["the budget passed", "a leaky tap", "a tap"])
     np.testing.assert_allclose(scores, [0, 1, 2 / 3], atol=1e-6)
     assert reranker.usage.retries == 1
-    assert reranker.scores("tea", []).shape == (0,)
-    with pytest.raises(InputError, match="document 1 is empty"):
-        reranker.scores("tea", ["a", " "])
+    assert reranker.rerank("tea", []).shape == (0,)
+    if name.startswith("voyage"):
+        asked = reranker.rerank("a tap", ["a leaky tap", "say so: a tap"], instruction="say so:")
+        assert asked[1] > asked[0]
+    else:
+        with pytest.raises(InputError, match="takes no instruction"):
+            reranker.rerank("a tap", ["a leaky tap"], instruction="say so:")
+    with pytest.raises(InputError, match="text 1 is empty"):
+        reranker.rerank("tea", ["a", " "])
 
 
 def test_who_cannot_rank_and_what_is_no_reranker_are_told(server: StandIn) -> None:
     settings = Settings(hosted=Hosted(environ=server.environ()))
     with pytest.raises(ModelError, match="no rerankers"):
-        load_reranker("mistral:some-model", settings=settings).scores("tea", ["a"])
+        load_reranker("mistral:some-model", settings=settings).rerank("tea", ["a"])
     with pytest.raises(NotFound, match="makes vectors"):
         load_reranker("voyage:voyage-4", settings=settings)
     with pytest.raises(NotFound, match="ranks documents"):
@@ -562,7 +568,7 @@ def test_who_cannot_rank_and_what_is_no_reranker_are_told(server: StandIn) -> No
 
 def test_a_key_that_the_reranker_refuses_is_not_shown(server: StandIn) -> None:
     settings = Settings(hosted=Hosted(environ={**server.environ(), "VOYAGE_API_KEY": "sk-expired-1234567890"}))
-    error = refusal_of(lambda: load_reranker("voyage:rerank-2.5", settings=settings).scores("tea", ["a"]))
+    error = refusal_of(lambda: load_reranker("voyage:rerank-2.5", settings=settings).rerank("tea", ["a"]))
     assert "sk-expired" not in str(error)
 
 

@@ -20,7 +20,7 @@ from sememe.cli.asking import get, search, similar
 from sememe.cli.filling import add, delete, sync
 from sememe.cli.hosted import hosted
 from sememe.cli.keeping import backup, export, forget, import_, restore
-from sememe.cli.models import analogy
+from sememe.cli.models import analogy, rerank
 from sememe.cli.models import app as model_app
 from sememe.cli.spaces import app as space_app
 from sememe.cli.tending import doctor, optimize, report
@@ -56,7 +56,7 @@ def every_command(
 app.callback()(every_command)
 COMMANDS = (
     *(add, sync, delete, search, similar, get, report, optimize, doctor),
-    *(export, backup, restore, forget, hosted, analogy),
+    *(export, backup, restore, forget, hosted, analogy, rerank),
 )
 for command in COMMANDS:
     app.command()(command)

@@ -1,4 +1,4 @@
-"""Commands about models: list, show, fetch, bench, compare, embed, similarity; and analogy."""
+"""Commands about models: list, show, fetch, bench, compare, embed, similarity; and analogy and rerank."""
 
 from __future__ import annotations
 
@@ -278,6 +278,32 @@ def analogy(
             print_json({"word": word, "score": score})
         else:
             typer.echo(f"{score:.3f}  {word}")
+
+
+def rerank(
+    query: Annotated[str, typer.Argument(help="What the texts should answer.")],
+    model: Annotated[str, typer.Option("--model", help="A reranker: a folder, a name of the hub, or PROVIDER:NAME.")],
+    texts: Annotated[Path | None, typer.Argument(help="A file of texts, one on a line; without it, stdin.")] = None,
+    instruction: Annotated[
+        str | None, typer.Option("--instruction", help="What the query is asked for, to models that can be told.")
+    ] = None,
+    k: Annotated[int, typer.Option("--k", "-k", help="How many at most, the best first; 0 for all.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Put texts in the order in which they answer a query, with scores between 0 and 1."""
+    from sememe.models import load_reranker
+
+    if k < 0:
+        raise InputError(f"--k is {k}; ask for at least one text, or 0 for all")
+    lines = _lines_of(texts) if texts else [line for line in sys.stdin.read().splitlines() if line.strip()]
+    with progress_shown() as shown:
+        scores = load_reranker(model, progress=shown.fetch).rerank(query, lines, instruction=instruction)
+    order = (-scores).argsort(kind="stable")[: k or len(lines)]
+    for place in order.tolist():
+        if as_json:
+            print_json({"place": place + 1, "score": float(scores[place]), "text": lines[place]})
+        else:
+            typer.echo(f"{scores[place]:.4f}  {lines[place]}")
 
 
 def _terms(parts: list[str]) -> list[tuple[int, str]]:

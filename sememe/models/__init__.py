@@ -1,4 +1,5 @@
-"""Names to models: `load_model` finds the card, fetches its files by digest and builds the encoder.
+"""Names to models: `load_model` finds the card, fetches its files by digest and builds the encoder; `load_reranker`
+does the same for models that score texts for a query.
 
 A name that begins with a provider's, "openai:text-embedding-3-small", is a model that somebody else runs.
 """
@@ -21,6 +22,8 @@ from sememe.settings import Settings, from_environment
 if TYPE_CHECKING:
     from sememe.models.encoder import TextEncoder
     from sememe.models.providers.base import HostedEmbedder
+    from sememe.models.providers.rerank import HostedReranker
+    from sememe.models.reranker import LocalReranker
 
 
 def load_model(
@@ -41,6 +44,35 @@ def load_model(
     for remark in card.remarks:
         warnings.warn(f"{card.name}: {remark}", UserWarning, stacklevel=2)
     return TextEncoder(card, fetch(card, settings=settings, progress=progress, folder=folder), settings=settings)
+
+
+def load_reranker(
+    name: str | Path, *, settings: Settings | None = None, progress: FetchProgress | None = None
+) -> LocalReranker | HostedReranker:
+    """The reranker in a folder, of the hub ("owner/name"), or of a provider ("voyage:rerank-2.5").
+
+    Raises as `load_model`; ModelError for a model that was not trained to rank.
+    """
+    from sememe.models.reranker import open_reranker
+
+    settings = settings or from_environment()
+    if isinstance(name, str) and is_hosted(name):
+        from sememe.models.providers.rerank import load_reranker as load_hosted_reranker
+
+        return load_hosted_reranker(name, settings=settings)
+    folder, named, commit = _folder_of(name, settings=settings, progress=progress)
+    return open_reranker(folder, name=named, revision=commit, settings=settings)
+
+
+def _folder_of(name: str | Path, *, settings: Settings, progress: FetchProgress | None) -> tuple[Path, str, str]:
+    """The folder that a name stands for, the model's name, and its commit on the hub, empty for a folder."""
+    folder = Path(name).expanduser()
+    if isinstance(name, Path) or "\\" in name or folder.is_dir():
+        return folder, folder.resolve().name, ""
+    if not NAME.fullmatch(name):
+        raise NotFound(f"no model is named {name!r}; give the path of its folder, or a name of the hub as owner/name")
+    path, commit = snapshot(name, settings=settings, progress=progress)
+    return path, name, commit
 
 
 def card_of(name: str | Path, *, settings: Settings, progress: FetchProgress | None = None) -> tuple[Card, Path | None]:

@@ -341,6 +341,12 @@ def _decoder(reader: _Reader) -> Mapping[str, Any]:
     }
 
 
+def _gemma1(reader: _Reader) -> Mapping[str, Any]:
+    # Its first configurations say gelu and mean the approximation, as the reference reads them.
+    scale = reader.count(*HIDDEN) ** 0.5
+    return {**_decoder(reader), "activation": "gelu_tanh", "embedding_scale": scale}
+
+
 def _gemma(reader: _Reader) -> Mapping[str, Any]:
     for name in ("attn_logit_softcapping",):
         reader.supported(name, (None,))
@@ -407,6 +413,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "qwen3": Family(layouts.DECODER, {**_DECODER, "query_key_norm": True}, _decoder, ("", "model.")),
     "mistral": Family(layouts.DECODER, _DECODER, _decoder, ("", "model.")),
+    "gemma": Family(layouts.DECODER, {**_DECODER, "norm": "rms+1"}, _gemma1, ("", "model.")),
     "gemma3_text": Family(
         layouts.GEMMA,
         {**_DECODER, "norm": "rms+1", "placement": "sandwich", "query_key_norm": True},

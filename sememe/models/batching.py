@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from sememe.types import Ids
+
+Told: TypeAlias = Mapping[str, Ids]
+"""Numbers (n,) of each text by the name of the input that a model has for them."""
+
+NOTHING: Told = {}
 
 
 def batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[Ids]:
@@ -20,10 +25,13 @@ def batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[Ids]:
         start += rows
 
 
-def padded(ids: Sequence[list[int]], rows: Ids) -> dict[str, Any]:
-    """The chosen texts' ids in one table, and their lengths; a text without a token is one that nobody pools."""
+def padded(ids: Sequence[list[int]], rows: Ids, told: Told = NOTHING) -> dict[str, Any]:
+    """The chosen texts' ids in one table, their lengths, and what else is told of them.
+
+    A text without a token is one that nobody pools. Lengths that are told are those of what the others may see.
+    """
     lengths = np.array([len(ids[row]) for row in rows], dtype=np.int32)
     table = np.zeros((len(rows), max(1, int(lengths.max()))), dtype=np.int32)
     for i, row in enumerate(rows):
         table[i, : lengths[i]] = ids[row]
-    return {"input_ids": table, "lengths": lengths}
+    return {"input_ids": table, "lengths": lengths} | {n: v[rows].astype(np.int32) for n, v in told.items()}

@@ -20,11 +20,14 @@ from sememe.models.architecture import Architecture, require
 POOLINGS = ("cls", "max", "mean", "mean_sqrt_len", "weightedmean", "lasttoken")
 """How token states become one vector; several, joined with "+", are put one behind the other in this order."""
 
+MODES = (*POOLINGS, "sum", "tokens")
+"""The same, and what only heads do: the sum of all states, or no pooling: every token keeps a vector of its own."""
+
 Runs = Literal["graph", "static", "file", "torch"]
 """What makes the vectors: a graph built from the weights, a table of token vectors, a graph that lies in the folder,
 or sentence-transformers."""
 
-StepKind = Literal["dense", "layer_norm", "normalize"]
+StepKind = Literal["dense", "layer_norm", "normalize", "log1p_relu"]
 DENSE_ACTIVATIONS = ("identity", "tanh", "gelu", "gelu_tanh", "relu", "silu", "sigmoid")
 
 WEIGHTS = "model.safetensors"
@@ -103,9 +106,11 @@ Place = HubPlace | WheelPlace
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What happens to a pooled vector: a Dense, LayerNorm or Normalize module of sentence-transformers.
+    """What happens to a vector: a Dense, LayerNorm or Normalize module of sentence-transformers, or a part of a head.
 
-    It takes `takes` numbers and gives `width`; its tensors are in `file`. A residual is added after the activation.
+    It takes `takes` numbers and gives `width`; its tensors are in `file`, or beside the transformer's own when that is
+    empty. `tensors` names weight and bias where they are not called as the modules call them; `rows` picks some of a
+    dense's rows. A residual is added after the activation. "log1p_relu" is log(1 + max(x, 0)).
     """
 
     kind: StepKind
@@ -115,9 +120,13 @@ class Step:
     activation: str = "identity"
     bias: bool = True
     residual: bool = False
+    tensors: tuple[str, str] | None = None
+    rows: tuple[int, ...] = ()
+    eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        require(self.kind in get_args(StepKind), f"a module is {self.kind!r}; supported: dense, layer_norm, normalize")
+        kinds = get_args(StepKind)
+        require(self.kind in kinds, f"a module is {self.kind!r}; supported: {', '.join(kinds)}")
         require(self.takes > 0 and self.width > 0, f"a {self.kind} takes {self.takes} numbers and gives {self.width}")
         require(
             self.activation in DENSE_ACTIVATIONS,
@@ -133,8 +142,9 @@ class Card:
     own) to the string before a text; "" holds what is put there when no role is named. `lower_case` says that
     texts are lower-cased before the tokenizer, whatever the tokenizer's own normaliser does. `revision` is
     the hub's commit, empty where there is none. `steps` come after the pooling and before the vector is scaled to
-    unit length; without `pools_prompt` the tokens of a prompt are read but not pooled. `remarks` are what a person
-    should know who uses the model. Raises ModelError when the values contradict each other.
+    unit length, `token_steps` before it, for every token; without `pools_prompt` the tokens of a prompt are read but
+    not pooled. With `segments` the second text of a pair is told from the first. `remarks` are what a person should
+    know who uses the model. Raises ModelError when the values contradict each other.
     """
 
     name: str
@@ -156,6 +166,8 @@ class Card:
     pools_prompt: bool = True
     special_tokens: bool = True
     remarks: tuple[str, ...] = ()
+    token_steps: tuple[Step, ...] = ()
+    segments: bool = False
 
     def __post_init__(self) -> None:
         said = f"card {self.name!r}"
@@ -166,8 +178,8 @@ class Card:
         )
         modes = self.pooling.split("+")
         require(
-            set(modes) <= set(POOLINGS) and len(set(modes)) == len(modes),
-            f"{said}: pooling is {self.pooling!r}; supported: {', '.join(POOLINGS)}",
+            set(modes) <= set(MODES) and len(set(modes)) == len(modes),
+            f"{said}: pooling is {self.pooling!r}; supported: {', '.join(MODES)}",
         )
         require(
             self.runs in get_args(Runs), f"{said}: it runs as {self.runs!r}; supported: {', '.join(get_args(Runs))}"
@@ -184,10 +196,8 @@ class Card:
         arch = self.architecture
         if arch is None:
             raise ModelError(f"{said} has no architecture to build a graph from")
-        width = arch.hidden * len(self.pooling.split("+"))
-        for step in self.steps:
-            require(step.takes == width, f"{said}: a {step.kind} takes {step.takes} numbers, but gets {width}")
-            width = step.width
+        width = _through(self.token_steps, arch.hidden, said)
+        width = _through(self.steps, width * len(self.pooling.split("+")), said)
         require(self.dim == width, f"{said}: dim is {self.dim}, but its architecture is {width} wide")
         require(
             2 < self.max_tokens <= arch.most_tokens,
@@ -201,7 +211,7 @@ class Card:
 
     def weight_files(self, files: Mapping[str, Path]) -> list[Path]:
         """The files that hold the transformer's own tensors."""
-        modules = {step.file for step in self.steps}
+        modules = {step.file for step in (*self.token_steps, *self.steps)}
         return [
             files[file.name] for file in self.files if file.name.endswith(".safetensors") and file.name not in modules
         ]
@@ -211,6 +221,14 @@ class Card:
         """One digest over all files: that of the list `sha256sum` prints for them, sorted by file name."""
         lines = [f"{file.sha256}  {file.name}\n" for file in sorted(self.files, key=lambda file: file.name)]
         return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _through(steps: tuple[Step, ...], width: int, said: str) -> int:
+    """How wide a vector is behind steps that fit each other."""
+    for step in steps:
+        require(step.takes == width, f"{said}: a {step.kind} takes {step.takes} numbers, but gets {width}")
+        width = step.width
+    return width
 
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"

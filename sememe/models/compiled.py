@@ -22,7 +22,7 @@ import numpy as np
 
 from sememe.errors import ModelError
 from sememe.models import exported, graph
-from sememe.models.batching import batches, padded
+from sememe.models.batching import NOTHING, Told, batches, padded
 from sememe.models.cards import Card
 from sememe.models.openvino_ops import OpenVINOOps
 from sememe.settings import Settings, cores
@@ -48,25 +48,20 @@ class CompiledEncoder:
         self._inputs = {port.any_name for port in model.inputs}
         self._queue: Any = None
 
-    def run(self, ids: Sequence[list[int]], batch_tokens: int, skipped: int = 0) -> Iterator[tuple[Ids, Vectors]]:
-        """Pairs of (positions in `ids`, their vectors (b, dim)), in any order, every position once.
-
-        `skipped` tokens at the start of each are read but not pooled, by models that want it so.
-        """
+    def run(self, ids: Sequence[list[int]], batch_tokens: int, told: Told = NOTHING) -> Iterator[tuple[Ids, Vectors]]:
+        """As every engine: longest first, every position once."""
         with self._lock:
             if len(ids) == 1:
-                self._single.infer(self._fed(padded(ids, np.zeros(1, np.int64)), skipped))
+                self._single.infer(padded(ids, np.zeros(1, np.int64), self._wanted(told)))
                 yield np.zeros(1, np.int64), self._single.get_output_tensor(0).data.copy()
                 return
-            yield from self._run_queue(ids, batch_tokens, skipped)
+            yield from self._run_queue(ids, batch_tokens, self._wanted(told))
 
-    def _fed(self, batch: dict[str, Any], skipped: int) -> dict[str, Any]:
-        """The batch with what else this model takes."""
-        if "skipped" in self._inputs:
-            batch["skipped"] = np.full(len(batch["lengths"]), skipped, dtype=np.int32)
-        return batch
+    def _wanted(self, told: Told) -> Told:
+        """What is told that this model takes."""
+        return {name: numbers for name, numbers in told.items() if name in self._inputs}
 
-    def _run_queue(self, ids: Sequence[list[int]], batch_tokens: int, skipped: int) -> Iterator[tuple[Ids, Vectors]]:
+    def _run_queue(self, ids: Sequence[list[int]], batch_tokens: int, told: Told) -> Iterator[tuple[Ids, Vectors]]:
         from openvino import AsyncInferQueue
 
         if self._queue is None:
@@ -78,7 +73,7 @@ class CompiledEncoder:
             # So few that they would be one batch are shared out, or every core but one would stand idle.
             share = max(LEAST_TOKENS, -(-sum(lengths) // (2 * self._requests)))
             for rows in batches(lengths, min(batch_tokens, share)):
-                self._queue.start_async(self._fed(padded(ids, rows), skipped), rows)
+                self._queue.start_async(padded(ids, rows, told), rows)
         finally:
             self._queue.wait_all()
         yield from done
@@ -151,7 +146,9 @@ def _key(card: Card, version: str) -> str:
         "architecture": asdict(card.architecture) if card.architecture else card.runs,
         "pooling": card.pooling,
         "pools_prompt": card.pools_prompt,
-        "steps": [asdict(step) for step in card.steps],
+        "steps": [asdict(step) for step in (*card.token_steps, *card.steps)],
+        "token_steps": len(card.token_steps),
+        "segments": card.segments,
         "normalised": card.normalize,
         "max_tokens": card.max_tokens,
         "graph": GRAPH_VERSION,

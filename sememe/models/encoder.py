@@ -8,29 +8,19 @@ This file knows a card and its files; it does not know where they came from, nor
 
 from __future__ import annotations
 
-import os
-import re
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sememe.errors import InputError, ModelError
-from sememe.models import engine
+from sememe.errors import InputError
 from sememe.models.cards import Card
+from sememe.models.network import Network, listed, windows
 from sememe.models.tokens import TokenizersCounter
 from sememe.settings import Settings
 from sememe.space import Space
 from sememe.types import Embedded, Progress, Role, Vectors
 from sememe.vectors import similarity, truncate
-
-if TYPE_CHECKING:
-    from tokenizers import Encoding, Tokenizer
-
-SURROGATES = re.compile("[\ud800-\udfff]")
-WINDOW_CHARACTERS = 4_000_000
 
 
 def space_of(card: Card) -> Space:
@@ -47,25 +37,6 @@ def space_of(card: Card) -> Space:
     )
 
 
-def load_tokenizer(file: Path, *, max_tokens: int | None = None) -> Tokenizer:
-    """The tokenizer of a file with padding off, and truncation at `max_tokens` or off.
-
-    What the file says of both is dropped: that of all-MiniLM-L6-v2 cuts and pads at 128, the model reads 256.
-    Raises ModelError when the file is no tokenizer.
-    """
-    from tokenizers import Tokenizer
-
-    try:
-        tokenizer = Tokenizer.from_file(str(file))
-    except Exception as error:
-        raise ModelError(f"{file} is not a tokenizer that can be read: {error}") from error
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    if max_tokens is not None:
-        tokenizer.enable_truncation(max_tokens)
-    return tokenizer
-
-
 class TextEncoder:
     """A transformer that turns texts into vectors. Safe to call from several threads of one process.
 
@@ -74,18 +45,11 @@ class TextEncoder:
 
     def __init__(self, card: Card, files: Mapping[str, Path], *, settings: Settings) -> None:
         self._card = card
-        self._settings = settings
-        self._process = os.getpid()
-        tokenizer = load_tokenizer(files[card.tokenizer])
-        self._tokenizer = tokenizer
-        self._truncating: Tokenizer | None = None
+        self._network = Network(card, files, settings=settings)
+        self._tokenizer = tokenizer = self._network.tokenizer
         self._counter = TokenizersCounter(tokenizer)
-        self._files = files
-        self._lock = threading.Lock()
-        self._loaded: engine.Engine | None = None
         self._specials = tokenizer.num_special_tokens_to_add(is_pair=False) if card.special_tokens else 0
         self._reserved = self._specials + self._counter.count(self.prompt("document"))
-        _check_vocabulary(card, tokenizer)
 
     @property
     def space(self) -> Space:
@@ -120,14 +84,7 @@ class TextEncoder:
     @property
     def precision(self) -> str:
         """What the arithmetic runs in: "f32" or "bf16"."""
-        return self._compiled().precision
-
-    def _compiled(self) -> engine.Engine:
-        """The network, compiled when the first vector is wanted: counting and cutting do without it."""
-        with self._lock:
-            if self._loaded is None:
-                self._loaded = engine.load(self._card, self._files, settings=self._settings)
-            return self._loaded
+        return self._network.precision
 
     def words(self) -> list[str]:
         """The lower-case words that are one token of the model, in the order of their numbers."""
@@ -166,7 +123,7 @@ class TextEncoder:
         if truncate_dim is not None and not 1 <= truncate_dim <= self.dim:
             raise InputError(f"truncate_dim is {truncate_dim}, {self._card.name} has {self.dim} dimensions")
         single = isinstance(texts, str)
-        vectors = self._embed(_listed(texts), prefix, progress).vectors
+        vectors = self._embed(listed(texts), prefix, progress).vectors
         if truncate_dim is not None:
             vectors = truncate(vectors, truncate_dim)
         return vectors[0] if single else vectors
@@ -188,54 +145,21 @@ class TextEncoder:
         return self._embed(texts, self.prompt(role), progress)
 
     def _embed(self, texts: Sequence[str], prefix: str, progress: Progress | None) -> Embedded:
-        if os.getpid() != self._process:
-            raise ModelError(
-                f"{self._card.name} was loaded in process {self._process} and cannot be used in its fork "
-                f"{os.getpid()}; load it there, or start processes with the spawn method"
-            )
         n = len(texts)
         vectors = np.zeros((n, self.dim), dtype=np.float32)
         tokens, kept, replaced = (np.zeros(n, dtype=np.int64) for _ in range(3))
         skipped = self._prompt_tokens(prefix)
-        for start, stop in _windows(texts, self._settings.window):
-            clean, replaced[start:stop] = self._clean(texts, start, stop, prefix)
-            encodings = self._tokenizer.encode_batch_fast(clean, add_special_tokens=self._card.special_tokens)
-            tokens[start:stop] = [len(encoding) for encoding in encodings]
-            self._shorten(clean, encodings)
+        for start, stop in windows(texts, self._network.settings.window):
+            cleaned = [self._network.clean(prefix + text) for text in texts[start:stop]]
+            replaced[start:stop] = [count for _, count in cleaned]
+            encodings, tokens[start:stop] = self._network.tokenised([text for text, _ in cleaned])
             kept[start:stop] = np.minimum(tokens[start:stop], self.max_tokens)
-            offset = start
-            ids = [encoding.ids for encoding in encodings]
-            for rows, found in self._compiled().run(ids, self._settings.batch_tokens, skipped):
-                vectors[rows + offset] = found
+            told = {"skipped": np.full(stop - start, skipped)}
+            for rows, found in self._network.run([encoding.ids for encoding in encodings], told):
+                vectors[rows + start] = found
             if progress is not None:
                 progress(stop, n)
         return Embedded(vectors=vectors, tokens=tokens, kept=kept, replaced=replaced)
-
-    def _clean(self, texts: Sequence[str], start: int, stop: int, prefix: str) -> tuple[list[str], list[int]]:
-        """Prefixed texts that can be written as UTF-8, and how many lone surrogates each had."""
-        clean, replaced = [], []
-        for i in range(start, stop):
-            text, count = prefix + texts[i], 0
-            if not text.isascii():
-                text, count = SURROGATES.subn("\ufffd", text)
-            clean.append(text.lower() if self._card.lower_case else text)
-            replaced.append(count)
-        return clean, replaced
-
-    def _shorten(self, clean: list[str], encodings: list[Encoding]) -> None:
-        """Replace the encodings over the limit by what the tokenizer itself makes of them at the limit."""
-        long = [i for i, encoding in enumerate(encodings) if len(encoding) > self.max_tokens]
-        for i, encoding in zip(long, self._cut([clean[i] for i in long]), strict=True):
-            encodings[i] = encoding
-
-    def _cut(self, texts: list[str]) -> list[Encoding]:
-        if not texts:
-            return []
-        if self._truncating is None:
-            # Loading one takes 25 ms, which most searches need not spend.
-            self._truncating = load_tokenizer(self._files[self._card.tokenizer], max_tokens=self._card.max_tokens)
-        result: list[Any] = self._truncating.encode_batch_fast(texts, add_special_tokens=self._card.special_tokens)
-        return result
 
     def _prompt_tokens(self, prefix: str) -> int:
         """How many tokens at the start of an input are the prompt's, for models that do not pool them."""
@@ -244,37 +168,3 @@ class TextEncoder:
         encoded = self._tokenizer.encode(prefix)
         # The special token at the end closes the whole input, not the prompt.
         return len(encoded) - (encoded.special_tokens_mask[-1:] == [1])
-
-
-def _check_vocabulary(card: Card, tokenizer: Tokenizer) -> None:
-    """A tokenizer of another model would ask for words that the table does not have."""
-    rows = card.architecture.vocabulary if card.architecture else 0
-    words = tokenizer.get_vocab_size(with_added_tokens=False)
-    if 0 < rows < words:
-        raise ModelError(
-            f"{card.name}: {card.tokenizer} knows {words} words, the model's table has {rows}; they belong to "
-            "different models: put the tokenizer of this model beside its weights"
-        )
-
-
-def _listed(texts: str | Iterable[str]) -> Sequence[str]:
-    """What was given as a sequence of texts; a generator is read to its end."""
-    if isinstance(texts, str):
-        return [texts]
-    if isinstance(texts, bytes | Mapping) or not isinstance(texts, Iterable):
-        raise InputError(f"texts is a {type(texts).__name__}; give a string or a sequence of strings")
-    return texts if isinstance(texts, Sequence) else list(texts)
-
-
-def _windows(texts: Sequence[str], size: int) -> Iterator[tuple[int, int]]:
-    """Ranges of at most `size` texts and about WINDOW_CHARACTERS characters, at least one text each."""
-    start, characters = 0, 0
-    for i, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InputError(f"text {i} is a {type(text).__name__}, not a string")
-        if i > start and (i - start == size or characters + len(text) > WINDOW_CHARACTERS):
-            yield start, i
-            start, characters = i, 0
-        characters += len(text)
-    if len(texts) > start:
-        yield start, len(texts)

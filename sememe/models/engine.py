@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sememe.errors import MissingExtra
+from sememe.models.batching import NOTHING, Told
 from sememe.models.cards import Card
 from sememe.settings import Settings
 from sememe.types import Ids, Vectors
@@ -23,8 +24,11 @@ class Engine(Protocol):
     def precision(self) -> str:
         """What the arithmetic runs in: "f32" or "bf16"."""
 
-    def run(self, ids: Sequence[list[int]], batch_tokens: int, skipped: int = 0) -> Iterator[tuple[Ids, Vectors]]:
-        """Pairs of (positions in `ids`, their vectors (b, dim)), in any order, every position once."""
+    def run(self, ids: Sequence[list[int]], batch_tokens: int, told: Told = NOTHING) -> Iterator[tuple[Ids, Vectors]]:
+        """Pairs of (positions in `ids`, what the model gives for them), in any order, every position once.
+
+        That is (b, dim) vectors, or (b, longest, dim) where every token has its own.
+        """
 
 
 def load(card: Card, files: Mapping[str, Path], *, settings: Settings) -> Engine:

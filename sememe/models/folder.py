@@ -74,7 +74,7 @@ def card_from_folder(path: str | Path, *, name: str | None = None, revision: str
     if not folder.is_dir():
         raise NotFound(f"{folder} is not a folder; give the folder that holds the model's config.json")
     folder = folder.resolve()
-    modules = _modules(folder / "modules.json")
+    modules = read_modules(folder / "modules.json")
     card = _static_card(folder, modules) if _is_static(folder, modules) else _transformer_card(folder, modules)
     card = replace(card, name=name or folder.name, revision=revision)
     card = _profiled(card, profile_of(card.name))
@@ -119,7 +119,8 @@ def _read_json(path: Path) -> Any:
         raise ModelError(f"{path} cannot be read as JSON: {error}") from error
 
 
-def _read_object(path: Path, *, required: bool = False) -> dict[str, Any]:
+def read_object(path: Path, *, required: bool = False) -> dict[str, Any]:
+    """The JSON object in a file, empty when it is not there and not `required`. Raises ModelError for anything else."""
     value = _read_json(path)
     if value is None and not required:
         return {}
@@ -133,7 +134,7 @@ def _read_object(path: Path, *, required: bool = False) -> dict[str, Any]:
 # --- modules
 
 
-def _modules(path: Path) -> list[Module]:
+def read_modules(path: Path) -> list[Module]:
     """The modules in their order; without the file a Transformer and the mean of its states."""
     listed = _read_json(path)
     if listed is None:
@@ -151,7 +152,8 @@ def _modules(path: Path) -> list[Module]:
     return [module for module in modules if module.kind != "Dropout"]
 
 
-def _kinds(modules: list[Module]) -> str:
+def kinds_of(modules: list[Module]) -> str:
+    """The kinds of modules for a sentence."""
     return ", ".join(module.kind for module in modules) or "nothing"
 
 
@@ -159,7 +161,7 @@ def _transformer_card(folder: Path, modules: list[Module]) -> Card:
     """The card of a Transformer with a Pooling and what may follow it."""
     first = modules[0].folder if modules else ""
     config_path = folder / first / "config.json"
-    config = _read_object(config_path, required=True)
+    config = read_object(config_path, required=True)
     reason, architecture = _graph_of(folder, modules, config, config_path)
     runs = _runner(folder, first, reason)
     if runs == "torch":
@@ -176,16 +178,16 @@ def _transformer_card(folder: Path, modules: list[Module]) -> Card:
         normalize, width = modules[-1].kind == "Normalize", _torch_width(folder, modules, width)
     else:
         steps, normalize = _steps(folder, modules[2:], width)
-    limits = _limits(folder, first)
+    limits = read_limits(folder, first)
     return Card(
         name=folder.name,
         dim=steps[-1].width if steps else width,
-        max_tokens=_least(limits, architecture.most_tokens if architecture else _positions(config)),
+        max_tokens=least(limits, architecture.most_tokens if architecture else _positions(config)),
         pooling=pooling.modes,
         normalize=normalize,
         architecture=architecture,
-        files=_files(folder, first, steps, runs),
-        prompts=_prompts(folder / "config_sentence_transformers.json"),
+        files=card_files(folder, first, steps, runs=runs),
+        prompts=read_prompts(folder / "config_sentence_transformers.json"),
         lower_case=bool(limits.get("do_lower_case", False)),
         runs=runs,
         steps=steps,
@@ -200,7 +202,7 @@ def _graph_of(
     kinds = [module.kind for module in modules]
     if kinds[:2] != ["Transformer", "Pooling"] or not set(kinds[2:]) <= {"Dense", "LayerNorm", "Normalize"}:
         supported = "Transformer, Pooling, then any of Dense, LayerNorm, Normalize; or StaticEmbedding"
-        return f"{folder / 'modules.json'} lists {_kinds(modules)}; supported: {supported}", None
+        return f"{folder / 'modules.json'} lists {kinds_of(modules)}; supported: {supported}", None
     try:
         architecture = read_architecture(config, path)
     except ModelError as error:
@@ -239,7 +241,7 @@ def _graph_file(folder: Path) -> str:
 
 def _pooling(path: Path, hidden: int) -> Pooled:
     """How token states become one vector. Without a file: the mean of all of them."""
-    config = _read_object(path)
+    config = read_object(path)
     mode = config.get("pooling_mode")
     if mode is None:
         # The older generation has one flag for each mode, and takes the mean when none is set.
@@ -260,7 +262,7 @@ def _torch_width(folder: Path, modules: list[Module], width: int) -> int:
     for module in modules:
         if module.kind == "Dense":
             path = folder / module.folder / "config.json"
-            width = _size(_read_object(path), "out_features", path)
+            width = _size(read_object(path), "out_features", path)
     return width
 
 
@@ -272,7 +274,7 @@ def _steps(folder: Path, modules: list[Module], width: int) -> tuple[tuple[Step,
     """The modules behind the pooling, and whether the last of them scales to unit length."""
     steps: list[Step] = []
     for module in modules:
-        config = _read_object(folder / module.folder / "config.json")
+        config = read_object(folder / module.folder / "config.json")
         step = _step(folder, module, config, steps[-1].width if steps else width)
         if step is not None:
             steps.append(step)
@@ -317,7 +319,7 @@ def _is_static(folder: Path, modules: list[Module]) -> bool:
         return True
     if (folder / "modules.json").exists():
         return False
-    return (_read_json(folder / "config.json") or {}) != {} and _read_object(folder / "config.json").get(
+    return (_read_json(folder / "config.json") or {}) != {} and read_object(folder / "config.json").get(
         "model_type"
     ) == "model2vec"
 
@@ -326,17 +328,17 @@ def _static_card(folder: Path, modules: list[Module]) -> Card:
     """The card of a table of token vectors, of which a text's vector is the mean."""
     listed = modules[0].kind == "StaticEmbedding"
     inner = modules[0].folder if listed else ""
-    config = _read_object(folder / "config.json")
-    files = _files(folder, inner, (), "static")
+    config = read_object(folder / "config.json")
+    files = card_files(folder, inner, runs="static")
     tensors = Tensors([folder / inner / WEIGHTS])
     table = next((name for name in ("embedding.weight", "embeddings") if name in tensors), "embedding.weight")
     width = tensors.get(table, None, None).shape[1]
     steps, normalize = _steps(folder, modules[1:], width) if listed else ((), bool(config.get("normalize", True)))
     if steps:
-        raise ModelError(f"{folder / 'modules.json'} lists {_kinds(modules)}; supported after a table: Normalize")
+        raise ModelError(f"{folder / 'modules.json'} lists {kinds_of(modules)}; supported after a table: Normalize")
     return Card(
         name=folder.name, dim=width, max_tokens=STATIC_TOKENS, pooling="mean", normalize=normalize,
-        architecture=None, files=files, prompts=_prompts(folder / "config_sentence_transformers.json"),
+        architecture=None, files=files, prompts=read_prompts(folder / "config_sentence_transformers.json"),
         runs="static", special_tokens=False,
     )  # fmt: skip
 
@@ -344,11 +346,11 @@ def _static_card(folder: Path, modules: list[Module]) -> Card:
 # --- limits, prompts, files
 
 
-def _limits(folder: Path, first: str) -> dict[str, Any]:
+def read_limits(folder: Path, first: str) -> dict[str, Any]:
     """`max_seq_length`, `do_lower_case` and `model_max_length`, whatever file says them."""
     said: dict[str, Any] = {}
     for name in (*LIMIT_FILES, "tokenizer_config.json"):
-        said = {**_read_object(folder / first / name), **said}
+        said = {**read_object(folder / first / name), **said}
     return said
 
 
@@ -357,14 +359,15 @@ def _positions(config: Mapping[str, Any]) -> int:
     return int(value) if _is_number(value) and value >= 1 else STATIC_TOKENS
 
 
-def _least(limits: Mapping[str, Any], positions: int) -> int:
+def least(limits: Mapping[str, Any], positions: int) -> int:
+    """How many tokens a model reads: the least of what its files say and its positions."""
     values: tuple[Any, ...] = (positions, limits.get("max_seq_length"), limits.get("model_max_length"))
     return int(min(value for value in values if _is_number(value) and value >= 1))
 
 
-def _prompts(path: Path) -> dict[str, str]:
+def read_prompts(path: Path) -> dict[str, str]:
     """The prompts that are not empty; under "" the one for texts without a role, if a default is named."""
-    config = _read_object(path)
+    config = read_object(path)
     given = config.get("prompts") or {}
     if not isinstance(given, dict) or not all(isinstance(text, str) for text in given.values()):
         raise ModelError(f"{path}: prompts is {given!r}; expected an object of names and strings")
@@ -382,7 +385,7 @@ def _prompts(path: Path) -> dict[str, str]:
     return {role: text for role, text in prompts.items() if text}
 
 
-def _files(folder: Path, first: str, steps: tuple[Step, ...], runs: Runs) -> tuple[CardFile, ...]:
+def card_files(folder: Path, first: str, steps: tuple[Step, ...] = (), *, runs: Runs = "graph") -> tuple[CardFile, ...]:
     """Every file that the vectors depend on."""
     inside = f"{first}/" if first else ""
     if runs == "file":
@@ -392,7 +395,7 @@ def _files(folder: Path, first: str, steps: tuple[Step, ...], runs: Runs) -> tup
     elif (folder / first / WEIGHTS).is_file():
         names = [inside + WEIGHTS]
     else:
-        shards = _read_object(folder / first / INDEX).get("weight_map", {})
+        shards = read_object(folder / first / INDEX).get("weight_map", {})
         names = [inside + str(name) for name in sorted(set(shards.values() if isinstance(shards, dict) else []))]
     names += [step.file for step in steps if step.file]
     if not (folder / inside / TOKENIZER).is_file() and (folder / TOKENIZER).is_file():

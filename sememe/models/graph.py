@@ -1,9 +1,11 @@
 """A transformer as a graph, built from its description and its weights out of the operations of some engine.
 
 Inputs: `input_ids (batch, length) int32` and `lengths (batch,) int32`, rows padded on the right with anything; where
-prompts are left out of pooling also `skipped (batch,) int32`, how many tokens at the start are not pooled. Output:
-`embedding (batch, dim) float32`. The layers follow Vaswani et al. 2017 (arXiv:1706.03762) in the varieties that
-`Architecture` names. This file knows nothing of tokenizers, batches, devices, or who runs the graph.
+prompts are left out of pooling also `skipped (batch,) int32`, how many tokens at the start are not pooled; where pairs
+of texts are told apart `second (batch,) int32`, the place where the second begins. Output: `embedding (batch, dim)
+float32`, or `(batch, length, dim)` where every token has a vector. The layers follow Vaswani et al. 2017
+(arXiv:1706.03762) in the varieties that `Architecture` names. This file knows nothing of tokenizers, batches, devices,
+or who runs the graph.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from sememe.models import pooling
 from sememe.models.architecture import FAMILIES, Architecture
 from sememe.models.cards import Card
 from sememe.models.weights import Parts, Tensors
+from sememe.types import Vectors
 
 Node: TypeAlias = Any
 Ops: TypeAlias = Any
@@ -44,7 +47,8 @@ def build(ops: Ops, card: Card, files: Mapping[str, Path]) -> Any:
     ids, lengths = ops.input("input_ids", 2), ops.input("lengths", 1)
     counted = ops.count_to(ops.size(ids, 1))
     real = ops.less(ops.unsqueeze(counted, 0), ops.unsqueeze(lengths, 1))
-    states = _Transformer(ops, arch, parts, card.max_tokens, ids, counted, real).states()
+    second = ops.input("second", 1) if card.segments else None
+    states = _Transformer(ops, arch, parts, card.max_tokens, ids, counted, real, second).states()
     tokens = pooling.Tokens(states, counted, lengths, real)
     return ops.model(pooling.pooled(ops, tokens, card=card, files=files), "embedding")
 
@@ -60,6 +64,7 @@ class _Transformer:
     ids: Node
     counted: Node
     real: Node
+    second: Node | None = None
 
     def states(self) -> Node:
         """The last hidden states of all tokens."""
@@ -85,8 +90,16 @@ class _Transformer:
             places = self.parts.get("places", arch.positions, arch.hidden)
             states = ops.add(states, ops.gather(ops.constant(places), self._places()))
         if arch.token_types:
-            states = ops.add(states, ops.constant(self.parts.get("types", arch.token_types, arch.hidden)[0]))
+            states = ops.add(states, self._types(self.parts.get("types", arch.token_types, arch.hidden)))
         return self._norm(states, "embedding_norm") if arch.embedding_norm else states
+
+    def _types(self, table: Vectors) -> Node:
+        """What tells a token of the second text from one of the first."""
+        ops = self.ops
+        if self.second is None:
+            return ops.constant(table[0])
+        before = ops.less(ops.unsqueeze(self.counted, 0), ops.unsqueeze(self.second, 1))
+        return ops.select(ops.unsqueeze(before, 2), ops.constant(table[0]), ops.constant(table[1]))
 
     def _places(self) -> Node:
         """The row of each token in the table of positions."""

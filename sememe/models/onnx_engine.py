@@ -10,11 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sememe.errors import ModelError
 from sememe.models import graph
-from sememe.models.batching import batches, padded
+from sememe.models.batching import NOTHING, Told, batches, padded
 from sememe.models.cards import Card
 from sememe.models.onnx_ops import OnnxModel, OnnxOps
 from sememe.settings import Settings, cores
@@ -32,14 +30,12 @@ class OnnxEngine:
         self._inputs = {port.name for port in session.get_inputs()}
         self._lock = threading.Lock()
 
-    def run(self, ids: Sequence[list[int]], batch_tokens: int, skipped: int = 0) -> Iterator[tuple[Ids, Vectors]]:
+    def run(self, ids: Sequence[list[int]], batch_tokens: int, told: Told = NOTHING) -> Iterator[tuple[Ids, Vectors]]:
         """As every engine: longest first, every position once."""
         with self._lock:
+            wanted = {name: numbers for name, numbers in told.items() if name in self._inputs}
             for rows in batches([len(row) for row in ids], batch_tokens):
-                batch = padded(ids, rows)
-                if "skipped" in self._inputs:
-                    batch["skipped"] = np.full(len(rows), skipped, dtype=np.int32)
-                (vectors,) = self._session.run(["embedding"], batch)
+                (vectors,) = self._session.run(["embedding"], padded(ids, rows, wanted))
                 yield rows, vectors
 
 

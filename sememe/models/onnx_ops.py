@@ -167,14 +167,15 @@ class OnnxOps:
         return self._node("Concat", *parts, axis=-1)
 
     def apply(self, function: str, x: Node) -> Node:
-        """A function of each number: gelu, gelu_tanh, silu, relu, tanh, sigmoid, sqrt, identity."""
+        """A function of each number: gelu, gelu_tanh, silu, relu, tanh, sigmoid, sqrt, log, identity."""
         if function == "identity":
             return x
         if function == "silu":
             return self.multiply(x, self._node("Sigmoid", x))
         if function.startswith("gelu"):
             return self._node("Gelu", x, approximate="tanh" if function == "gelu_tanh" else "none")
-        return self._node({"relu": "Relu", "tanh": "Tanh", "sqrt": "Sqrt", "sigmoid": "Sigmoid"}[function], x)
+        named = {"relu": "Relu", "tanh": "Tanh", "sqrt": "Sqrt", "sigmoid": "Sigmoid", "log": "Log"}
+        return self._node(named[function], x)
 
     def centred(self, x: Node, eps: float) -> Node:
         """Mean 0 and variance 1 along the last axis: the middle of a layer norm."""
@@ -198,7 +199,7 @@ class OnnxOps:
         from onnx import TensorProto, helper
 
         self._nodes.append(helper.make_node("Identity", [output], [name]))
-        result = helper.make_tensor_value_info(name, TensorProto.FLOAT, ("batch", "dim"))
+        result = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
         graph = helper.make_graph(self._nodes, "encoder", self._inputs, [result], self._initializers)
         made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
         return OnnxModel(made.SerializeToString(), self._arrays)

@@ -129,13 +129,13 @@ class OpenVINOOps:
         return self._op.concat(list(parts), -1)
 
     def apply(self, function: str, x: Node) -> Node:
-        """A function of each number: gelu, gelu_tanh, silu, relu, tanh, sigmoid, sqrt, identity."""
+        """A function of each number: gelu, gelu_tanh, silu, relu, tanh, sigmoid, sqrt, log, identity."""
         if function == "identity":
             return x
         if function in ("gelu", "gelu_tanh"):
             return self._op.gelu(x, "ERF" if function == "gelu" else "TANH")
         named = {"silu": self._op.swish, "relu": self._op.relu, "tanh": self._op.tanh, "sqrt": self._op.sqrt}
-        return {**named, "sigmoid": self._op.sigmoid}[function](x)
+        return {**named, "sigmoid": self._op.sigmoid, "log": self._op.log}[function](x)
 
     def centred(self, x: Node, eps: float) -> Node:
         """Mean 0 and variance 1 along the last axis: the middle of a layer norm."""

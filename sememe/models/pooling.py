@@ -1,24 +1,25 @@
-"""From the states of tokens to one vector: the poolings and the modules behind them, as parts of a graph.
+"""From the states of tokens to one vector, or to one a token: the poolings and the steps around them, as parts of a
+graph.
 
-They follow the modules of sentence-transformers: Pooling, Dense, LayerNorm and Normalize.
+They follow the modules of sentence-transformers: Pooling, Dense, LayerNorm and Normalize; heads are made of the same.
 This file knows a card and the operations of an engine; it does not know where the states come from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from sememe.models.architecture import require
 from sememe.models.cards import Card, Step
 from sememe.models.weights import Tensors
 
 Node: TypeAlias = Any
 Ops: TypeAlias = Any
-LAYER_NORM_EPS = 1e-5
 LEAST_COUNT = 1e-9
 
 
@@ -36,7 +37,22 @@ class Tokens:
 
 
 def pooled(ops: Ops, tokens: Tokens, *, card: Card, files: Mapping[str, Path]) -> Node:
-    """The vectors (batch, dim) of a batch."""
+    """The vectors (batch, dim) of a batch, or (batch, length, dim) where every token has its own."""
+    own = card.weight_files(files)
+
+    def stepped(vector: Node, steps: tuple[Step, ...]) -> Node:
+        for step in steps:
+            vector = STEPS[step.kind](ops, vector, step, [files[step.file]] if step.file else own)
+        return vector
+
+    vector = stepped(tokens.states, card.token_steps)
+    if card.pooling != "tokens":
+        vector = stepped(_vector(ops, replace(tokens, states=vector), card), card.steps)
+    return ops.unit(vector) if card.normalize else vector
+
+
+def _vector(ops: Ops, tokens: Tokens, card: Card) -> Node:
+    """What the poolings of a card make of the states, one behind the other."""
     states, real, lengths = tokens.states, tokens.real, tokens.lengths
     places = ops.unsqueeze(tokens.counted, 0)
     kept, first = real, ops.constant(np.int32(0))
@@ -49,14 +65,13 @@ def pooled(ops: Ops, tokens: Tokens, *, card: Card, files: Mapping[str, Path]) -
     for mode in card.pooling.split("+"):
         if mode in marks:
             vectors.append(_summed(ops, states, _weights(ops, marks[mode])))
+        elif mode == "sum":
+            vectors.append(_summed(ops, states, _weights(ops, kept)))
         elif mode == "max":
             vectors.append(_highest(ops, states, kept))
         else:
             vectors.append(_mean(ops, mode, states, _weights(ops, kept), places))
-    vector = ops.join(vectors) if len(vectors) > 1 else vectors[0]
-    for step in card.steps:
-        vector = STEPS[step.kind](ops, vector, step, files)
-    return ops.unit(vector) if card.normalize else vector
+    return ops.join(vectors) if len(vectors) > 1 else vectors[0]
 
 
 def _weights(ops: Ops, kept: Node) -> Node:
@@ -83,11 +98,16 @@ def _mean(ops: Ops, mode: str, states: Node, weights: Node, places: Node) -> Nod
     return ops.divide(_summed(ops, states, weights), count)
 
 
-def _dense(ops: Ops, vector: Node, step: Step, files: Mapping[str, Path]) -> Node:
-    tensors = Tensors([files[step.file]])
-    result = ops.product(vector, tensors.get("linear.weight", step.width, step.takes))
+def _dense(ops: Ops, vector: Node, step: Step, files: list[Path]) -> Node:
+    tensors = Tensors(files)
+    weight, bias = step.tensors or ("linear.weight", "linear.bias")
+    matrix = tensors.get(weight, None if step.rows else step.width, step.takes)
+    if step.rows:
+        require(max(step.rows) < len(matrix), f"{weight} has {len(matrix)} rows, and row {max(step.rows)} is asked for")
+        matrix = matrix[list(step.rows)]
+    result = ops.product(vector, matrix)
     if step.bias:
-        result = ops.add(result, ops.constant(tensors.get("linear.bias", step.width)))
+        result = ops.add(result, ops.constant(tensors.get(bias, step.width)))
     result = ops.apply(step.activation, result)
     if not step.residual:
         return result
@@ -96,19 +116,26 @@ def _dense(ops: Ops, vector: Node, step: Step, files: Mapping[str, Path]) -> Nod
     return ops.add(result, vector)
 
 
-def _layer_norm(ops: Ops, vector: Node, step: Step, files: Mapping[str, Path]) -> Node:
-    tensors = Tensors([files[step.file]])
-    scaled = ops.multiply(ops.centred(vector, LAYER_NORM_EPS), ops.constant(tensors.get("norm.weight", step.width)))
-    return ops.add(scaled, ops.constant(tensors.get("norm.bias", step.width)))
+def _layer_norm(ops: Ops, vector: Node, step: Step, files: list[Path]) -> Node:
+    tensors = Tensors(files)
+    weight, bias = step.tensors or ("norm.weight", "norm.bias")
+    scaled = ops.multiply(ops.centred(vector, step.eps), ops.constant(tensors.get(weight, step.width)))
+    return ops.add(scaled, ops.constant(tensors.get(bias, step.width))) if step.bias else scaled
 
 
-def _unit(ops: Ops, vector: Node, step: Step, files: Mapping[str, Path]) -> Node:
+def _unit(ops: Ops, vector: Node, step: Step, files: list[Path]) -> Node:
     del step, files
     return ops.unit(vector)
 
 
-STEPS: Mapping[str, Callable[[Ops, Node, Step, Mapping[str, Path]], Node]] = {
+def _log1p_relu(ops: Ops, vector: Node, step: Step, files: list[Path]) -> Node:
+    del step, files
+    return ops.apply("log", ops.add(ops.apply("relu", vector), ops.constant(np.float32(1))))
+
+
+STEPS: Mapping[str, Callable[[Ops, Node, Step, list[Path]], Node]] = {
     "dense": _dense,
     "layer_norm": _layer_norm,
     "normalize": _unit,
+    "log1p_relu": _log1p_relu,
 }

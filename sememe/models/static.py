@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from sememe.errors import ModelError
+from sememe.models.batching import NOTHING, Told
 from sememe.models.cards import Card
 from sememe.models.weights import Tensors
 from sememe.types import Ids, Vectors
@@ -27,9 +28,9 @@ class StaticEngine:
         self._table = table
         self._normalise = normalise
 
-    def run(self, ids: Sequence[list[int]], batch_tokens: int, skipped: int = 0) -> Iterator[tuple[Ids, Vectors]]:
+    def run(self, ids: Sequence[list[int]], batch_tokens: int, told: Told = NOTHING) -> Iterator[tuple[Ids, Vectors]]:
         """The mean of each text's rows; a text without a token is all zeros."""
-        del batch_tokens, skipped
+        del batch_tokens, told
         vectors = np.zeros((len(ids), self._table.shape[1]), dtype=np.float32)
         for i, row in enumerate(ids):
             if row:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from sememe.errors import MissingExtra, ModelError
-from sememe.models.batching import batches, padded
+from sememe.models.batching import NOTHING, Told, batches, padded
 from sememe.models.cards import Card
 from sememe.types import Ids, Vectors
 
@@ -28,7 +28,7 @@ class TorchEngine:
         self._model = model
         self._lock = threading.Lock()
 
-    def run(self, ids: Sequence[list[int]], batch_tokens: int, skipped: int = 0) -> Iterator[tuple[Ids, Vectors]]:
+    def run(self, ids: Sequence[list[int]], batch_tokens: int, told: Told = NOTHING) -> Iterator[tuple[Ids, Vectors]]:
         """As every engine: longest first, every position once."""
         import torch
 
@@ -42,8 +42,8 @@ class TorchEngine:
                     "input_ids": torch.from_numpy(batch["input_ids"]).long().to(device),
                     "attention_mask": torch.from_numpy(mask).long().to(device),
                 }
-                if skipped:
-                    features["prompt_length"] = skipped
+                if "skipped" in told and told["skipped"].any():
+                    features["prompt_length"] = int(told["skipped"][0])
                 yield rows, self._model(features)["sentence_embedding"].float().cpu().numpy()
 
 

@@ -45,6 +45,12 @@ class Tensors:
     def __iter__(self) -> Any:
         return iter(self._sources)
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The lengths of a tensor's axes. Raises ModelError when it is missing."""
+        if name not in self._sources:
+            raise ModelError(f"{self._place()} has no tensor {name!r} that its configuration asks for")
+        return tuple(self._sources[name][1].get_slice(name).get_shape())
+
     def get(self, name: str, *shape: int | None) -> Vectors:
         """A tensor as float32, of the shape that the configuration wants (None: any size).
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sememe.errors import CostLimit, Incomplete, InputError, ModelError, ProviderError, SememeError
-from sememe.models.encoder import SURROGATES
+from sememe.models.network import SURROGATES
 from sememe.models.providers import names
 from sememe.models.providers.batches import batches
 from sememe.models.providers.calling import LONGEST_WAIT, Budget, Caller, Usage

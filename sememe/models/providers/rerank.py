@@ -18,25 +18,32 @@ from sememe.types import Scores
 DOCUMENTS = 1000
 """Documents of one request: what every provider takes."""
 
+INSTRUCTED = frozenset({"voyage"})
+"""Providers whose rerankers read instructions, as a part of the query."""
+
 
 class HostedReranker(Hosted):
     """A model behind an address that scores documents for a query."""
 
-    def scores(self, query: str, documents: Sequence[str]) -> Scores:
-        """The relevance of every document: (n,) float32, between 0 and 1, higher is better, in their order.
+    def rerank(self, query: str, texts: Sequence[str], *, instruction: str | None = None) -> Scores:
+        """How well each text answers the query: (n,) float32, between 0 and 1, higher is better, in their order.
 
-        Raises InputError for an empty query or document, ProviderError when the provider gives no scores, and
-        CostLimit when they could cost more than is allowed.
+        Raises InputError for an empty query or text, and for an instruction to a model that takes none; ProviderError
+        when the provider gives no scores, and CostLimit when they could cost more than is allowed.
         """
         if not query.strip():
-            raise InputError("the query is empty; say what the documents are ranked for")
-        empty = [i for i, document in enumerate(documents) if not document.strip()]
+            raise InputError("the query is empty; say what the texts are ranked for")
+        empty = [i for i, text in enumerate(texts) if not text.strip()]
         if empty:
-            raise InputError(f"document {empty[0]} is empty, which no reranker takes; leave it out")
+            raise InputError(f"text {empty[0]} is empty, which no reranker takes; leave it out")
+        if instruction is not None:
+            if self._hosting.provider.name not in INSTRUCTED:
+                raise InputError(f"{self._hosting.name} takes no instruction; leave it out")
+            query = f"{instruction}\n{query}"
         count, asked = EstimatedCounter().count, EstimatedCounter().count(query)
-        tokens = [asked + count(document) + SPECIAL_TOKENS for document in documents]
+        tokens = [asked + count(text) + SPECIAL_TOKENS for text in texts]
         parts = batches(tokens, items=DOCUMENTS, most=None, alone=max(tokens, default=0))
-        made = [self._scored(query, [documents[i] for i in part], sum(tokens[i] for i in part)) for part in parts]
+        made = [self._scored(query, [texts[i] for i in part], sum(tokens[i] for i in part)) for part in parts]
         return np.concatenate(made) if made else np.zeros(0, dtype=np.float32)
 
     def _scored(self, query: str, documents: list[str], tokens: int) -> Scores:
