@@ -23,14 +23,14 @@ from sememe.ingest.items import file_key, given_items
 from sememe.ingest.pages import Pages
 from sememe.ingest.pipeline import OnProgress, Summary
 from sememe.ingest.sync import Scope
-from sememe.models import load_model
+from sememe.models import load_model, load_reranker
 from sememe.models.cards import DEFAULT_MODEL
 from sememe.models.fetch import FetchProgress
 from sememe.models.network import SURROGATES
 from sememe.models.providers.base import HostedEmbedder
 from sememe.search.plan import Plan
 from sememe.search.query import Mode, Query, Route, checked
-from sememe.search.run import Hits, answer
+from sememe.search.run import Hits, Models, answer
 from sememe.search.view import View
 from sememe.search.words import Words
 from sememe.settings import DEFAULT_FOLDER, Settings, from_environment
@@ -41,7 +41,7 @@ from sememe.store import SQLiteStore
 from sememe.store.reading import Snapshot
 from sememe.store.records import Held, StoredChunk, StoredDocument, Totals
 from sememe.store.sqlite import is_there
-from sememe.types import CHUNK_PREFIX, METRICS, PART, Ids, LedgerRow, Metric, Progress, Vectors
+from sememe.types import CHUNK_PREFIX, METRICS, PART, Ids, LedgerRow, Metric, Progress, Reranker, Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +127,7 @@ class Collection:
         self._unchanged = False
         self._views: dict[str, View] = {}
         self.further = Further(store, lambda name: load_model(name, settings=settings, progress=fetch_progress))
+        self._rerankers: dict[str, Reranker] = {}
         self._words = Words(store.folder)
         self._space: Space | None = None
         self._lock = threading.RLock()
@@ -250,7 +251,8 @@ class Collection:
         `where` is a Mongo-style filter over metadata: `{"year": {"$gte": 2020}}`. `mode` "lexical" compares words
         (BM25), "hybrid" fuses both: by reciprocal ranks, or with `alpha` (1: meaning alone) by weighted scores.
         `recall` is the share of the true neighbours that will do (.99 unless said), 1 for all of them. `route` says by
-        which way: `Route(space="fine")` looks in the further space of that name.
+        which way: `Route(space="fine")` looks in the further space of that name, `Route(rerank="owner/name")` lets a
+        model that reads the query with each text put the best in order.
 
         Fewer than k when fewer match, and `notes` of the result then say so; its `plan` is the plan that ran.
         Raises InputError when the query is empty, has another dimension or values that are not finite, the filter
@@ -289,8 +291,19 @@ class Collection:
         needs_model = query.text is not None and query.mode != "lexical"
         return answer(
             query, store=self._store, view=self._index(held), space=held.space,
-            embedder=self._embedder_of(held) if needs_model else None,
+            models=Models(self._embedder_of(held) if needs_model else None, self._reranker(query.route.rerank)),
         )  # fmt: skip
+
+    def _reranker(self, named: str | Path | Reranker | None) -> Reranker | None:
+        """A model that ranks, loaded on first use."""
+        if not isinstance(named, str | Path):
+            return named
+        with self._lock:
+            if str(named) not in self._rerankers:
+                self._rerankers[str(named)] = load_reranker(
+                    named, settings=self._settings, progress=self._fetch_progress
+                )
+            return self._rerankers[str(named)]
 
     def _embedder_of(self, held: Held) -> Embedder:
         return self.further.target(held).embedder if held.name else self._verified()

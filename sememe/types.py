@@ -145,7 +145,8 @@ class Stage:
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A chunk that answers a query. `score` is named by `kind`: the metric of the space ("cosine", "dot",
-    "euclidean": the distance, negated), "bm25", or how both were fused ("rrf", "weighted"); higher is better.
+    "euclidean": the distance, negated), "bm25", how both were fused ("rrf", "weighted"), or "rerank"; higher is
+    better.
     `place` is where in its source the chunk was, if that is more than its span: "page 3 – page 4".
     """
 

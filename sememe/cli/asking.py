@@ -15,6 +15,8 @@ from sememe.cli.options import (
     ModelOption,
     PlanOption,
     RecallOption,
+    RerankDepthOption,
+    RerankOption,
     ShowInputOption,
     SpaceOption,
     WhereOption,
@@ -22,7 +24,7 @@ from sememe.cli.options import (
 from sememe.cli.session import opened_at, progress_shown, where_of
 from sememe.cli.show import print_hits, print_json
 from sememe.collection import Collection
-from sememe.search.query import Mode, Route
+from sememe.search.query import RERANKED, Mode, Route
 from sememe.types import CHUNK_PREFIX
 
 
@@ -38,6 +40,8 @@ def search(
     ] = None,
     recall: RecallOption = None,
     space: SpaceOption = "",
+    rerank: RerankOption = None,
+    rerank_depth: RerankDepthOption = RERANKED,
     plan: PlanOption = False,
     collection: CollectionOption = DEFAULT,
     model: ModelOption = None,
@@ -51,7 +55,7 @@ def search(
     with progress_shown() as shown, opened_at(collection, model, create=False, progress=shown) as opened:
         hits = opened.search(
             query, k=k, where=where_of(where), mode=cast("Mode", mode), alpha=alpha, recall=recall,
-            route=Route(space=space),
+            route=Route(space=space, rerank=rerank, depth=rerank_depth),
         )  # fmt: skip
         shown.stop()
         prompt = dict(opened.space.prompts).get("query", "") if opened.space else ""

@@ -69,5 +69,9 @@ RecallOption = Annotated[
 SpaceOption = Annotated[
     str, typer.Option("--space", metavar="NAME", help="Look in this further space; see: sememe space.")
 ]
+RerankOption = Annotated[
+    str | None, typer.Option("--rerank", metavar="MODEL", help="Let this model read the best and put them in order.")
+]
+RerankDepthOption = Annotated[int, typer.Option("--rerank-depth", help="How many of the best it reads.")]
 PlanOption = Annotated[bool, typer.Option("--plan", help="Print the plan that ran before the hits.")]
 DEFAULT = Path(DEFAULT_FOLDER)

@@ -7,6 +7,7 @@ while it runs. This file chooses; `run` does.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from sememe.search.fuse import RRF_K
 from sememe.search.query import Query
 from sememe.search.view import Moment
 from sememe.search.view import Neighbours as Known
-from sememe.types import Metric, Vectors
+from sememe.types import Metric, Reranker, Vectors
 
 DEFAULT_RECALL = 0.99
 HYBRID_DEPTH = 100
@@ -134,6 +135,19 @@ class Fuse:
 
 
 @dataclass(frozen=True, slots=True)
+class Rerank:
+    """A model reads the query with each of the best, and puts them in order."""
+
+    model: str
+    depth: int
+    instruction: str | None = None
+
+    def __str__(self) -> str:
+        told = f", told {self.instruction!r}" if self.instruction else ""
+        return f"rerank   the best {self.depth} by {self.model}{told}"
+
+
+@dataclass(frozen=True, slots=True)
 class Fetch:
     """The texts of the best."""
 
@@ -143,7 +157,7 @@ class Fetch:
         return f"fetch    the best {self.k}"
 
 
-Step = Embed | Filter | Scan | Neighbours | Words | Fuse | Fetch
+Step = Embed | Filter | Scan | Neighbours | Words | Fuse | Rerank | Fetch
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +183,8 @@ def plan(
 ) -> Plan:  # fmt: skip
     """How the query will be answered: `vector (dim,)` is what it became, `allowed` what its filter lets through."""
     hybrid = query.mode == "hybrid"
-    k = query.k + len(query.exclude)
+    route = query.route
+    k = max(query.k + len(query.exclude), route.depth if route.rerank is not None else 0)
     depth = max(k, min(2 * k, 10 * HYBRID_DEPTH), HYBRID_DEPTH) if hybrid else k
     steps: list[Step] = [] if embedded is None else [Embed(embedded)]
     if allowed is not None and query.where is not None:
@@ -180,6 +195,8 @@ def plan(
         steps.append(Words(terms, depth))
     if hybrid:
         steps.append(Fuse(query.alpha))
+    if route.rerank is not None:
+        steps.append(Rerank(_name_of(route.rerank), k, route.instruction))
     return Plan((*steps, Fetch(query.k)))
 
 
@@ -200,6 +217,10 @@ def _dense(query: Query, moment: Moment, vector: Vectors, allowed: Allowed | Non
         beside=_beside(moment, allowed), filtered=allowed is not None, scanned=scanned,
         space=query.route.space,
     )  # fmt: skip
+
+
+def _name_of(model: str | Path | Reranker) -> str:
+    return str(model) if isinstance(model, str | Path) else str(getattr(model, "name", type(model).__name__))
 
 
 def _within(space: str) -> str:
