@@ -51,9 +51,12 @@ class VectorWrites:
 
     def name_space(self, held: Held, canaries: Vectors) -> None:
         """Give the collection a further space. A name or a space that is there already stays as it is."""
+        row = held.name, held.space.id
+        if self._connection.execute("SELECT 1 FROM names WHERE name = ? OR space = ?", row).get:
+            return
         self._add_space(held.space, canaries)
         self._connection.execute(
-            "INSERT OR IGNORE INTO names (name, space, kind, model, filled, complete) VALUES (?, ?, ?, ?, ?, 0)",
+            "INSERT INTO names (name, space, kind, model, filled, complete) VALUES (?, ?, ?, ?, ?, 0)",
             # Counted from the time, so that no index of a space that was dropped is taken for one of its successor.
             (held.name, held.space.id, held.kind, held.model, time.time_ns()),
         )
@@ -87,12 +90,19 @@ class VectorWrites:
 
     def add_vectors(self, space: str, inputs: Sequence[bytes], embedded: Embedded) -> None:
         """Write the vectors of inputs. One that another process has written meanwhile is kept as it is."""
-        rows = []
-        for i, key in enumerate(inputs):
-            blob = embedded.vectors[i].astype("<f4").tobytes()
-            rows.append((space, key, int(embedded.tokens[i]), int(embedded.kept[i]), zlib.crc32(blob), blob))
+        self.add_blobs(
+            space,
+            [
+                (key, int(embedded.tokens[i]), int(embedded.kept[i]), embedded.vectors[i].astype("<f4").tobytes())
+                for i, key in enumerate(inputs)
+            ],
+        )
+
+    def add_blobs(self, space: str, rows: Sequence[tuple[bytes, int, int, bytes]]) -> None:
+        """Write vectors as they are stored: of each input its tokens, how many were read, and the bytes."""
         self._connection.executemany(
-            "INSERT OR IGNORE INTO vectors (space, input, tokens, kept, crc, vector) VALUES (?, ?, ?, ?, ?, ?)", rows
+            "INSERT OR IGNORE INTO vectors (space, input, tokens, kept, crc, vector) VALUES (?, ?, ?, ?, ?, ?)",
+            [(space, key, tokens, kept, zlib.crc32(blob), blob) for key, tokens, kept, blob in rows],
         )
 
     def cached(self, space: str, inputs: Sequence[bytes]) -> dict[bytes, CachedVector]:
