@@ -10,6 +10,7 @@ import typer
 from sememe.cli.options import (
     DEFAULT,
     CollectionOption,
+    FunnelOption,
     JsonOption,
     KOption,
     ModelOption,
@@ -40,6 +41,7 @@ def search(
     ] = None,
     recall: RecallOption = None,
     space: SpaceOption = "",
+    funnel: FunnelOption = "",
     rerank: RerankOption = None,
     rerank_depth: RerankDepthOption = RERANKED,
     plan: PlanOption = False,
@@ -55,7 +57,7 @@ def search(
     with progress_shown() as shown, opened_at(collection, model, create=False, progress=shown) as opened:
         hits = opened.search(
             query, k=k, where=where_of(where), mode=cast("Mode", mode), alpha=alpha, recall=recall,
-            route=Route(space=space, rerank=rerank, depth=rerank_depth),
+            route=Route(space=space, funnel=funnel, rerank=rerank, depth=rerank_depth),
         )  # fmt: skip
         shown.stop()
         prompt = dict(opened.space.prompts).get("query", "") if opened.space else ""

@@ -69,6 +69,12 @@ RecallOption = Annotated[
 SpaceOption = Annotated[
     str, typer.Option("--space", metavar="NAME", help="Look in this further space; see: sememe space.")
 ]
+FunnelOption = Annotated[
+    str,
+    typer.Option(
+        "--funnel", metavar="STAGES", help="Compare by something short first: auto, bits:500,full or 64:1000,full."
+    ),
+]
 RerankOption = Annotated[
     str | None, typer.Option("--rerank", metavar="MODEL", help="Let this model read the best and put them in order.")
 ]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from sememe import failpoints
-from sememe.index import columns, faiss, lexical
+from sememe.index import columns, faiss, funnel, lexical
 from sememe.index.entries import entry_of
 from sememe.index.slab import NAME as VECTORS
 from sememe.index.slab import Rows, Slab
@@ -55,6 +55,7 @@ def make(store: SQLiteStore, spaces: Sequence[Held], work: Work) -> None:
             over = _Over(store, held, base, rows)
             _neighbours(over, work)
             _columns(over, work)
+            _funnel(over, work)
     _words(store, work)
 
 
@@ -131,6 +132,14 @@ def _columns(over: _Over, work: Work) -> None:
     generation, checksum = made.write(over.folder)
     over.switch(columns.NAME, generation, checksum, "{}")
     columns.remove_others(over.folder, generation)
+
+
+def _funnel(over: _Over, work: Work) -> None:
+    """Measure what a funnel finds of these vectors; no file is made. A table stays true while rows are added."""
+    alive = ~over.base.dead
+    if work.rebuild and np.count_nonzero(alive) >= funnel.MIN_ROWS:
+        table = funnel.measure(over.rows, alive, metric=over.held.space.metric, progress=work.told("funnel"))
+        over.switch(funnel.NAME, over.base.generation, 0, funnel.to_json(table))
 
 
 def _words(store: SQLiteStore, work: Work) -> None:

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from sememe.errors import InputError
 from sememe.filters import describe
 from sememe.index import faiss
 from sememe.index.exact import Allowed, Mask
+from sememe.index.funnel import BITS, Stage, choose, parse
 from sememe.search.fuse import RRF_K
 from sememe.search.query import Query
 from sememe.search.view import Moment
@@ -22,6 +24,9 @@ from sememe.search.view import Neighbours as Known
 from sememe.types import Metric, Reranker, Vectors
 
 DEFAULT_RECALL = 0.99
+AUTO = "auto"
+"""A funnel as it was measured to find enough."""
+
 HYBRID_DEPTH = 100
 """Hits of each part that are fused, at least: beyond it a rank adds less than 1/160 to a score."""
 
@@ -112,6 +117,27 @@ class Neighbours:
 
 
 @dataclass(frozen=True, slots=True)
+class Narrow:
+    """A funnel: every vector is compared by something short, what is left by more, and at last exactly."""
+
+    stages: tuple[Stage, ...]
+    rows: int
+    beside: int
+    depth: int
+    metric: Metric
+    space: str = ""
+
+    def __str__(self) -> str:
+        lines, rows = [], f"{self.rows:,} vectors{_within(self.space)}"
+        for stage in self.stages:
+            by = "sign bits" if stage.by == BITS else f"{stage.by} dimensions"
+            lines.append(f"funnel   {rows} by {by}, keep {stage.keep:,}")
+            rows = "those"
+        beside = f" and {self.beside:,} newer rows" if self.beside else ""
+        return "\n".join([*lines, f"rescore  those{beside} exactly by {self.metric}, keep {self.depth}"])
+
+
+@dataclass(frozen=True, slots=True)
 class Words:
     """BM25 over the words of titles, headings and text."""
 
@@ -157,7 +183,7 @@ class Fetch:
         return f"fetch    the best {self.k}"
 
 
-Step = Embed | Filter | Scan | Neighbours | Words | Fuse | Rerank | Fetch
+Step = Embed | Filter | Scan | Neighbours | Narrow | Words | Fuse | Rerank | Fetch
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +229,8 @@ def plan(
 def _dense(query: Query, moment: Moment, vector: Vectors, allowed: Allowed | None, depth: int) -> Step:
     exact, known = moment.exact, moment.files.neighbours
     rows = len(exact) if allowed is None else allowed.count
+    if query.route.funnel and len(exact.rows):
+        return _narrow(query, moment, allowed, depth)
     if known is None or query.recall == 1 or (allowed is not None and rows <= SUBSET_ROWS):
         return Scan(rows, depth, exact.metric, query.route.space)
     setting = known.index.setting_for(DEFAULT_RECALL if query.recall is None else query.recall)
@@ -216,6 +244,23 @@ def _dense(query: Query, moment: Moment, vector: Vectors, allowed: Allowed | Non
         candidates=max(pool, POOL_PER_HIT * depth), depth=depth, metric=exact.metric,
         beside=_beside(moment, allowed), filtered=allowed is not None, scanned=scanned,
         space=query.route.space,
+    )  # fmt: skip
+
+
+def _narrow(query: Query, moment: Moment, allowed: Allowed | None, depth: int) -> Narrow:
+    """The stages that were asked for, or the one that was measured to find enough; each keeps `depth` at least."""
+    exact, files = moment.exact, moment.files
+    if query.route.funnel == AUTO:
+        if not files.measured:
+            raise InputError("no funnel was measured here; run: sememe optimize, or say its stages: bits:500,full")
+        stages: tuple[Stage, ...] = (choose(files.measured, DEFAULT_RECALL if query.recall is None else query.recall),)
+    else:
+        stages = parse(query.route.funnel, exact.rows.vectors.shape[1])
+    rows = len(exact.rows) if allowed is None else int(np.count_nonzero(allowed.slab))
+    beside = exact.tail_ids if allowed is None else np.flatnonzero(allowed.tail)
+    return Narrow(
+        tuple(Stage(stage.by, max(stage.keep, depth)) for stage in stages), rows=rows, beside=len(beside), depth=depth,
+        metric=exact.metric, space=query.route.space,
     )  # fmt: skip
 
 

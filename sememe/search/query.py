@@ -25,11 +25,13 @@ RERANKED = 50
 class Route:
     """By which way the best are found: in the further `space` of this name, or in the collection's own.
 
-    `rerank` is a model, or what it is loaded by, that reads the best `depth` of them with the query and puts them in
-    order; `instruction` tells it what the query is asked for, if it was trained to be told.
+    `funnel` compares all vectors by something short first, "bits:2000,128:200,full", or, with "auto", by what was
+    measured here to find enough. `rerank` is a model, or what it is loaded by, that reads the best `depth` of them
+    with the query and puts them in order; `instruction` tells it what the query is asked for, if it was trained so.
     """
 
     space: str = ""
+    funnel: str = ""
     rerank: str | Path | Reranker | None = None
     depth: int = RERANKED
     instruction: str | None = None
@@ -83,6 +85,8 @@ def _refuse_route(query: Query) -> None:
         raise InputError("a reranker reads the query with every text, but the query is a vector; give a text")
     if not isinstance(route.depth, int) or isinstance(route.depth, bool) or route.depth < 1:
         raise InputError(f"the depth to rerank is {route.depth!r}; give a whole number from 1 on")
+    if route.funnel and query.mode == "lexical":
+        raise InputError(f"a funnel compares vectors, but the mode is {query.mode!r}; leave it out")
     if route.instruction is not None and route.rerank is None:
         raise InputError("an instruction is for a reranker, and none was named; name one (--rerank MODEL)")
 

@@ -12,7 +12,7 @@ from sememe.index.exact import Allowed
 from sememe.index.slab import RowsDamaged
 from sememe.search import plan as planning
 from sememe.search.fuse import Ranking, ordered, reciprocal_ranks, weighted
-from sememe.search.plan import Fetch, Fuse, Neighbours, Plan, Rerank, Scan, Words
+from sememe.search.plan import Fetch, Fuse, Narrow, Neighbours, Plan, Rerank, Scan, Words
 from sememe.search.query import Query
 from sememe.search.view import Moment, View
 from sememe.space import Embedder, Space
@@ -109,7 +109,7 @@ def run(
     """Do what the plan says, step by step."""
     found = _Found()
     for step in plan.steps:
-        if isinstance(step, Scan | Neighbours) and vector is not None:
+        if isinstance(step, Scan | Neighbours | Narrow) and vector is not None:
             found.rankings[step.metric] = _nearest(step, vector, allowed, moment)
         elif isinstance(step, Words) and query.text is not None:
             ids = None if allowed is None else _ids(moment, allowed)
@@ -142,13 +142,17 @@ def _rerank(step: Rerank, query: Query, found: _Found, snapshot: Snapshot, reran
     found.best = list(zip(numbers[order].tolist(), scores[order].tolist(), strict=True))
 
 
-def _nearest(step: Scan | Neighbours, vector: Vectors, allowed: Allowed | None, moment: Moment) -> Ranking:
+def _nearest(step: Scan | Neighbours | Narrow, vector: Vectors, allowed: Allowed | None, moment: Moment) -> Ranking:
     queries = np.ascontiguousarray(vector[None])
-    known = moment.files.neighbours
-    if isinstance(step, Scan) or known is None:
+    known, funnel = moment.files.neighbours, moment.files.funnel
+    alive = allowed.slab if allowed is not None else moment.alive
+    if isinstance(step, Narrow) and funnel is not None:
+        rows = funnel.candidates(vector, step.stages, alive)
+        ids, scores = moment.exact.search(queries, step.depth, start=len(moment.exact.rows), also=rows, allowed=allowed)
+        return ids[0], scores[0]
+    if not isinstance(step, Neighbours) or known is None:
         ids, scores = moment.exact.search(queries, step.depth, allowed=allowed)
         return ids[0], scores[0]
-    alive = allowed.slab if allowed is not None else moment.alive
     setting = faiss.Setting(step.probes, step.candidates, recall=0.0, milliseconds=0.0)
     rows = known.index.candidates(
         vector, setting=setting, count=step.candidates, cells=step.scanned,

@@ -19,8 +19,9 @@ import numpy as np
 
 from sememe.errors import NotFound
 from sememe.filters import Condition, matches
-from sememe.index import columns, faiss, slab
+from sememe.index import columns, faiss, funnel, slab
 from sememe.index.exact import Allowed, ExactIndex, Mask, in_memory, over_slab
+from sememe.index.funnel import Funnel, Measured
 from sememe.index.slab import Rows, Slab
 from sememe.search.words import Words
 from sememe.store.reading import Snapshot
@@ -49,6 +50,8 @@ class Files:
     rows: Rows
     neighbours: Neighbours | None
     columns: columns.Columns | None
+    funnel: Funnel | None = None
+    measured: tuple[Measured, ...] = ()
     masks: OrderedDict[Condition, Mask] = field(default_factory=OrderedDict)
 
 
@@ -184,7 +187,10 @@ class View:
         neighbours = self._neighbours(snapshot, held, record)
         if neighbours is not None:
             rows.read_at_random()
-        files = Files(stamps, rows, neighbours, self._columns(snapshot, held, record))
+        files = Files(
+            stamps, rows, neighbours, self._columns(snapshot, held, record), Funnel(rows, self._metric),
+            self._measured(snapshot, held, record),
+        )  # fmt: skip
         return Moment.of(files, record.seq, over_slab(rows, record, metric=self._metric))
 
     def _rows(self, held: Held, record: IndexRecord | None) -> Rows | None:
@@ -211,6 +217,10 @@ class View:
             return earlier.files.columns
         return columns.Columns.read(held.folder(self._collection), record.generation, record.checksum)
 
+    def _measured(self, snapshot: Snapshot, held: Held, base: IndexRecord) -> tuple[Measured, ...]:
+        record = snapshot.index_record(held.index(funnel.NAME))
+        return () if record is None or record.base != base.generation else tuple(funnel.from_json(record.details))
+
     def _in_memory(self, snapshot: Snapshot, held: Held) -> ExactIndex:
         """The truth itself, while there are no usable files: until the next write or `optimize` makes them."""
         found = snapshot.vectors(snapshot.live_chunks(), self._dim, space=held.key)
@@ -220,4 +230,4 @@ class View:
 FILLED = "filled"
 """Beside the stamps of files: what changes when vectors came that no change tells of."""
 
-LAYERS = (slab.NAME, faiss.NAME, columns.NAME)
+LAYERS = (slab.NAME, faiss.NAME, columns.NAME, funnel.NAME)
