@@ -36,10 +36,10 @@ from sememe.search.words import Words
 from sememe.settings import DEFAULT_FOLDER, Settings, from_environment
 from sememe.sources import ReadOptions
 from sememe.sources.files import NO_CHOICE
-from sememe.space import CANARY_TEXTS, Embedder, Space, check, check_unchanged
+from sememe.space import CANARY_TEXTS, Embedder, Held, Space, check, check_unchanged
 from sememe.store import SQLiteStore
 from sememe.store.reading import Snapshot
-from sememe.store.records import Held, StoredChunk, StoredDocument, Totals
+from sememe.store.records import StoredChunk, StoredDocument, Totals
 from sememe.store.sqlite import is_there
 from sememe.types import CHUNK_PREFIX, METRICS, PART, Ids, LedgerRow, Metric, Progress, Reranker, Vectors
 

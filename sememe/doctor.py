@@ -21,11 +21,11 @@ from sememe.index.slab import NAME as VECTORS
 from sememe.index.slab import Slab
 from sememe.models.compiled import cpu_capabilities
 from sememe.settings import Settings, cores, from_environment
+from sememe.space import Held
 from sememe.store import SQLiteStore
 from sememe.store.connection import FIXED_SQLITE, file_system, sqlite_version
 from sememe.store.inventory import Inventory
 from sememe.store.reading import Snapshot
-from sememe.store.records import Held
 
 LIBRARIES = ("openvino", "faiss-cpu", "tantivy", "apsw", "tokenizers", "safetensors", "numpy", "huggingface-hub")
 BATCH = 4096

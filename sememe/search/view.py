@@ -24,8 +24,8 @@ from sememe.index.exact import Allowed, ExactIndex, Mask, in_memory, over_slab
 from sememe.index.funnel import Funnel, Measured
 from sememe.index.slab import Rows, Slab
 from sememe.search.words import Words
+from sememe.space import Held
 from sememe.store.reading import Snapshot
-from sememe.store.records import Held
 from sememe.types import IndexRecord, Metric
 
 KEPT_FILTERS = 32

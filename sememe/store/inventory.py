@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from sememe.space import Held
 from sememe.store.reading import Snapshot
-from sememe.store.records import BackupRow, Beside, ForgetRow, Held, Layers, Moved, StoredContainer, outside_of
+from sememe.store.records import BackupRow, Beside, ForgetRow, Layers, Moved, StoredContainer, outside_of
 from sememe.store.writing import STARTS_WITH, prefix
 from sememe.types import PART, Embedded
 

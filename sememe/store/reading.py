@@ -18,12 +18,11 @@ import apsw
 import numpy as np
 
 from sememe.errors import StoreDamaged
-from sememe.space import Space, id_of
+from sememe.space import Held, Space, id_of
 from sememe.store.connection import WHAT_TO_DO
 from sememe.store.records import (
     CachedVector,
     FoundChunk,
-    Held,
     KnownDocument,
     SourceStamp,
     StoredChunk,

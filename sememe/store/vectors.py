@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import apsw
 
-from sememe.space import Space
-from sememe.store.records import CachedVector, Held
+from sememe.space import Held, Space
+from sememe.store.records import CachedVector
 from sememe.types import Embedded, Vectors
 
 IN_USE = "EXISTS (SELECT 1 FROM vectors o JOIN chunks c ON c.vector = o.id WHERE o.input = vectors.input)"
