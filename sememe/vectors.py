@@ -56,6 +56,21 @@ def scores_of(queries: Vectors, vectors: Vectors, *, metric: Metric = "cosine") 
     return products
 
 
+def maxsim(query: Vectors, tokens: Vectors, starts: Ids) -> Scores:
+    """How near texts of many vectors are to a query of many: the sum over its rows of their best products (Khattab and
+    Zaharia 2020, arXiv:2004.12832).
+
+    `query (q, dim)`, `tokens (t, dim)`; text i has the rows from `starts[i]` up to `starts[i + 1]`, (n + 1,) ascending.
+    (n,) float32; a text without a row has no products, and scores -inf.
+    """
+    scores = np.full(len(starts) - 1, -np.inf, dtype=np.float32)
+    filled = np.flatnonzero(np.diff(starts))
+    if len(filled):
+        products = query @ tokens[: starts[-1]].T
+        scores[filled] = np.maximum.reduceat(products, starts[filled], axis=1).sum(0, dtype=np.float64)
+    return scores
+
+
 def best(
     queries: Vectors, vectors: Vectors, ids: Ids, *, k: int, dead: npt.NDArray[np.bool_] | None = None,
     metric: Metric = "cosine",

@@ -13,7 +13,7 @@ from fakes import FakeEmbedder
 from typer.testing import CliRunner
 
 import sememe
-from sememe.cli import app
+from sememe.cli import application
 from sememe.evaluate.chunks import KINDS, SHOWN, Piece, is_noise, measure, near_duplicates, of_collection
 
 GOOD = Piece(
@@ -109,6 +109,6 @@ def test_a_collection_is_measured_from_the_command_line(tmp_path: Path, monkeypa
     quality = of_collection(tmp_path / ".sememe")
     assert (quality.chunks, quality.compared) == (5, 3)
     assert {kind: n for kind, n in quality.faults.items() if n} == {"duplicate": 2, "almost empty": 1}
-    done = CliRunner().invoke(app, ["report", "--chunks", "--json"])
+    done = CliRunner().invoke(application(), ["report", "--chunks", "--json"])
     assert json.loads(done.stdout)["faults"] == {kind: quality.faults[kind] for kind in KINDS}
-    assert "chunk:" in CliRunner().invoke(app, ["report", "--chunks"]).stdout
+    assert "chunk:" in CliRunner().invoke(application(), ["report", "--chunks"]).stdout

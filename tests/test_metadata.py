@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import sememe
-from sememe.cli import app
-from sememe.cli.session import meta_of
+from sememe.cli import application
+from sememe.cli.filling import meta_of
 from sememe.errors import InputError, NotFound
 from sememe.index.words import likely_languages
 from sememe.ingest.about import Given
@@ -331,11 +331,11 @@ def test_the_command_takes_metadata_and_lists_the_fields(
     monkeypatch.setattr("sememe.collection.load_model", lambda *_, **__: fake)
     monkeypatch.chdir(folder.parent)
     runner = CliRunner()
-    done = runner.invoke(app, ["add", "docs", "--meta", "year=2024", "--json"])
+    done = runner.invoke(application(), ["add", "docs", "--meta", "year=2024", "--json"])
     assert done.exit_code == 0, done.output
-    listed = runner.invoke(app, ["report", "--fields", "--json"])
+    listed = runner.invoke(application(), ["report", "--fields", "--json"])
     assert {"field": "year", "type": "number"} in [json.loads(line) for line in listed.stdout.splitlines()]
-    strict = runner.invoke(app, ["sync", "docs", "--meta", "year=soon", "--strict"])
+    strict = runner.invoke(application(), ["sync", "docs", "--meta", "year=soon", "--strict"])
     assert strict.exit_code == 3
     assert metadata(collection)["year"] == 2024
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,15 +35,24 @@ from sememe.cli.options import (
     TrackedOption,
     WholeOption,
 )
-from sememe.cli.session import Shown, meta_of, opened_at, progress_shown, refuse_missing, wanted_of
-from sememe.cli.show import end_strictly, pass_text, print_json, print_pairs, print_pass, print_summary, print_troubles
-from sememe.errors import SememeError
-from sememe.ingest.about import Given
+from sememe.cli.session import Shown, opened_at, progress_shown
+from sememe.cli.show import (
+    end_strictly,
+    pass_text,
+    print_json,
+    print_pairs,
+    print_pass,
+    print_summary,
+    print_troubles,
+    printable,
+)
+from sememe.errors import InputError, SememeError
+from sememe.ingest.about import Given, checked
 from sememe.ingest.pages import Pages
 from sememe.ingest.pipeline import OnProgress, Summary
 from sememe.ingest.sync import Choices
-from sememe.sources import ReadOptions
-from sememe.sources.web import DELAY, MOST_PAGES, WebOptions
+from sememe.sources import ReadOptions, key_of
+from sememe.sources.web import DELAY, MOST_PAGES, WebOptions, is_address
 from sememe.watch import Watched, notifier, watch
 
 
@@ -220,3 +230,58 @@ def preview(
         print_troubles(summary, collection)
     typer.echo("Nothing was written (dry run).", err=True)
     return summary
+
+
+def refuse_missing(paths: list[Path], *, or_else: str = "") -> None:
+    """Before a collection is made for nothing. `or_else` is what else than a misspelling it may be."""
+    for path in paths:
+        if not os.path.lexists(path.expanduser()):
+            raise InputError(f"there is no file or folder {printable(key_of(path))}; check the spelling{or_else}")
+
+
+def wanted_of(names: list[str], sitemap: bool, options: WebOptions) -> list[Path] | Pages:
+    """The paths or pages of a command line. Raises InputError for both at once, and for what is not there."""
+    addresses = [name for name in names if is_address(name)]
+    if addresses and len(addresses) < len(names):
+        other = next(name for name in names if not is_address(name))
+        raise InputError(f"{addresses[0]} is an address and {printable(other)} is a path; add them one after the other")
+    if addresses:
+        return Pages(addresses, sitemap, options).checked()
+    if sitemap:
+        raise InputError(f"--sitemap goes with an address, and {printable(names[0])} is a path; leave it out")
+    paths = [Path(name) for name in names]
+    refuse_missing(paths)
+    return paths
+
+
+def meta_of(pairs: list[str] | None) -> dict[str, Any]:
+    """The metadata of a command line: values in JSON, and what is no JSON is a string. `a.b=1` goes into an object."""
+    found: dict[str, Any] = {}
+    for pair in pairs or []:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise InputError(f"--meta {pair!r} has no value; write it like --meta year=2024")
+        *outer, last = name.split(".")
+        place: Any = found
+        for step in outer:
+            place = place.setdefault(step, {}) if isinstance(place, dict) else place
+        if not isinstance(place, dict) or last in place:
+            raise InputError(
+                f"--meta {pair!r} gives {name!r} a second value; give a field once, or a list: "
+                f"""'{name}=["a", "b"]'"""
+            )
+        place[last] = _value_of(text, pair)
+    return checked(found, "--meta gives")
+
+
+def _value_of(text: str, pair: str) -> object:
+    try:
+        return json.loads(text, parse_constant=_refused)
+    except (ValueError, RecursionError) as error:
+        if text[:1] in ("{", "[", '"') or text in ("NaN", "Infinity", "-Infinity"):
+            raise InputError(f"--meta {pair!r} is not JSON ({error}); write a string without signs, or JSON") from error
+        return text
+
+
+def _refused(name: str) -> None:
+    raise ValueError(f"JSON has no {name}")

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from sememe.cli.options import DEFAULT
-from sememe.ingest.pipeline import Summary
 from sememe.search.run import Hits
 from sememe.types import Hit, LedgerRow, embedded_input
 
 if TYPE_CHECKING:
     from sememe.evaluate.chunks import Quality
+    from sememe.ingest.pipeline import Summary
 
 STRICT_FAILED = 3
 SHOWN_TROUBLES = 5

@@ -29,8 +29,10 @@ WINDOW_CHARACTERS = 8_000_000
 WINDOW_TOKENS = 65_536
 """Six seconds of embedding on two cores: half of what a kill can cost, and enough to sort by length in."""
 
-FIRST_WINDOW_TOKENS = 4_096
-"""The first window is small and each is twice the one before, so that even an impatient person gets on."""
+FIRST_WINDOW_TOKENS = 8_192
+WINDOW_GROWTH = 4
+"""The first window is small, so that even an impatient person gets on; at the end of each a core waits for the other,
+so that there are few: twice as many of 4,096 and twice the one before took 3 % longer for 4,000 small files."""
 
 TEXT_PART = 65_536
 DEEPEST = 5
@@ -198,7 +200,7 @@ class Windows:
 
     def _take(self) -> Window:
         window, self._window = self._window, Window()
-        self._tokens = min(2 * self._tokens, WINDOW_TOKENS)
+        self._tokens = min(WINDOW_GROWTH * self._tokens, WINDOW_TOKENS)
         return window
 
     def _same_stamp(self, item: Item) -> bool:

@@ -93,7 +93,9 @@ OnProgress = Callable[[IngestProgress], None]
 
 @dataclass(slots=True)
 class Pipeline:
-    """One run over one store. `written` is called after every commit, for indexes that want to keep up.
+    """One run over one store. `written` is called after every commit, and `ending` while the last window is embedded,
+    for indexes that want to keep up.
+
 
     `remember` is given files of many documents after their last one was committed (see `containers.finish`).
     `own` is the collection's own space; every input gets a vector in each of the `further` ones too.
@@ -108,6 +110,7 @@ class Pipeline:
     window: int = 4096
     on_progress: OnProgress | None = None
     written: Callable[[], None] | None = None
+    ending: Callable[[], None] | None = None
     bytes_total: int | None = None
     summary: Summary = field(default_factory=Summary)
     seen_digests: set[bytes] = field(default_factory=set)
@@ -153,6 +156,8 @@ class Pipeline:
                     if embedding is not None:
                         self._write(embedding)
                     raise
+                if window is None and embedding is not None and self.ending is not None:
+                    self.ending()
                 last, embedding = embedding, None if window is None else self._embedding(window, pool, embedding)
                 if last is not None:
                     self._write(last)
@@ -209,8 +214,8 @@ class Pipeline:
             counts = Summary()
             try:
                 with self.store.transaction() as transaction:
-                    _add_vectors(transaction, embedding)
-                    rows = self._vectors(transaction, [key for key in texts if key not in computed.refused])
+                    keys = [key for key in texts if key not in computed.refused]
+                    rows = self._vectors(transaction, embedding, keys)
                     self._store(transaction, window, rows, computed.refused, counts)
             except _VectorGone:
                 self._staged = staged
@@ -243,8 +248,9 @@ class Pipeline:
             with self.store.transaction() as transaction:
                 _add_vectors(transaction, embedding)
 
-    def _vectors(self, transaction: Transaction, keys: list[bytes]) -> dict[bytes, CachedVector]:
-        rows = transaction.cached(self.own.space.id, keys)
+    def _vectors(self, transaction: Transaction, embedding: _Embedding, keys: list[bytes]) -> dict[bytes, CachedVector]:
+        rows = _add_vectors(transaction, embedding)
+        rows |= transaction.cached(self.own.space.id, [key for key in keys if key not in rows])
         if len(rows) < len(keys):
             raise _VectorGone
         return rows
@@ -418,9 +424,13 @@ class _VectorGone(Exception):
     """Another process deleted a vector between the look-up and the write."""
 
 
-def _add_vectors(transaction: Transaction, embedding: _Embedding) -> None:
-    for computed in filter(None, embedding.made):
-        transaction.add_vectors(computed.target.space.id, computed.keys, computed.embedded())
+def _add_vectors(transaction: Transaction, embedding: _Embedding) -> dict[bytes, CachedVector]:
+    """Write what was made in every space; returns what was written in the collection's own."""
+    written = [
+        transaction.add_vectors(computed.target.space.id, computed.keys, computed.embedded()) if computed else {}
+        for computed in embedding.made
+    ]
+    return written[0]
 
 
 def looked_up(store: SQLiteStore) -> Known:

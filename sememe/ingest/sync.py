@@ -33,6 +33,9 @@ from sememe.types import PART, LedgerRow
 CATCH_UP_EVERY = 16_384
 """Chunks between two visits of the slab during a long run: bounds the tail that searches scan beside it."""
 
+CATCH_UP_EARLY = 1_024
+"""Chunks of a run whose indexes are made while its last window is embedded: else that time comes at the end."""
+
 OnInput = Callable[[str, str], None]
 
 
@@ -94,7 +97,7 @@ def add(
 ) -> Summary:  # fmt: skip
     """Add items whose number nobody knows yet."""
     with running(store, "add") as run:
-        pipeline = _pipeline(store, embedder, options, run, progress, further=further)
+        pipeline = _pipeline(store, embedder, options, run, progress, further=further, threads=threads)
         pipeline.ingest(items, looked_up(store), checksum=False)
         return _finished(store, run, pipeline, threads)
 
@@ -107,7 +110,15 @@ def add_files(
     items = scope.items()
     with running(store, "add") as run:
         pipeline = _pipeline(
-            store, embedder, options, run, progress, further=further, total=_total(items), strict=scope.given.strict
+            store,
+            embedder,
+            options,
+            run,
+            progress,
+            further=further,
+            threads=threads,
+            total=_total(items),
+            strict=scope.given.strict,
         )
         pipeline.summary.passed_over = scope.passed_over.total()
         pipeline.ingest(items, _known(store).get, checksum=checksum)
@@ -125,7 +136,15 @@ def sync_folder(
     _refuse_to_empty(folder, items, gone, known, allow_empty)
     with running(store, "sync") as run:
         pipeline = _pipeline(
-            store, embedder, options, run, progress, further=further, total=_total(items), strict=scope.given.strict
+            store,
+            embedder,
+            options,
+            run,
+            progress,
+            further=further,
+            threads=threads,
+            total=_total(items),
+            strict=scope.given.strict,
         )
         pipeline.summary.passed_over = scope.passed_over.total()
         moved = _given_of(known[key] for key in gone if key in known)
@@ -246,7 +265,7 @@ def _count_window(summary: Summary, window: Window, limit: int) -> None:
 
 def _pipeline(
     store: SQLiteStore, embedder: Embedder, options: CutOptions, run: Run, progress: OnProgress | None, *,
-    further: Sequence[Target], total: int | None = None, strict: bool = False,
+    further: Sequence[Target], threads: int, total: int | None = None, strict: bool = False,
 ) -> Pipeline:  # fmt: skip
     with store.snapshot() as snapshot:
         stored = snapshot.space()
@@ -261,9 +280,13 @@ def _pipeline(
         nonlocal seen
         if pipeline.summary.chunks - seen >= CATCH_UP_EVERY:
             seen = pipeline.summary.chunks
-            derived.catch_up(store, derived.Effort(full=False))
+            _catch_up(store, pipeline.summary, derived.Effort(full=False))
 
-    pipeline.written = written
+    def ending() -> None:
+        if pipeline.summary.chunks >= CATCH_UP_EARLY:
+            _catch_up(store, pipeline.summary, derived.Effort(threads=threads))
+
+    pipeline.written, pipeline.ending = written, ending
     return pipeline
 
 
@@ -271,11 +294,16 @@ def _finished(store: SQLiteStore, run: Run, pipeline: Pipeline, threads: int) ->
     summary = pipeline.summary
     summary.mistyped = pipeline.fields.settle(store)
     finish(store, run, summary.as_dict())
+    _catch_up(store, summary, derived.Effort(threads=threads))
+    return summary
+
+
+def _catch_up(store: SQLiteStore, summary: Summary, effort: derived.Effort) -> None:
+    """Bring the indexes up; that their files cannot grow costs no document."""
     try:
-        derived.catch_up(store, derived.Effort(threads=threads))
+        derived.catch_up(store, effort)
     except StoreFull as error:
         summary.warning = str(error)
-    return summary
 
 
 def _known(store: SQLiteStore) -> dict[str, KnownDocument]:

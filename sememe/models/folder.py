@@ -27,6 +27,7 @@ GRAPH_FILES = ("openvino/openvino_model.xml", "openvino_model.xml", "onnx/model.
 """Where an exported graph lies, the first that there is."""
 
 PICKLED = "pytorch_model.bin"
+SENTENCE = "sentence_embedding"
 INDEX = f"{WEIGHTS}.index.json"
 STATIC_TOKENS = 512
 """What is read of a text where the mean of ever more tokens would say ever less, as model2vec has it."""
@@ -283,25 +284,47 @@ def _steps(folder: Path, modules: list[Module], width: int) -> tuple[tuple[Step,
 
 
 def _step(folder: Path, module: Module, config: Mapping[str, Any], width: int) -> Step | None:
-    path = folder / module.folder / "config.json"
-    for key in ("module_input_name", "module_output_name"):
-        if config.get(key) not in (None, "sentence_embedding"):
-            raise ModelError(f"{path} says {key} {config[key]!r}; supported: sentence_embedding")
     if module.kind == "Normalize":
+        _check_level(folder, module, config, level=SENTENCE)
         return Step("normalize", width, width)
-    file = f"{module.folder}/{WEIGHTS}".lstrip("/")
-    if not (folder / file).is_file():
-        raise ModelError(_no_weights(folder / module.folder))
-    if module.kind == "LayerNorm":
-        return Step("layer_norm", _size(config, "dimension", path), width, file)
+    if module.kind == "Dense":
+        return read_dense(folder, module)
+    _check_level(folder, module, config, level=SENTENCE)
+    return Step(
+        "layer_norm", _size(config, "dimension", folder / module.folder / "config.json"), width,
+        _module_weights(folder, module),
+    )  # fmt: skip
+
+
+def read_dense(folder: Path, module: Module, *, level: str = SENTENCE) -> Step:
+    """A Dense module that works on texts, or on another `level`. Raises ModelError."""
+    path = folder / module.folder / "config.json"
+    config = read_object(path)
+    _check_level(folder, module, config, level=level)
     activation = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
     if activation.rsplit(".", 1)[-1] not in ACTIVATIONS or not activation.startswith("torch.nn."):
         raise ModelError(f"{path} says activation_function {activation!r}; supported: {', '.join(ACTIVATIONS)}")
     return Step(
-        "dense", _size(config, "in_features", path), _size(config, "out_features", path), file,
-        ACTIVATIONS[activation.rsplit(".", 1)[-1]],
+        "dense", _size(config, "in_features", path), _size(config, "out_features", path),
+        _module_weights(folder, module), ACTIVATIONS[activation.rsplit(".", 1)[-1]],
         bool(config.get("bias", True)), bool(config.get("use_residual", False)),
     )  # fmt: skip
+
+
+def _check_level(folder: Path, module: Module, config: Mapping[str, Any], *, level: str) -> None:
+    """Refuse a module that works on something else than what it gets here."""
+    for key in ("module_input_name", "module_output_name"):
+        if config.get(key) not in (None, level):
+            path = folder / module.folder / "config.json"
+            raise ModelError(f"{path} says {key} {config[key]!r}; supported: {level}")
+
+
+def _module_weights(folder: Path, module: Module) -> str:
+    """The name of a module's file of weights."""
+    file = f"{module.folder}/{WEIGHTS}".lstrip("/")
+    if not (folder / file).is_file():
+        raise ModelError(_no_weights(folder / module.folder))
+    return file
 
 
 def _size(config: Mapping[str, Any], name: str, path: Path) -> int:

@@ -41,7 +41,7 @@ class Network:
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._loaded: engine.Engine | None = None
-        self._truncating: Tokenizer | None = None
+        self._truncating: dict[int, Tokenizer] = {}
         _check_vocabulary(card, self.tokenizer)
 
     @property
@@ -56,13 +56,14 @@ class Network:
             text, replaced = SURROGATES.subn("\ufffd", text)
         return (text.lower() if self.card.lower_case else text), replaced
 
-    def tokenised(self, inputs: Sequence[Input]) -> tuple[list[Encoding], list[int]]:
-        """The tokens of each input, cut at the model's limit, and how many there were before."""
+    def tokenised(self, inputs: Sequence[Input], limit: int = 0) -> tuple[list[Encoding], list[int]]:
+        """The tokens of each input, cut at the model's limit or another one, and how many there were before."""
         self._check_process()
+        limit = limit or self.card.max_tokens
         encodings = self.tokenizer.encode_batch_fast(inputs, add_special_tokens=self.card.special_tokens)
         counts = [len(encoding) for encoding in encodings]
-        long = [i for i, count in enumerate(counts) if count > self.card.max_tokens]
-        for i, encoding in zip(long, self._cut([inputs[i] for i in long]), strict=True):
+        long = [i for i, count in enumerate(counts) if count > limit]
+        for i, encoding in zip(long, self._cut([inputs[i] for i in long], limit), strict=True):
             encodings[i] = encoding
         return encodings, counts
 
@@ -85,14 +86,15 @@ class Network:
                 self._loaded = engine.load(self.card, self._files, settings=self.settings)
             return self._loaded
 
-    def _cut(self, inputs: list[Input]) -> list[Encoding]:
+    def _cut(self, inputs: list[Input], limit: int) -> list[Encoding]:
         """What the tokenizer itself makes of inputs at the limit; of a pair the longer one loses first."""
         if not inputs:
             return []
-        if self._truncating is None:
+        if limit not in self._truncating:
             # Loading one takes 25 ms, which most searches need not spend.
-            self._truncating = load_tokenizer(self._files[self.card.tokenizer], max_tokens=self.card.max_tokens)
-        result: list[Any] = self._truncating.encode_batch_fast(inputs, add_special_tokens=self.card.special_tokens)
+            self._truncating[limit] = load_tokenizer(self._files[self.card.tokenizer], max_tokens=limit)
+        cut = self._truncating[limit]
+        result: list[Any] = cut.encode_batch_fast(inputs, add_special_tokens=self.card.special_tokens)
         return result
 
 

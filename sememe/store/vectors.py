@@ -88,22 +88,22 @@ class VectorWrites:
         )
         return bool(self._connection.execute("SELECT complete FROM names WHERE name = ?", (held.name,)).get)
 
-    def add_vectors(self, space: str, inputs: Sequence[bytes], embedded: Embedded) -> None:
-        """Write the vectors of inputs. One that another process has written meanwhile is kept as it is."""
-        self.add_blobs(
-            space,
-            [
-                (key, int(embedded.tokens[i]), int(embedded.kept[i]), embedded.vectors[i].astype("<f4").tobytes())
-                for i, key in enumerate(inputs)
-            ],
-        )
+    def add_vectors(self, space: str, inputs: Sequence[bytes], embedded: Embedded) -> dict[bytes, CachedVector]:
+        """Write the vectors of inputs. One that another process has written meanwhile is kept as it is, and is not
+        among those that are returned.
+        """
+        blobs = [embedded.vectors[i].astype("<f4").tobytes() for i in range(len(inputs))]
+        counts = zip(embedded.tokens.tolist(), embedded.kept.tolist(), strict=True)
+        return self.add_blobs(space, [(k, *c, blob) for k, c, blob in zip(inputs, counts, blobs, strict=True)])
 
-    def add_blobs(self, space: str, rows: Sequence[tuple[bytes, int, int, bytes]]) -> None:
-        """Write vectors as they are stored: of each input its tokens, how many were read, and the bytes."""
-        self._connection.executemany(
-            "INSERT OR IGNORE INTO vectors (space, input, tokens, kept, crc, vector) VALUES (?, ?, ?, ?, ?, ?)",
+    def add_blobs(self, space: str, rows: Sequence[tuple[bytes, int, int, bytes]]) -> dict[bytes, CachedVector]:
+        """The same for vectors as they are stored: of each input its tokens, how many were read, and the bytes."""
+        written = self._connection.executemany(
+            "INSERT OR IGNORE INTO vectors (space, input, tokens, kept, crc, vector) VALUES (?, ?, ?, ?, ?, ?) "
+            "RETURNING input, id, tokens, kept",
             [(space, key, tokens, kept, zlib.crc32(blob), blob) for key, tokens, kept, blob in rows],
         )
+        return {key: CachedVector(id=row, tokens=tokens, kept=kept) for key, row, tokens, kept in written}
 
     def cached(self, space: str, inputs: Sequence[bytes]) -> dict[bytes, CachedVector]:
         """Those of the inputs that have a vector in the space."""
