@@ -1,4 +1,5 @@
-"""Write the README's tables from the figures in benchmarks/results; `--check` only says whether they are current.
+"""Write the tables of the README and of docs/chunks.md from the figures in benchmarks/results; `--check` only says
+whether they are current.
 
 Usage: python benchmarks/tables.py [--check]
 """
@@ -14,16 +15,34 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 README = ROOT / "README.md"
+CHUNKS = ROOT / "docs" / "chunks.md"
 MARKS = re.compile(r"(<!-- tables: begin[^\n]*-->\n).*?(<!-- tables: end -->)", flags=re.DOTALL)
 
 
 def main() -> int:
-    text = README.read_text(encoding="utf-8")
-    fresh = MARKS.sub(lambda marks: marks[1] + tables() + marks[2], text)
-    if "--check" in sys.argv[1:]:
-        return 0 if fresh == text else 1
-    README.write_text(fresh, encoding="utf-8")
-    return 0
+    stale = 0
+    for page, made in ((README, tables()), (CHUNKS, chunks(load("chunks")))):
+        text = page.read_text(encoding="utf-8")
+        fresh = MARKS.sub(lambda marks, made=made: marks[1] + made + marks[2], text)  # type: ignore[misc]
+        stale += fresh != text
+        if "--check" not in sys.argv[1:]:
+            page.write_text(fresh, encoding="utf-8")
+    return min(stale, 1) if "--check" in sys.argv[1:] else 0
+
+
+def chunks(result: dict[str, Any]) -> str:
+    """Every corpus before and after: chunks, and how many have which fault."""
+    before, after = result["before"], result["after"]
+    corpora = [name for name, found in after.items() if isinstance(found, dict)]
+    rows = []
+    for name in corpora:
+        pairs = [(str(before[name]["chunks"]), str(after[name]["chunks"]))]
+        pairs += [(str(before[name]["faults"][kind]), str(after[name]["faults"][kind])) for kind in FAULTS]
+        rows.append([name, str(after[name]["files"]), *(f"{old} → {new}" for old, new in pairs)])
+    return markdown(["corpus", "files", "chunks", *FAULTS], rows)
+
+
+FAULTS = ("cut sentence", "almost empty", "orphan heading", "duplicate", "noise", "truncated")
 
 
 def tables() -> str:

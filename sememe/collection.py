@@ -499,18 +499,22 @@ def options_for(embedder: Embedder, *, chunk: bool, read: ReadOptions | None = N
 
 def add_pages(
     collection: Collection, pages: Pages, *, chunk: bool = True, read: ReadOptions | None = None,
-    progress: OnProgress | None = None,
+    metadata: Describe | Given | None = None, progress: OnProgress | None = None,
 ) -> Summary:  # fmt: skip
     """Add pages of the web. A page that its server says has not changed costs one question.
 
-    Raises InputError for what is no address; every page that cannot be used ends in the ledger.
+    `metadata` is that of `Collection.add_files`; a function is given the address. Raises InputError for what is no
+    address; every page that cannot be used ends in the ledger.
     """
     from sememe.ingest import sync
+    from sememe.ingest.about import given
 
+    said = given(metadata)
     embedder, options = collection._prepared(), collection._options(chunk, read)
-    items = pages.checked().items(collection._store, options.read)
+    items = pages.checked().items(collection._store, options.read, said)
     return collection._billed(sync.add(
-        collection._store, embedder, items, options=options, further=collection.further.targets(), progress=progress,
+        collection._store, embedder, items, options=options, strict=said.strict, progress=progress,
+        further=collection.further.targets(),
         threads=collection._settings.threads,
     ))  # fmt: skip
 

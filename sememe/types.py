@@ -166,7 +166,8 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """How one input ended. `truncated` holds (chunk position, tokens, tokens kept) of every cut input."""
+    """How one input ended. `truncated` holds (chunk position, tokens, tokens kept) of every cut input; `chunks` of one
+    that failed are those that have a vector all the same."""
 
     key: str
     status: Status

@@ -99,7 +99,9 @@ def add(
         opened_at(collection, model, create=True, progress=shown, metric=metric, max_cost=max_cost) as opened,
     ):
         if isinstance(wanted, Pages):
-            summary = collections.add_pages(opened, wanted, chunk=not whole, read=read, progress=shown.ingest)
+            summary = collections.add_pages(
+                opened, wanted, chunk=not whole, read=read, metadata=given, progress=shown.ingest
+            )
         else:
             summary = opened.add_files(
                 list(wanted), chunk=not whole, hidden=hidden, checksum=checksum, tracked=tracked, read=read,
@@ -223,7 +225,7 @@ def preview(
         print_json(summary.as_dict())
     else:
         names = ["documents", "chunks", "tokens", "unchanged", "truncated", "skipped", "failed"]
-        names += ["deleted"] if choices.deleting else []
+        names += ["renamed", "deleted"] if choices.deleting else []
         print_pairs([("files" if n == "documents" else n, getattr(summary, n)) for n in names])
         if summary.dollars is not None:
             print_pairs([("dollars", f"{summary.dollars:.6f} at most")])

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from sememe.ingest.pipeline import Summary
 
 STRICT_FAILED = 3
+SAID = {"embedded": "new chunks", "passed_over": "passed over", "repeated": "came twice"}
+"""What a count is called where its name would not tell what it counts."""
 SHOWN_TROUBLES = 5
 
 
@@ -29,9 +31,9 @@ def print_summary(summary: Summary, collection: Path, as_json: bool) -> None:
         print_json(summary.as_dict())
     else:
         fields = summary.as_dict()
-        optional = ("unchanged", "described", "mistyped", "renamed", "deleted", "passed_over")
+        optional = ("unchanged", "repeated", "described", "mistyped", "renamed", "deleted", "passed_over")
         names = ("documents", "chunks", "tokens", "embedded", "truncated", "skipped", "failed")
-        print_pairs([(n.replace("_", " "), fields[n]) for n in (*names, *(n for n in optional if fields[n]))])
+        print_pairs([(SAID.get(n, n), fields[n]) for n in (*names, *(n for n in optional if fields[n]))])
         print_pairs([("seconds", f"{summary.seconds:.1f}")])
         if summary.billed_tokens:
             cost = "price unknown" if summary.dollars is None else f"${summary.dollars:.6f}"
@@ -53,7 +55,8 @@ def print_pass(summary: Summary, as_json: bool) -> None:
 def pass_text(summary: Summary) -> str:
     """The counts that are not nothing."""
     names = ("documents", "chunks", "embedded", "described", "renamed", "deleted", "truncated", "skipped", "failed")
-    return ", ".join(f"{getattr(summary, name):,} {name}" for name in names if getattr(summary, name)) or "no change"
+    said = (f"{getattr(summary, name):,} {SAID.get(name, name)}" for name in names if getattr(summary, name))
+    return ", ".join(said) or "no change"
 
 
 def end_strictly(summary: Summary, strict: bool) -> None:
@@ -161,7 +164,7 @@ def print_pairs(pairs: list[tuple[str, object]]) -> None:
     """Names and values in two columns."""
     for name, value in pairs:
         shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-        typer.echo(f"{name:<12} {shown}")
+        typer.echo(f"{name:<16} {shown}")
 
 
 def printable(key: str) -> str:

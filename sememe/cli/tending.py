@@ -39,7 +39,8 @@ def report(
             print_json(asdict(row))
     else:
         names = ("documents", "chunks", "tokens", "characters")
-        print_pairs([*((name, getattr(totals, name)) for name in names), *totals.statuses.items()])
+        inputs = [(f"inputs {status}", count) for status, count in totals.statuses.items()]
+        print_pairs([*((name, getattr(totals, name)) for name in names), *inputs])
         for row in rows:
             typer.echo(trouble_text(row))
     if strict and troubled(totals.statuses):

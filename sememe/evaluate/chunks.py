@@ -37,7 +37,7 @@ SAMPLE = 20_000
 
 KINDS = {
     "orphan heading": "a heading and nothing else",
-    "cut sentence": "begins in the middle of a sentence that the chunk before did not end",
+    "cut sentence": "begins in the middle of a sentence",
     "duplicate": "the same input as an earlier chunk",
     "near duplicate": f"a cosine of {NEAR} or more to an earlier chunk, of those compared",
     "truncated": "longer than the model reads",
@@ -47,7 +47,7 @@ KINDS = {
 """What is counted, and what it means."""
 
 _WORDS = re.compile(r"\w+|[^\w\s]")
-_ENDS = re.compile(r"[.!?…:;。！？]['\")\]}»”’*_`]*\s*$")
+_ENDS = re.compile(r"(?:[.!?…:;。！？]['\")\]}»”’*_`]*\s*|\n\s*\n\s*)$")
 _MARKS = re.compile(r"^\s*(?:#{1,6}\s.*|[=\-~^\"'`*+#]{3,})\s*$")
 _STARTS_BELOW = re.compile(r"[a-z,;)\]]")
 
@@ -170,10 +170,11 @@ def _judge_cut(quality: Quality, before: Piece, piece: Piece) -> None:
     """Between two chunks of one section: does the cut lie inside of a sentence?"""
     if before.headings != piece.headings and piece.start >= before.end:
         return
-    ends = _ENDS.search(before.text[-40:]) is not None
+    left = before.text[: max(piece.start - before.start, 0)] if piece.start < before.end else before.text
+    ends = _ENDS.search(left[-40:]) is not None
     goes_on = _STARTS_BELOW.match(piece.text) is not None
     if not ends and goes_on:
-        quality.note("cut sentence", piece, f"{before.text[-60:]} | {piece.text[:60]}")
+        quality.note("cut sentence", piece, f"{left[-60:]} | {piece.text[:60]}")
 
 
 def is_noise(text: str) -> bool:

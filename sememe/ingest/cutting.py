@@ -238,6 +238,7 @@ class Windows:
             return
         if isinstance(opened, Refused):
             self._window.refused.append(refusal(item.key, item.origin, opened))
+            self._outside(item, known, digest)  # what is wrong with its sidecar is said all the same
         elif isinstance(opened, Parts) and len(self._inside) >= DEEPEST:
             reason = f"it lies in {DEEPEST} files, one within the other, and holds more; unpack the outer ones"
             self._window.refused.append(LedgerRow(item.key, "skipped", reason, origin=item.origin))

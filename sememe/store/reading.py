@@ -442,7 +442,7 @@ class Snapshot:
         A document that could not be read the last time is left out: it has to be read again for the ledger to agree.
         """
         result = {}
-        for row in self._rows(
+        for row in self._connection.execute(
             f"SELECT {KNOWN_COLUMNS} FROM documents WHERE live = 1 AND origin = 'file' AND {STARTS_WITH}"
             " AND key NOT IN (SELECT key FROM ledger WHERE status = 'failed')", prefix(under)
         ):  # fmt: skip

@@ -113,8 +113,17 @@ class VectorWrites:
         self._connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('orphans', 'yes')")
 
     def may_have_orphans(self) -> bool:
-        """Whether staged documents were dropped since the last `drop_orphans`, which may have left vectors."""
-        return self._connection.execute("SELECT 1 FROM meta WHERE name = 'orphans'").get is not None
+        """Whether staged documents were dropped since the last `drop_orphans`, which may have left vectors.
+
+        Not while a document that was refused for some of its chunks may come again, and need those of the others.
+        """
+        return (
+            self._connection.execute(
+                "SELECT 1 FROM meta WHERE name = 'orphans' AND NOT EXISTS "
+                "(SELECT 1 FROM ledger WHERE status = 'failed' AND chunks > 0)"
+            ).get
+            is not None
+        )
 
     def drop_orphans(self) -> int:
         """Delete vectors, of any space, of inputs that no chunk was made from; returns how many went."""

@@ -270,6 +270,14 @@ class Transaction(VectorWrites):
             ],
         )  # fmt: skip
 
+    def noted(self, keys: Sequence[str], run: int) -> list[LedgerRow]:
+        """How those of the keys ended that this run has recorded already: status, chunks and tokens."""
+        rows: list[tuple[Any, ...]] = self._connection.execute(
+            "SELECT key, status, chunks, tokens FROM ledger WHERE run = ? AND key IN (SELECT value FROM json_each(?))",
+            (run, json.dumps(list(keys))),
+        ).fetchall() if keys else []  # fmt: skip
+        return [LedgerRow(key, status, chunks=chunks, tokens=tokens) for key, status, chunks, tokens in rows]
+
     def strike(self, keys: Sequence[str]) -> int:
         """Take inputs that are gone for good out of the ledger; returns how many were in it."""
         self._connection.execute(
