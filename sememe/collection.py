@@ -15,20 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 from sememe.errors import InputError, NotFound, SpaceMismatch
 from sememe.filters import Filter, parse
-from sememe.models import load_model
+from sememe.ingest.further import Further
+from sememe.models import load_model, load_reranker
 from sememe.models.cards import DEFAULT_MODEL
 from sememe.models.network import SURROGATES
 from sememe.search.plan import Plan
-from sememe.search.query import Mode, Query, checked
-from sememe.search.run import Hits, answer
+from sememe.search.query import Mode, Query, Route, checked
+from sememe.search.run import Hits, Models, answer
 from sememe.search.view import View
 from sememe.settings import DEFAULT_FOLDER, Settings, from_environment
-from sememe.space import CANARY_TEXTS, Embedder, Space, check, check_unchanged
+from sememe.space import CANARY_TEXTS, Embedder, Held, Space, check, check_unchanged
 from sememe.store import SQLiteStore
 from sememe.store.reading import Snapshot
 from sememe.store.records import StoredChunk, StoredDocument, Totals
 from sememe.store.sqlite import is_there
-from sememe.types import CHUNK_PREFIX, METRICS, PART, Ids, LedgerRow, Long, Metric, Progress, Vectors
+from sememe.types import CHUNK_PREFIX, METRICS, PART, Ids, LedgerRow, Long, Metric, Progress, Reranker, Vectors
 
 if TYPE_CHECKING:
     # What only writing needs is imported where it is used: the answer to a search comes .1 s sooner.
@@ -130,7 +131,9 @@ class Collection:
         self._fetch_progress = fetch_progress
         self._embedder: Embedder | None = None
         self._unchanged = False
-        self._view: View | None = None
+        self._views: dict[str, View] = {}
+        self.further = Further(store, lambda name: load_model(name, settings=settings, progress=fetch_progress))
+        self._rerankers: dict[str, Reranker] = {}
         self._space: Space | None = None
         self._recall: float | None = None
         self._lock = threading.RLock()
@@ -189,8 +192,8 @@ class Collection:
         single = isinstance(records, str | Mapping)
         items = given_items([records] if single else records)  # type: ignore[list-item]
         return self._billed(sync.add(
-            self._store, self._prepared(), items, options=self._options(chunk), progress=progress,
-            threads=self._settings.threads,
+            self._store, self._prepared(), items, options=self._options(chunk),
+            further=self.further.targets(), progress=progress, threads=self._settings.threads,
         ))  # fmt: skip
 
     def add_files(
@@ -212,7 +215,7 @@ class Collection:
         scope = self._scope(paths, hidden=hidden, tracked=tracked, read=read, metadata=metadata)
         return self._billed(sync.add_files(
             self._store, self._prepared(), scope, options=self._options(chunk, scope.read), checksum=checksum,
-            progress=progress, threads=self._settings.threads,
+            further=self.further.targets(), progress=progress, threads=self._settings.threads,
         ))  # fmt: skip
 
     def sync(
@@ -230,7 +233,7 @@ class Collection:
         scope = self._scope(folder, hidden=hidden, tracked=tracked, read=read, metadata=metadata)
         return self._billed(sync.sync_folder(
             self._store, self._prepared(), scope, options=self._options(chunk, scope.read), checksum=checksum,
-            allow_empty=allow_empty, progress=progress, threads=self._settings.threads,
+            allow_empty=allow_empty, further=self.further.targets(), progress=progress, threads=self._settings.threads,
         ))  # fmt: skip
 
     def delete(self, keys: str | Iterable[str]) -> int:
@@ -258,14 +261,16 @@ class Collection:
 
     def search(
         self, query: str | Vectors, *, k: int = 10, where: Filter | None = None, mode: Mode = "vector",
-        alpha: float | None = None, recall: float | None = None,
+        alpha: float | None = None, recall: float | None = None, route: Route | None = None,
     ) -> Hits:  # fmt: skip
         """The k chunks nearest in meaning to a text, or to a vector of this space; best first.
 
         `where` is a Mongo-style filter over metadata: `{"year": {"$gte": 2020}}`. `mode` "lexical" compares words
         (BM25), "hybrid" fuses both: by reciprocal ranks, or with `alpha` (1: meaning alone) by weighted scores.
         `recall` is the share of the true neighbours that will do (.99, unless `sememe optimize --recall` said another
-        one), 1 for all of them.
+        one), 1 for all of them. `route` says by
+        which way: `Route(space="fine")` looks in the further space of that name, `Route(rerank="owner/name")` lets a
+        model that reads the query with each text put the best in order.
 
         Fewer than k when fewer match, and `notes` of the result then say so; its `plan` is the plan that ran.
         Raises InputError when the query is empty, has another dimension or values that are not finite, the filter
@@ -273,8 +278,10 @@ class Collection:
         """
         condition = None if where is None else parse(where)
         text, vector = (query, None) if isinstance(query, str) else (None, query)
-        asked = Query(text=text, vector=vector, k=k, where=condition, mode=mode, alpha=alpha, recall=recall)
-        return self._answer(asked)
+        return self._answer(Query(
+            text=text, vector=vector, k=k, where=condition, mode=mode, alpha=alpha, recall=recall,
+            route=route or Route(),
+        ))  # fmt: skip
 
     def similar(self, name: str, *, k: int = 10, where: Filter | None = None, recall: float | None = None) -> Hits:
         """The k chunks nearest to a stored one, or to a document (the mean of its chunks); it is left out itself.
@@ -294,18 +301,32 @@ class Collection:
         )
 
     def _answer(self, query: Query) -> Hits:
-        space = self.space
-        if space is None:
+        if self.space is None:
             checked(query, self.embedder.space.dim)
             return Hits([], Plan(()))
         if query.recall is None:
             query = replace(query, recall=self._recall)
-        query = checked(query, space.dim)
+        held = self.further.held(query.route.space)
+        query = checked(query, held.space.dim)
         needs_model = query.text is not None and query.mode != "lexical"
         return answer(
-            query, store=self._store, view=self._index(space), space=space,
-            embedder=self._verified() if needs_model else None,
+            query, store=self._store, view=self._index(held), space=held.space,
+            models=Models(self._embedder_of(held) if needs_model else None, self._reranker(query.route.rerank)),
         )  # fmt: skip
+
+    def _reranker(self, named: str | Path | Reranker | None) -> Reranker | None:
+        """A model that ranks, loaded on first use."""
+        if not isinstance(named, str | Path):
+            return named
+        with self._lock:
+            if str(named) not in self._rerankers:
+                self._rerankers[str(named)] = load_reranker(
+                    named, settings=self._settings, progress=self._fetch_progress
+                )
+            return self._rerankers[str(named)]
+
+    def _embedder_of(self, held: Held) -> Embedder:
+        return self.further.target(held).embedder if held.name else self._verified()
 
     def _stored_space(self) -> Space:
         space = self.space
@@ -409,8 +430,11 @@ class Collection:
 
     def _billed(self, summary: Summary) -> Summary:
         """The summary of a run, with what its vectors cost where somebody else makes them."""
-        if (hosted := _hosted(self._embedder)) is not None:
-            summary.billed_tokens, summary.dollars = hosted.bill()
+        bills = [hosted.bill() for hosted in map(_hosted, [self._embedder, *self.further.embedders()]) if hosted]
+        if bills:
+            summary.billed_tokens = sum(tokens for tokens, _ in bills)
+            dollars = [cost for _, cost in bills if cost is not None]
+            summary.dollars = sum(dollars) if len(dollars) == len(bills) else None
         return summary
 
     def _options(self, chunk: bool | Long, read: ReadOptions | None = None) -> CutOptions:
@@ -429,11 +453,11 @@ class Collection:
             read=read or NO_CHOICE, given=given(metadata),
         )  # fmt: skip
 
-    def _index(self, space: Space) -> View:
+    def _index(self, held: Held) -> View:
         with self._lock:
-            if self._view is None:
-                self._view = View(self._store.folder, space.dim, space.metric)
-            return self._view
+            if held.key not in self._views:
+                self._views[held.key] = View(self._store.folder, held.space.dim, held.space.metric, name=held.name)
+            return self._views[held.key]
 
     def _paths(self, paths: str | Path | Sequence[str | Path]) -> list[Path]:
         given = [paths] if isinstance(paths, str | Path) else list(paths)
@@ -509,6 +533,7 @@ def add_pages(
     items = pages.checked().items(collection._store, options.read, said)
     return collection._billed(sync.add(
         collection._store, embedder, items, options=options, strict=said.strict, progress=progress,
+        further=collection.further.targets(),
         threads=collection._settings.threads,
     ))  # fmt: skip
 

@@ -21,6 +21,7 @@ from sememe.index.slab import NAME as VECTORS
 from sememe.index.slab import Slab
 from sememe.models.compiled import cpu_capabilities
 from sememe.settings import Settings, cores, from_environment
+from sememe.space import Held
 from sememe.store import SQLiteStore
 from sememe.store.connection import FIXED_SQLITE, file_system, sqlite_version
 from sememe.store.inventory import Inventory
@@ -98,48 +99,63 @@ def _contents(snapshot: Snapshot) -> Iterator[Finding]:
         return
     space = stored[0]
     yield Finding("fact", "space", f"{space.id}: {space.model}, {space.dim} dimensions, {space.metric}")
-    chunks = snapshot.live_chunks()
-    count = 0
-    for start in range(0, len(chunks), BATCH):
-        ids, _ = snapshot.vectors(chunks[start : start + BATCH], space.dim)
-        count += len(ids)
-    if count < len(chunks):
-        yield Finding("trouble", "vectors", f"{len(chunks) - count:,} of {len(chunks):,} chunks have none; add again")
-    else:
-        yield Finding("sound", "vectors", f"{count:,} agree with their checksums")
+    for held in snapshot.spaces():
+        yield _vectors(snapshot, held)
     documents = snapshot.live_documents()
     for document in documents:
         snapshot.text(document)
     yield Finding("sound", "texts", f"those of {len(documents):,} documents agree with their checksums")
 
 
+def _vectors(snapshot: Snapshot, held: Held) -> Finding:
+    """Every vector of a space is read and compared with its checksum."""
+    chunks = snapshot.live_chunks()
+    count = 0
+    for start in range(0, len(chunks), BATCH):
+        ids, _ = snapshot.vectors(chunks[start : start + BATCH], held.space.dim, space=held.key)
+        count += len(ids)
+    name = f"vectors of {held.name}" if held.name else "vectors"
+    if count == len(chunks):
+        return Finding("sound", name, f"{count:,} agree with their checksums")
+    lacking = f"{len(chunks) - count:,} of {len(chunks):,} chunks have none"
+    if held.name:
+        return Finding("fact", name, f"{lacking}; embed them with: sememe space add {held.name}")
+    return Finding("trouble", name, f"{lacking}; add again")
+
+
 def _derived(snapshot: Snapshot, folder: Path) -> Iterator[Finding]:
-    stored = snapshot.space()
-    base = snapshot.index_record(VECTORS)
-    if stored is None or base is None:
-        yield Finding("fact", "vector files", "none yet; searches read the database")
+    for held in snapshot.spaces():
+        yield from _over_rows(snapshot, held, folder)
+    record = snapshot.index_record(lexical.NAME)
+    if record is not None:
+        words = lexical.LexicalIndex.open(folder, record.generation)
+        yield _judged(words is not None, "words", f"as of change {record.seq:,} of {snapshot.seq():,}")
+
+
+def _over_rows(snapshot: Snapshot, held: Held, collection: Path) -> Iterator[Finding]:
+    """The files of one space."""
+    of, folder = (f" of {held.name}" if held.name else ""), held.folder(collection)
+    base = snapshot.index_record(held.index(VECTORS))
+    if base is None:
+        yield Finding("fact", f"vector files{of}", "none yet; searches read the database")
         return
-    rows = Slab(folder, base.generation, stored[0].dim).map(base.rows)
+    rows = Slab(folder, base.generation, held.space.dim).map(base.rows)
     try:
         sound = rows is not None and rows.checksum() == base.checksum and rows.scanned() is not None
     except SememeError:
         sound = False
     newer = snapshot.seq() - base.seq
-    yield _judged(sound, "vector files", f"{base.rows:,} rows, {newer:,} changes newer than they")
-    record = snapshot.index_record(faiss.NAME)
+    yield _judged(sound, f"vector files{of}", f"{base.rows:,} rows, {newer:,} changes newer than they")
+    record = snapshot.index_record(held.index(faiss.NAME))
     if record is not None and record.base == base.generation:
         details = faiss.Details.from_json(record.details)
-        index = faiss.NeighbourIndex.open(folder, record.generation, details, dim=stored[0].dim)
-        yield _judged(index is not None, "neighbours", f"{details.kind} over {details.rows:,} rows")
-    record = snapshot.index_record(columns.NAME)
+        index = faiss.NeighbourIndex.open(folder, record.generation, details, dim=held.space.dim)
+        yield _judged(index is not None, f"neighbours{of}", f"{details.kind} over {details.rows:,} rows")
+    record = snapshot.index_record(held.index(columns.NAME))
     if record is not None and record.base == base.generation:
         found = columns.Columns.read(folder, record.generation, record.checksum)
         fields = 0 if found is None else len(found.facts().fields)
-        yield _judged(found is not None, "columns", f"{fields:,} fields of {record.rows:,} rows")
-    record = snapshot.index_record(lexical.NAME)
-    if record is not None:
-        words = lexical.LexicalIndex.open(folder, record.generation)
-        yield _judged(words is not None, "words", f"as of change {record.seq:,} of {snapshot.seq():,}")
+        yield _judged(found is not None, f"columns{of}", f"{fields:,} fields of {record.rows:,} rows")
 
 
 def _kept(snapshot: Inventory) -> Iterator[Finding]:

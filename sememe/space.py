@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from sememe.errors import SpaceMismatch
-from sememe.types import Embedded, Metric, Progress, Role, TokenCounter, Vectors
+from sememe.types import Embedded, Metric, Progress, Role, SpaceKind, TokenCounter, Vectors
 
 CANARY_TEXTS = (
     "The quick brown fox jumps over the lazy dog.",
@@ -64,6 +65,44 @@ class Space:
         raw: Mapping[str, Any] = json.loads(text)
         prompts = tuple((str(role), str(prompt)) for role, prompt in raw["prompts"])
         return cls(**{**raw, "prompts": prompts, "modalities": tuple(raw["modalities"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A space that a collection has vectors in: its own, which has no `name`, or a further one.
+
+    `model` is what its model was called when it was added. `filled` counts how often vectors came that no change
+    tells of; `complete` says that every chunk has one.
+    """
+
+    space: Space
+    name: str = ""
+    kind: SpaceKind = "dense"
+    model: str = ""
+    filled: int = 0
+    complete: bool = True
+
+    @property
+    def key(self) -> str:
+        """The id of a further space, "" of the collection's own."""
+        return self.space.id if self.name else ""
+
+    def index(self, name: str) -> str:
+        """What the truth calls an index over this space's vectors."""
+        return f"{name}.{self.key}" if self.name else name
+
+    def folder(self, collection: Path) -> Path:
+        """Where the files of its indexes are."""
+        return collection / f"{SPACE_FOLDER}{self.key}" if self.name else collection
+
+    @property
+    def details(self) -> str:
+        """What the record of an index over all of its vectors has to say, or the index lacks some."""
+        return json.dumps({"filled": self.filled}) if self.name else "{}"
+
+
+SPACE_FOLDER = "space-"
+"""What the folder of a further space is called, before the id of the space."""
 
 
 def id_of(body: str) -> str:
@@ -150,6 +189,22 @@ def check_unchanged(stored: Space, canaries: Vectors, embedder: Embedder, *, whe
         f"{stored.model} has changed behind its name: it no longer gives the vectors that {where} keeps of three "
         f"known texts (cosine below {CANARY_COSINE}); what is stored cannot be compared with what it makes now, so "
         f"make a new collection and add the sources again"
+    )
+
+
+def check_further(stored: Space, canaries: Vectors, embedder: Embedder, *, name: str, where: str) -> None:
+    """Raise SpaceMismatch unless the embedder is still the one that a further space of a collection was made by."""
+    offered = replace(embedder.space, metric=stored.metric)
+    differing = {f.name for f in fields(Space) if getattr(stored, f.name) != getattr(offered, f.name)}
+    unknown = not offered.digest and not related(stored, offered)
+    if differing <= {"model", "digest"} and (
+        (not differing and not unknown) or related(stored, offered) or canaries_agree(canaries, embedder)
+    ):
+        return
+    what = "; ".join(differences(stored, offered)) or "three known texts get other vectors"
+    raise SpaceMismatch(
+        f"{stored.model} no longer makes the vectors that space {name!r} of {where} holds ({what}); put the model's "
+        f"files back, or drop the space and add it again: sememe space drop {name}"
     )
 
 

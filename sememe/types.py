@@ -23,6 +23,7 @@ Metric = Literal["cosine", "dot", "euclidean"]
 METRICS: tuple[Metric, ...] = ("cosine", "dot", "euclidean")
 Long = Literal["truncate", "windows", "late"]
 LONG: tuple[Long, ...] = ("truncate", "windows", "late")
+SpaceKind = Literal["dense", "sparse", "late"]
 Origin = Literal["file", "given", "part"]
 Status = Literal["embedded", "truncated", "skipped", "failed"]
 STATUSES: tuple[Status, ...] = ("embedded", "truncated", "skipped", "failed")
@@ -146,7 +147,8 @@ class Stage:
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A chunk that answers a query. `score` is named by `kind`: the metric of the space ("cosine", "dot",
-    "euclidean": the distance, negated), "bm25", or how both were fused ("rrf", "weighted"); higher is better.
+    "euclidean": the distance, negated), "bm25", how both were fused ("rrf", "weighted"), or "rerank"; higher is
+    better.
     `place` is where in its source the chunk was, if that is more than its span: "page 3 – page 4".
     """
 

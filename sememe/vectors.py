@@ -178,3 +178,17 @@ def _near_best(scores: Scores, k: int, slack: np.float32) -> Ids:
     if threshold == -np.inf:
         return np.flatnonzero(scores > -np.inf).astype(np.int64)
     return np.flatnonzero(scores >= threshold - slack).astype(np.int64)
+
+
+def sign_bits(vectors: Vectors) -> npt.NDArray[np.uint8]:
+    """One bit a dimension, 1 where it is above 0: (n, dim) to (n, ceil(dim / 8)), the first in the highest bit."""
+    return np.packbits(vectors > 0, axis=-1)
+
+
+def hamming(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """How many bits of every row of b (n, bytes) differ from those of a (bytes,): (n,)."""
+    width = a.shape[-1]
+    words = np.uint64 if width % 8 == 0 else np.uint8
+    different = np.ascontiguousarray(b).view(words) ^ np.ascontiguousarray(a).view(words)
+    counts: npt.NDArray[np.int64] = np.bitwise_count(different).sum(axis=1, dtype=np.int64)
+    return counts

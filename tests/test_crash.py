@@ -319,7 +319,7 @@ def check_clean(scenario: Scenario) -> None:
     assert not list((path / "locks").glob("run-*"))
     store = SQLiteStore(path)
     with store.snapshot() as snapshot:
-        record = derived.usable_record(snapshot, path, DIM)
+        record = derived.usable_record(snapshot, path, snapshot.spaces()[0])
         assert record is not None
         assert record.seq == snapshot.seq()
     store.close()

@@ -537,7 +537,7 @@ def test_files_that_cannot_be_used_are_made_again_by_the_next_process_that_write
         assert len(slab_files(tmp_path)) == 3
         assert damaged.isdisjoint(slab_files(tmp_path))
         with store.snapshot() as snapshot:
-            assert derived.usable_record(snapshot, tmp_path / "c", DIM) is not None
+            assert derived.usable_record(snapshot, tmp_path / "c", snapshot.spaces()[0]) is not None
         assert_answers(seen_by(View(tmp_path / "c", DIM, "cosine"), opened, store), rows(3, seed=9)[1], 5)
 
 

@@ -28,7 +28,8 @@ __all__ = ["application", "main"]
 COMMANDS = {
     "filling": ("add", "sync", "delete"),
     "asking": ("search", "similar", "get"),
-    "tending": ("report", "space", "optimize", "doctor"),
+    "tending": ("report", "optimize", "doctor"),
+    "spaces": ("space",),
     "keeping": ("export", "import", "backup", "restore", "forget"),
     "models": ("model", "analogy", "rerank"),
     "evaluating": ("eval",),

@@ -10,18 +10,22 @@ import typer
 from sememe.cli.options import (
     DEFAULT,
     CollectionOption,
+    FunnelOption,
     JsonOption,
     KOption,
     ModelOption,
     PlanOption,
     RecallOption,
+    RerankDepthOption,
+    RerankOption,
     ShowInputOption,
+    SpaceOption,
     WhereOption,
 )
 from sememe.cli.session import opened_at, progress_shown, where_of
 from sememe.cli.show import print_hits, print_json
 from sememe.collection import Collection
-from sememe.search.query import Mode
+from sememe.search.query import RERANKED, Mode, Route
 from sememe.types import CHUNK_PREFIX
 
 
@@ -36,6 +40,10 @@ def search(
         float | None, typer.Option("--alpha", help="With hybrid: weigh scores, 1 is meaning alone, 0 words alone.")
     ] = None,
     recall: RecallOption = None,
+    space: SpaceOption = "",
+    funnel: FunnelOption = "",
+    rerank: RerankOption = None,
+    rerank_depth: RerankDepthOption = RERANKED,
     plan: PlanOption = False,
     collection: CollectionOption = DEFAULT,
     model: ModelOption = None,
@@ -48,7 +56,8 @@ def search(
     """
     with progress_shown() as shown, opened_at(collection, model, create=False, progress=shown) as opened:
         hits = opened.search(
-            query, k=k, where=where_of(where), mode=cast("Mode", mode), alpha=alpha, recall=recall
+            query, k=k, where=where_of(where), mode=cast("Mode", mode), alpha=alpha, recall=recall,
+            route=Route(space=space, funnel=funnel, rerank=rerank, depth=rerank_depth),
         )  # fmt: skip
         shown.stop()
         prompt = dict(opened.space.prompts).get("query", "") if opened.space else ""

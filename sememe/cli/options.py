@@ -74,5 +74,18 @@ WhereOption = Annotated[
 RecallOption = Annotated[
     float | None, typer.Option("--recall", help="The share of the true neighbours that will do; 1 for all of them.")
 ]
+SpaceOption = Annotated[
+    str, typer.Option("--space", metavar="NAME", help="Look in this further space; see: sememe space.")
+]
+FunnelOption = Annotated[
+    str,
+    typer.Option(
+        "--funnel", metavar="STAGES", help="Compare by something short first: auto, bits:500,full or 64:1000,full."
+    ),
+]
+RerankOption = Annotated[
+    str | None, typer.Option("--rerank", metavar="MODEL", help="Let this model read the best and put them in order.")
+]
+RerankDepthOption = Annotated[int, typer.Option("--rerank-depth", help="How many of the best it reads.")]
 PlanOption = Annotated[bool, typer.Option("--plan", help="Print the plan that ran before the hits.")]
 DEFAULT = Path(DEFAULT_FOLDER)

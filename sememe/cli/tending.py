@@ -11,7 +11,7 @@ import typer
 from sememe.cli.options import DEFAULT, CollectionOption, JsonOption, StrictOption
 from sememe.cli.session import opened_at, progress_shown
 from sememe.cli.show import STRICT_FAILED, print_fields, print_json, print_pairs, print_quality, trouble_text, troubled
-from sememe.errors import InputError, SememeError
+from sememe.errors import InputError
 
 
 def report(
@@ -47,21 +47,6 @@ def report(
             typer.echo(trouble_text(row))
     if strict and troubled(totals.statuses):
         raise typer.Exit(STRICT_FAILED)
-
-
-def space(collection: CollectionOption = DEFAULT, as_json: JsonOption = False) -> None:
-    """Show what the vectors are: model, digest, prompts, pooling, dimensions."""
-    with opened_at(collection, None, create=False) as opened:
-        found = opened.space
-    if found is None:
-        raise SememeError(f"{collection} has no space yet: it is empty; add to it with: sememe add PATH")
-    if as_json:
-        print_json({"id": found.id, **asdict(found), "prompts": dict(found.prompts)})
-        return
-    fields = {"id": found.id, **asdict(found)}
-    fields["prompts"] = ", ".join(f"{role}={prompt!r}" for role, prompt in found.prompts) or "none"
-    fields["modalities"] = ", ".join(found.modalities)
-    print_pairs(list(fields.items()))
 
 
 def optimize(

@@ -84,6 +84,22 @@ def measure(
     return tuple(_timed(search, vectors, kept, asked[:TIMED], metric=metric))
 
 
+def sampled(
+    vectors: Vectors, live: npt.NDArray[np.bool_], *, count: int, metric: Metric
+) -> tuple[Ids, Scores]:  # fmt: skip
+    """Live rows to ask for their neighbours (q,), and the score of the last of each one's true 10, itself left out.
+
+    Under Euclidean distance that is the distance, negated.
+    """
+    rows = np.flatnonzero(live).astype(np.int64)
+    asked = np.sort(np.random.default_rng(0).choice(rows, size=min(count, len(rows)), replace=False))
+    last = _last_scores(vectors, live, asked, k=max(1, min(K, len(rows) - 1)), metric=metric)
+    if metric == "euclidean":
+        squares = np.einsum("nd,nd->n", vectors[asked], vectors[asked])
+        last = -np.sqrt(np.maximum(squares - last, 0.0))
+    return asked, last
+
+
 def _steps(cells: int) -> list[int]:
     """From a hundredth of the cells to all of them, each step half as many again."""
     steps = [max(1, cells // 100)]

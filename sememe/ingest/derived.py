@@ -3,11 +3,12 @@
 Whoever holds the lock does the work, others go on: what an index has not seen is searched from the tail. The truth
 is switched to new rows or files in one transaction after they are synced, so a kill at any moment leaves either the
 old state or the new one. This file keeps the slab, which every other index but the lexical one lies over;
-`layers` makes those.
+`layers` makes those. A further space has a slab of its own, in a folder that bears the space's id.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 
 from sememe import failpoints
 from sememe.errors import StoreFull
+from sememe.index import lexical
 from sememe.index.slab import (
     CHECKSUM_RANGE,
     NAME,
@@ -30,6 +32,7 @@ from sememe.index.slab import (
 )
 from sememe.ingest import layers
 from sememe.ingest.runs import take_lock
+from sememe.space import SPACE_FOLDER, Held
 from sememe.store import SQLiteStore
 from sememe.store.reading import Snapshot
 from sememe.types import Changes, Ids, IndexRecord, Progress, Vectors
@@ -83,37 +86,51 @@ def catch_up(store: SQLiteStore, effort: Effort | None = None) -> bool:
 
 def _catch_up(store: SQLiteStore, effort: Effort) -> bool:
     with store.snapshot() as snapshot:
-        stored = snapshot.space()
-        if stored is None:
+        spaces = [held for held in snapshot.spaces() if held.kind == "dense"]
+        if not spaces:
             return False
         stamps = snapshot.index_stamps()
-        waiting = snapshot.seq() - min(stamps.get(name, ("", -TAIL))[1] for name in layers.FOLLOWERS)
-        sound = usable_record(snapshot, store.folder, stored[0].dim, known=_KNOWN.setdefault(store, _Known()))
-    if waiting < TAIL and not effort.rebuild and sound is not None:
+        followers = [lexical.NAME, *(held.index(NAME) for held in spaces)]
+        waiting = snapshot.seq() - min(stamps.get(name, ("", -TAIL))[1] for name in followers)
+        sound = [usable_record(snapshot, store.folder, held, known=_known(store, held)) for held in spaces]
+    remove_dropped(store)
+    if waiting < TAIL and not effort.rebuild and None not in sound:
         return False
-    _slab(store, stored[0].dim, rebuild=effort.rebuild)
+    for held in spaces:
+        _slab(store, held, rebuild=effort.rebuild)
     if effort.full:
-        layers.make(store, stored[0], layers.Work(effort.rebuild, effort.threads, effort.progress))
+        layers.make(store, spaces, layers.Work(effort.rebuild, effort.threads, effort.progress))
     return True
 
 
-def _slab(store: SQLiteStore, dim: int, *, rebuild: bool) -> None:
+def remove_dropped(store: SQLiteStore) -> None:
+    """Delete the files of spaces that were dropped. What is still mapped elsewhere may refuse; it is left."""
     with store.snapshot() as snapshot:
-        record = None if rebuild else usable_record(snapshot, store.folder, dim, known=_KNOWN[store])
+        known = {held.folder(store.folder).name for held in snapshot.further()}
+    for path in store.folder.glob(f"{SPACE_FOLDER}*"):
+        if path.name not in known:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _slab(store: SQLiteStore, held: Held, *, rebuild: bool) -> None:
+    folder = held.folder(store.folder)
+    with store.snapshot() as snapshot:
+        record = None if rebuild else usable_record(snapshot, store.folder, held, known=_known(store, held))
         if record is not None and np.count_nonzero(record.dead) > DEAD_SHARE * max(record.rows, 1000):
             record = None
         if record is not None and record.seq == snapshot.seq():
-            remove_others(store.folder, record.generation)
+            remove_others(folder, record.generation)
             return
-        changes = None if record is None else snapshot.changes(record.seq, dim)
+        changes = None if record is None else snapshot.changes(record.seq, held.space.dim, space=held.key)
         if record is None or changes is None:
-            slab, record = _written_anew(snapshot, store.folder, dim)
+            # As the snapshot has it: what came meanwhile makes the record one of before.
+            slab, record = _written_anew(snapshot, store.folder, snapshot.held(held.name) or held)
         else:
-            slab, record = _appended(Slab(store.folder, record.generation, dim), record, changes)
+            slab, record = _appended(Slab(folder, record.generation, held.space.dim), record, changes)
     with store.transaction() as transaction:
-        transaction.set_index(NAME, record)
+        transaction.set_index(held.index(NAME), record)
     failpoints.reach("slab switched")
-    remove_others(store.folder, slab.generation)
+    remove_others(folder, slab.generation)
 
 
 @dataclass(slots=True)
@@ -124,14 +141,20 @@ class _Known:
     rows: Rows | None = None
 
 
-_KNOWN: WeakKeyDictionary[SQLiteStore, _Known] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[SQLiteStore, dict[str, _Known]] = WeakKeyDictionary()
 
 
-def usable_record(snapshot: Snapshot, folder: Path, dim: int, *, known: _Known | None = None) -> IndexRecord | None:
-    """The truth's record of the slab, if its files hold what it says: ids, and the vectors of the first rows."""
-    record = snapshot.index_record(NAME)
-    rows = None if record is None else Slab(folder, record.generation, dim).map(record.rows)
-    if record is None or rows is None or rows.checksum() != record.checksum:
+def _known(store: SQLiteStore, held: Held) -> _Known:
+    return _KNOWN.setdefault(store, {}).setdefault(held.key, _Known())
+
+
+def usable_record(snapshot: Snapshot, folder: Path, held: Held, *, known: _Known | None = None) -> IndexRecord | None:
+    """The truth's record of a slab, if its files hold what it says: ids, and the vectors of the first rows."""
+    record = snapshot.index_record(held.index(NAME))
+    if record is None or record.details != held.details:
+        return None
+    rows = Slab(held.folder(folder), record.generation, held.space.dim).map(record.rows)
+    if rows is None or rows.checksum() != record.checksum:
         return None
     if known is not None:
         if known.rows is not None and known.generation == record.generation:
@@ -144,15 +167,17 @@ def usable_record(snapshot: Snapshot, folder: Path, dim: int, *, known: _Known |
     return record
 
 
-def _written_anew(snapshot: Snapshot, folder: Path, dim: int) -> tuple[Slab, IndexRecord]:
-    slab = new_slab(folder, dim)
+def _written_anew(snapshot: Snapshot, collection: Path, held: Held) -> tuple[Slab, IndexRecord]:
+    folder = held.folder(collection)
+    folder.mkdir(exist_ok=True)
+    slab = new_slab(folder, held.space.dim)
     chunks = snapshot.live_chunks()
     total = 0
 
     def batches() -> Iterator[tuple[Ids, Vectors]]:
         nonlocal total
         for start in range(0, len(chunks), BATCH):
-            ids, vectors = snapshot.vectors(chunks[start : start + BATCH], dim)
+            ids, vectors = snapshot.vectors(chunks[start : start + BATCH], held.space.dim, space=held.key)
             total += checksum(ids, row_sums(vectors))
             yield ids, vectors
 
@@ -164,7 +189,7 @@ def _written_anew(snapshot: Snapshot, folder: Path, dim: int) -> tuple[Slab, Ind
         raise
     return slab, IndexRecord(
         generation=slab.generation, seq=snapshot.seq(), rows=len(ids), dead=np.zeros(len(ids), dtype=bool),
-        checksum=total % CHECKSUM_RANGE,
+        checksum=total % CHECKSUM_RANGE, details=held.details,
     )  # fmt: skip
 
 

@@ -6,23 +6,21 @@ each index is switched to by itself, so a kill between two of them leaves the la
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from sememe import failpoints
-from sememe.index import columns, faiss, lexical
+from sememe.index import columns, faiss, funnel, lexical
 from sememe.index.entries import entry_of
 from sememe.index.slab import NAME as VECTORS
 from sememe.index.slab import Rows, Slab
 from sememe.settings import cores
-from sememe.space import Space
+from sememe.space import Held
 from sememe.store import SQLiteStore
 from sememe.types import IndexRecord, Progress
-
-FOLLOWERS = (VECTORS, lexical.NAME)
-"""The indexes that read the changes themselves."""
 
 UNINDEXED_ROWS = 8_192
 UNINDEXED_SHARE = 1 / 64
@@ -45,73 +43,103 @@ class Work:
         return self.progress(name) if self.progress is not None else None
 
 
-def make(store: SQLiteStore, space: Space, work: Work) -> None:
-    """Bring every index but the slab to where it should be."""
-    with store.snapshot() as snapshot:
-        base = snapshot.index_record(VECTORS)
-    if base is not None:
-        rows = Slab(store.folder, base.generation, space.dim).map(base.rows)
-        if rows is not None:
-            _neighbours(store, space, base, rows, work)
-            _columns(store, base, rows, work)
+def make(store: SQLiteStore, spaces: Sequence[Held], work: Work) -> None:
+    """Bring every index but the slabs to where it should be."""
+    for held in spaces:
+        with store.snapshot() as snapshot:
+            base = snapshot.index_record(held.index(VECTORS))
+        rows = None
+        if base is not None:
+            rows = Slab(held.folder(store.folder), base.generation, held.space.dim).map(base.rows)
+        if base is not None and rows is not None:
+            over = _Over(store, held, base, rows)
+            _neighbours(over, work)
+            _columns(over, work)
+            _funnel(over, work)
     _words(store, work)
 
 
-def _lags(record: IndexRecord | None, base: IndexRecord, least: int) -> bool:
-    """Whether so many rows are not in an index that it should be made again."""
-    seen = record.rows if record is not None and record.base == base.generation else 0
-    allowed = max(UNINDEXED_ROWS, int(seen * UNINDEXED_SHARE)) if seen else least - 1
-    return base.rows - seen > allowed
+@dataclass(frozen=True, slots=True)
+class _Over:
+    """The rows of one space that indexes are made over."""
+
+    store: SQLiteStore
+    held: Held
+    base: IndexRecord
+    rows: Rows
+
+    @property
+    def folder(self) -> Path:
+        """Where the files of this space are."""
+        return self.held.folder(self.store.folder)
+
+    def record(self, name: str) -> IndexRecord | None:
+        """What the truth knows of an index over these rows."""
+        with self.store.snapshot() as snapshot:
+            return snapshot.index_record(self.held.index(name))
+
+    def lags(self, record: IndexRecord | None, least: int) -> bool:
+        """Whether so many rows are not in an index that it should be made again."""
+        seen = record.rows if record is not None and record.base == self.base.generation else 0
+        allowed = max(UNINDEXED_ROWS, int(seen * UNINDEXED_SHARE)) if seen else least - 1
+        return self.base.rows - seen > allowed
+
+    def switch(self, name: str, generation: str, checksum: int, details: str) -> None:
+        """Let the truth know of new files."""
+        record = IndexRecord(
+            generation=generation, seq=self.base.seq, rows=self.base.rows, dead=NO_BITS, checksum=checksum,
+            base=self.base.generation, details=details,
+        )  # fmt: skip
+        failpoints.reach("layer written")
+        with self.store.transaction() as transaction:
+            transaction.set_index(self.held.index(name), record)
+        failpoints.reach("layer switched")
 
 
-def _neighbours(store: SQLiteStore, space: Space, base: IndexRecord, rows: Rows, work: Work) -> None:
-    with store.snapshot() as snapshot:
-        record = None if work.rebuild else snapshot.index_record(faiss.NAME)
-    current = None
+def _neighbours(over: _Over, work: Work) -> None:
+    record = None if work.rebuild else over.record(faiss.NAME)
+    current, base, metric = None, over.base, over.held.space.metric
     if record is not None and record.base == base.generation:
         current = faiss.Details.from_json(record.details)
-        if faiss.NeighbourIndex.open(store.folder, record.generation, current, dim=space.dim) is None:
+        if faiss.NeighbourIndex.open(over.folder, record.generation, current, dim=over.held.space.dim) is None:
             record = current = None
     alive = ~base.dead
-    if not _lags(record, base, faiss.MIN_ROWS):
-        faiss.remove_others(store.folder, None if record is None else record.generation)
+    if not over.lags(record, faiss.MIN_ROWS):
+        faiss.remove_others(over.folder, None if record is None else record.generation)
         return
-    vectors, threads = rows.scanned(), cores(work.threads)
+    vectors, threads = over.rows.scanned(), cores(work.threads)
     if record is not None and current is not None and base.rows < 2 * current.trained:
         generation, details = faiss.extend(
-            store.folder, record.generation, current, vectors=vectors, live=alive, metric=space.metric, threads=threads
+            over.folder, record.generation, current, vectors=vectors, live=alive, metric=metric, threads=threads
         )
     else:
         generation, details = faiss.build(
-            store.folder, vectors, alive, metric=space.metric, threads=threads, progress=work.told("neighbours")
+            over.folder, vectors, alive, metric=metric, threads=threads, progress=work.told("neighbours")
         )
-    _switch(store, faiss.NAME, base, generation, details.checksum, details.to_json())
-    faiss.remove_others(store.folder, generation)
+    over.switch(faiss.NAME, generation, details.checksum, details.to_json())
+    faiss.remove_others(over.folder, generation)
 
 
-def _columns(store: SQLiteStore, base: IndexRecord, rows: Rows, work: Work) -> None:
-    with store.snapshot() as snapshot:
-        record = None if work.rebuild else snapshot.index_record(columns.NAME)
-        if record is not None and columns.Columns.read(store.folder, record.generation, record.checksum) is None:
+def _columns(over: _Over, work: Work) -> None:
+    with over.store.snapshot() as snapshot:
+        record = None if work.rebuild else over.record(columns.NAME)
+        if record is not None and columns.Columns.read(over.folder, record.generation, record.checksum) is None:
             record = None
-        if not _lags(record, base, MIN_COLUMN_ROWS):
-            columns.remove_others(store.folder, None if record is None else record.generation)
+        if not over.lags(record, MIN_COLUMN_ROWS):
+            columns.remove_others(over.folder, None if record is None else record.generation)
             return
-        made = columns.Columns.build(base.rows, snapshot.metadata_by_row(rows.ids))
-    generation, checksum = made.write(store.folder)
-    _switch(store, columns.NAME, base, generation, checksum, "{}")
-    columns.remove_others(store.folder, generation)
+        made = columns.Columns.build(over.base.rows, snapshot.metadata_by_row(over.rows.ids))
+    generation, checksum = made.write(over.folder)
+    over.switch(columns.NAME, generation, checksum, "{}")
+    columns.remove_others(over.folder, generation)
 
 
-def _switch(store: SQLiteStore, name: str, base: IndexRecord, generation: str, checksum: int, details: str) -> None:
-    record = IndexRecord(
-        generation=generation, seq=base.seq, rows=base.rows, dead=NO_BITS, checksum=checksum, base=base.generation,
-        details=details,
-    )  # fmt: skip
-    failpoints.reach("layer written")
-    with store.transaction() as transaction:
-        transaction.set_index(name, record)
-    failpoints.reach("layer switched")
+def _funnel(over: _Over, work: Work) -> None:
+    """Measure what a funnel finds of these vectors; no file is made. A table stays true while rows are added."""
+    alive = ~over.base.dead
+    if work.rebuild and np.count_nonzero(alive) >= funnel.MIN_ROWS:
+        table = funnel.measure(over.rows, alive, metric=over.held.space.metric, progress=work.told("funnel"))
+        over.switch(funnel.NAME, over.base.generation, 0, funnel.to_json(table))
 
 
 def _words(store: SQLiteStore, work: Work) -> None:

@@ -10,28 +10,24 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 
-import numpy as np
-
 from sememe import failpoints
-from sememe.errors import Incomplete, InputError, ModelError, SememeError
+from sememe.errors import InputError, SememeError
+from sememe.ingest.computed import Computed, Target
 from sememe.ingest.cutting import Container, CutOptions, Described, Known, Moved, Piece, Window, Windows
 from sememe.ingest.fields import REMARK, FieldCheck, refused_for, remarks_of
 from sememe.ingest.items import Item
 from sememe.ingest.runs import Run
-from sememe.models.long import Embed, document_embedding
-from sememe.space import Embedder, Interruptible, Space
+from sememe.space import Interruptible
 from sememe.store import SQLiteStore
 from sememe.store.records import CachedVector, KnownDocument, NewChunk, NewDocument, WholeDocument
 from sememe.store.writing import Transaction
-from sememe.types import Embedded, LedgerRow, Metadata
-from sememe.vectors import normalise
+from sememe.types import LedgerRow, Long, Metadata
 
 COUNTED = (
     "documents", "repeated", "described", "renamed", "deleted", "chunks", "tokens", "embedded", "truncated", "skipped",
@@ -105,18 +101,17 @@ class Pipeline:
     """One run over one store. `written` is called after every commit, and `ending` while the last window is embedded,
     for indexes that want to keep up.
 
-
     `remember` is given files of many documents after their last one was committed (see `containers.finish`).
-    `space` is the store's own: that of the embedder may differ by the file of the same model. Of the digests that are
-    `sought`, `seen_digests` are those of what came.
+    `own` is the collection's own space; every input gets a vector in each of the `further` ones too. Of the digests
+    that are `sought`, `seen_digests` are those of what came.
     """
 
     store: SQLiteStore
-    embedder: Embedder
+    own: Target
     options: CutOptions
     run: Run
-    space: Space
     remember: Callable[[list[Container]], tuple[int, list[LedgerRow]]]
+    further: Sequence[Target] = ()
     window: int = 4096
     on_progress: OnProgress | None = None
     written: Callable[[], None] | None = None
@@ -130,7 +125,6 @@ class Pipeline:
     _bytes: int = 0
     _chunks: int = 0
     _staged: dict[str, _Open] = field(default_factory=dict)
-    _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
     def ingest(
         self, items: Iterable[Item | LedgerRow], known: Known, *, checksum: bool, moved: Moved | None = None
@@ -180,29 +174,31 @@ class Pipeline:
             raise
 
     def _rescue(self, *embeddings: _Embedding | None) -> None:
-        """Stop an embedder that costs money, and store what it has made: the next run need not pay for it again."""
-        if not isinstance(self.embedder, Interruptible):
-            return
-        self.embedder.interrupt()
-        for embedding in embeddings:
+        """Stop embedders that cost money, and store what they have made: the next run need not pay for it again."""
+        costly = [t.embedder for t in (self.own, *self.further) if isinstance(t.embedder, Interruptible)]
+        for embedder in costly:
+            embedder.interrupt()
+        for embedding in embeddings if costly else ():
             if embedding is not None and not embedding.done.cancel():
                 with contextlib.suppress(SememeError):
                     embedding.done.result()
-                    self._keep(embedding.computed)
+                    self._keep(embedding)
 
     def _embedding(self, window: Window, pool: ThreadPoolExecutor, before: _Embedding | None) -> _Embedding:
         texts = {key: text for piece in window.pieces for key, text in zip(piece.inputs, piece.sources, strict=True)}
-        unit = self.space.metric == "cosine" and not self.embedder.space.normalised
-        embed = document_embedding(self.embedder, self.options.long)
-        computed = _Computed(embed, self._one_at_a_time, self.embedder.space.model, unit)
+        long = self.options.long
+        # Only the own space embeds chunks together: a further one is filled from single inputs, now and later.
+        beside: Long = "windows" if long == "windows" else "truncate"
+        made = (Computed(self.own, long), *(Computed(target, beside) for target in self.further))
         coming: dict[bytes, str] = before.texts if before is not None else {}
-        return _Embedding(window, texts, computed, pool.submit(self._compute, texts, computed, coming))
+        return _Embedding(window, texts, made, pool.submit(self._compute, texts, made, coming))
 
-    def _compute(self, texts: dict[bytes, str], computed: _Computed, coming: Collection[bytes]) -> None:
+    def _compute(self, texts: dict[bytes, str], made: Iterable[Computed], coming: Collection[bytes]) -> None:
         """Embed what is neither stored nor in the window before, which is being embedded or stored meanwhile."""
-        with self.store.snapshot() as snapshot:
-            there = snapshot.cached(self.space.id, list(texts))
-        computed.add({key: text for key, text in texts.items() if key not in there and key not in coming})
+        for computed in made:
+            with self.store.snapshot() as snapshot:
+                there = snapshot.cached(computed.target.space.id, list(texts))
+            computed.add({key: text for key, text in texts.items() if key not in there and key not in coming})
 
     def _report(self, window: Window) -> None:
         self._bytes += window.finished_bytes
@@ -214,21 +210,23 @@ class Pipeline:
     def _write(self, embedding: _Embedding) -> None:
         """Store a window that was embedded; if a row that was counted on has gone meanwhile, embed that and again."""
         embedding.done.result()
-        window, texts, computed = embedding.window, embedding.texts, embedding.computed
+        window, texts, computed = embedding.window, embedding.texts, embedding.made[0]
         while True:
-            if computed.stop is not None:
-                raise computed.stop
+            for made in embedding.made:
+                if made.stop is not None:
+                    raise made.stop
             with self.store.snapshot() as snapshot:
                 unchanged = snapshot.truncated(window.unchanged)
             staged = dict(self._staged)
             counts = Summary()
             try:
                 with self.store.transaction() as transaction:
-                    rows = self._vectors(transaction, computed, [key for key in texts if key not in computed.refused])
+                    keys = [key for key in texts if key not in computed.refused]
+                    rows = self._vectors(transaction, embedding, keys)
                     self._store(transaction, window, rows, computed.refused, counts)
             except _VectorGone:
                 self._staged = staged
-                self._compute(texts, computed, ())
+                self._compute(texts, embedding.made, ())
                 continue
             break
         self.summary.embedded += len(computed)
@@ -251,15 +249,15 @@ class Pipeline:
         _add_counts(self.summary, counts)
         self.seen_digests |= self.sought.intersection(container.stamp.digest for container in read)
 
-    def _keep(self, computed: _Computed) -> None:
+    def _keep(self, embedding: _Embedding) -> None:
         """Store vectors that were made for a window which cannot be finished: the next run finds them there."""
-        if computed.keys:
+        if any(embedding.made):
             with self.store.transaction() as transaction:
-                transaction.add_vectors(self.space.id, computed.keys, computed.embedded())
+                _add_vectors(transaction, embedding)
 
-    def _vectors(self, transaction: Transaction, computed: _Computed, keys: list[bytes]) -> dict[bytes, CachedVector]:
-        rows = transaction.add_vectors(self.space.id, computed.keys, computed.embedded()) if computed.keys else {}
-        rows |= transaction.cached(self.space.id, [key for key in keys if key not in rows])
+    def _vectors(self, transaction: Transaction, embedding: _Embedding, keys: list[bytes]) -> dict[bytes, CachedVector]:
+        rows = _add_vectors(transaction, embedding)
+        rows |= transaction.cached(self.own.space.id, [key for key in keys if key not in rows])
         if len(rows) < len(keys):
             raise _VectorGone
         return rows
@@ -389,18 +387,18 @@ class Pipeline:
         document, about = piece.document, piece.item.about
         return NewDocument(
             key=piece.item.key, stamp=piece.stamp, recipe=self.options.recipe(document.reader),
-            precision=self.embedder.precision, title=document.title, media_type=document.media_type,
+            precision=self.own.embedder.precision, title=document.title, media_type=document.media_type,
             metadata={**(about.file if about is not None else {}), **document.metadata}, outside=piece.outside,
         )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class _Embedding:
-    """A window on its way to be stored: its inputs by digest, and their vectors once `done` is."""
+    """A window on its way to be stored: its inputs by digest, and their vectors in every space once `done` is."""
 
     window: Window
     texts: dict[bytes, str]
-    computed: _Computed
+    made: tuple[Computed, ...]
     done: Future[None]
 
 
@@ -447,65 +445,17 @@ class _Open:
         )  # fmt: skip
 
 
-class _Computed:
-    """Vectors made for one window, by the digest of their input.
-
-    `refused` says why an input has none; `stop` is the error for which the rest of the window has none either.
-    """
-
-    def __init__(self, embed: Embed, one_at_a_time: threading.Lock, model: str, unit: bool) -> None:
-        self._embed_texts = embed
-        self._model = model
-        self._unit = unit
-        self._one_at_a_time = one_at_a_time
-        self.keys: list[bytes] = []
-        self.refused: dict[bytes, str] = {}
-        self.stop: SememeError | None = None
-        self._parts: list[Embedded] = []
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def add(self, texts: dict[bytes, str]) -> None:
-        """Embed those of the texts that were not embedded for this window before."""
-        done = {*self.keys, *self.refused}
-        new = [key for key in texts if key not in done]
-        if new:
-            with self._one_at_a_time:
-                # Not every embedder can be called from two threads.
-                new, made = self._embed(new, [texts[key] for key in new])
-            if not np.isfinite(made.vectors).all():
-                # One such vector would outrank or hide others in every search that follows.
-                raise ModelError(
-                    f"{self._model} gave values that are not finite numbers; nothing of this window "
-                    f"was stored: check the model's files, or use precision f32"
-                )
-            if self._unit:
-                # Where scores are cosines every vector is scaled once, here, and never again.
-                made = replace(made, vectors=normalise(made.vectors))
-            self._parts.append(made)
-            self.keys.extend(new)
-
-    def _embed(self, keys: list[bytes], texts: list[str]) -> tuple[list[bytes], Embedded]:
-        """The keys whose texts have a vector, and those; what became of the others is noted."""
-        try:
-            return keys, self._embed_texts(texts)
-        except Incomplete as error:
-            self.refused.update({keys[i]: reason for i, reason in error.refused.items()})
-            self.stop = error.stop
-            made = list(error.made)
-        return [keys[i] for i in made], self._embed_texts([texts[i] for i in made])
-
-    def embedded(self) -> Embedded:
-        parts = self._parts
-        return Embedded(
-            vectors=np.concatenate([p.vectors for p in parts]), tokens=np.concatenate([p.tokens for p in parts]),
-            kept=np.concatenate([p.kept for p in parts]), replaced=np.concatenate([p.replaced for p in parts]),
-        )  # fmt: skip
-
-
 class _VectorGone(Exception):
     """Another process deleted a vector between the look-up and the write."""
+
+
+def _add_vectors(transaction: Transaction, embedding: _Embedding) -> dict[bytes, CachedVector]:
+    """Write what was made in every space; returns what was written in the collection's own."""
+    written = [
+        transaction.add_vectors(computed.target.space.id, computed.keys, computed.embedded()) if computed else {}
+        for computed in embedding.made
+    ]
+    return written[0]
 
 
 def looked_up(store: SQLiteStore) -> Known:

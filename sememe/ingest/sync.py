@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sememe.errors import InputError, NotFound, StoreFull
 from sememe.ingest import containers, derived
 from sememe.ingest.about import NOTHING_GIVEN, SIDECAR_SUFFIX, Given, sidecars_of
+from sememe.ingest.computed import Target
 from sememe.ingest.cutting import Container, CutOptions, Window, Windows, refusal
 from sememe.ingest.fields import FieldCheck
 from sememe.ingest.items import Item, file_item, file_key
@@ -118,24 +119,32 @@ class Inputs:
 
 def add(
     store: SQLiteStore, embedder: Embedder, items: Iterable[Item | LedgerRow], *, options: CutOptions,
-    strict: bool = False, progress: OnProgress | None = None, threads: int = 0,
+    strict: bool = False, further: Sequence[Target] = (), progress: OnProgress | None = None, threads: int = 0,
 ) -> Summary:  # fmt: skip
     """Add items whose number nobody knows yet."""
     with running(store, "add") as run:
-        pipeline = _pipeline(store, embedder, options, run, progress, threads=threads, strict=strict)
+        pipeline = _pipeline(store, embedder, options, run, progress, further=further, threads=threads, strict=strict)
         pipeline.ingest(items, looked_up(store), checksum=False)
         return _finished(store, run, pipeline, threads)
 
 
 def add_files(
     store: SQLiteStore, embedder: Embedder, scope: Scope, *, options: CutOptions, checksum: bool = False,
-    progress: OnProgress | None = None, threads: int = 0,
+    further: Sequence[Target] = (), progress: OnProgress | None = None, threads: int = 0,
 ) -> Summary:  # fmt: skip
     """Add the files of a scope."""
     items = scope.items()
     with running(store, "add") as run:
         pipeline = _pipeline(
-            store, embedder, options, run, progress, threads=threads, total=_total(items), strict=scope.given.strict
+            store,
+            embedder,
+            options,
+            run,
+            progress,
+            further=further,
+            threads=threads,
+            total=_total(items),
+            strict=scope.given.strict,
         )
         pipeline.summary.passed_over = scope.passed_over.total()
         pipeline.ingest(items, _known(store).get, checksum=checksum)
@@ -144,7 +153,7 @@ def add_files(
 
 def sync_folder(
     store: SQLiteStore, embedder: Embedder, scope: Scope, *, options: CutOptions, checksum: bool = False,
-    allow_empty: bool = False, progress: OnProgress | None = None, threads: int = 0,
+    allow_empty: bool = False, further: Sequence[Target] = (), progress: OnProgress | None = None, threads: int = 0,
 ) -> Summary:  # fmt: skip
     """Make the store agree with a folder."""
     folder, items = _folder_and_items(scope, allow_empty)
@@ -153,7 +162,15 @@ def sync_folder(
     _refuse_to_empty(folder, items, gone, known, allow_empty)
     with running(store, "sync") as run:
         pipeline = _pipeline(
-            store, embedder, options, run, progress, threads=threads, total=_total(items), strict=scope.given.strict
+            store,
+            embedder,
+            options,
+            run,
+            progress,
+            further=further,
+            threads=threads,
+            total=_total(items),
+            strict=scope.given.strict,
         )
         pipeline.summary.passed_over = scope.passed_over.total()
         pipeline.sought = frozenset(known[key].stamp.digest for key in gone if key in known)
@@ -287,14 +304,14 @@ def _count_window(summary: Summary, window: Window, limit: int | None) -> None:
 
 def _pipeline(
     store: SQLiteStore, embedder: Embedder, options: CutOptions, run: Run, progress: OnProgress | None, *,
-    threads: int, total: int | None = None, strict: bool = False,
+    further: Sequence[Target], threads: int, total: int | None = None, strict: bool = False,
 ) -> Pipeline:  # fmt: skip
     with store.snapshot() as snapshot:
         stored = snapshot.space()
     pipeline = Pipeline(
-        store=store, embedder=embedder, options=options, run=run, space=stored[0] if stored else embedder.space,
-        on_progress=progress, bytes_total=total, remember=lambda read: containers.finish(store, read, run),
-        fields=FieldCheck(strict),
+        store=store, own=Target(stored[0] if stored else embedder.space, embedder), options=options, run=run,
+        further=further, on_progress=progress, bytes_total=total, fields=FieldCheck(strict),
+        remember=lambda read: containers.finish(store, read, run),
     )  # fmt: skip
     seen = 0
 

@@ -164,9 +164,11 @@ def _written(store: SQLiteStore, path: Path, *, indexes: bool, progress: Progres
             with store.snapshot() as snapshot:
                 generations = [generation for generation, _ in snapshot.index_stamps().values()]
             for generation in generations:
-                for file in store.folder.glob(f"*-{generation}*"):
+                for file in store.folder.rglob(f"*-{generation}*"):
+                    target = partial / file.relative_to(store.folder)
+                    target.parent.mkdir(exist_ok=True)
                     copy = shutil.copytree if file.is_dir() else shutil.copyfile
-                    copy(file, partial / file.name)
+                    copy(file, target)
     finally:
         if lock is not None:
             lock.release()

@@ -86,9 +86,15 @@ def _input(chunk: StoredChunk) -> bytes:
 def collect(snapshot: Inventory, cut: Cut, collected: Collected, *, dim: int) -> list[dict[str, Any]]:
     """Take in what to search for afterwards; returns what the receipt says of it."""
     changed = {chunk.id for chunk, _, _ in cut.shortened} | {chunk.id for chunk in cut.gone}
+    positions: set[int] = set()
     for moved in snapshot.moved(cut.document.id, dim):
         if moved.id in changed:
             collected.vector(moved.vector)
+            positions.add(moved.position)
+    for held in snapshot.further():
+        for beside in snapshot.beside(cut.document.id, held):
+            if beside.position in positions:
+                collected.vector(beside.vector)
     found = []
     for chunk in cut.gone:
         collected.text(chunk.text)

@@ -1,9 +1,10 @@
 """The stream that an export is made of and an import takes: plain values, one at a time, whatever the file format.
 
-An entry is a dict with a `kind`: one "space" (the space, its canaries, the types of fields, counts), a "container" for
-every file that holds many documents, then for every document a "document", its "text" parts, its "place"s in the
-source, its "chunk"s with `vector` as bytes of little-endian float32, and its "input", the ledger row that ends it;
-then the "input"s that gave no document, and an "end". Texts and vectors carry a CRC-32.
+An entry is a dict with a `kind`: one "space" (the space, its canaries, the further spaces, the types of fields,
+counts), a "container" for every file that holds many documents, then for every document a "document", its
+"text" parts, its "place"s in the source, its "chunk"s with `vector` as bytes of little-endian float32, what is "beside"
+them in further spaces as a `blob`, and its "input", the ledger row that ends it; then the "input"s that gave no
+document, and an "end". Texts and vectors carry a CRC-32.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from sememe.errors import InputError
-from sememe.space import Space
+from sememe.space import Held, Space
 from sememe.store.inventory import Inventory
 from sememe.store.records import NOTHING, Layers, Outside, StoredContainer, StoredDocument
 from sememe.types import LedgerRow, Recipe, Vectors
@@ -35,12 +36,12 @@ def entries(snapshot: Inventory) -> Iterator[Entry]:
     if stored is None:
         raise InputError("the collection is empty, so there is nothing to export; add to it first")
     space, canaries = stored
-    totals = snapshot.totals()
+    totals, further = snapshot.totals(), snapshot.further()
     yield {
         "kind": "space", "format": FORMAT, "space": json.loads(space.to_json()), "id": space.id,
         "canaries": base64.b64encode(canaries.astype("<f4").tobytes()).decode(), "seq": snapshot.seq(),
         "documents": totals.documents, "chunks": totals.chunks, "inputs": sum(totals.statuses.values()),
-        "fields": snapshot.fields(),
+        "fields": snapshot.fields(), "further": [_further(held, snapshot.canaries(held)) for held in further],
     }  # fmt: skip
     for box in snapshot.containers():
         yield _container(box)
@@ -59,10 +60,33 @@ def entries(snapshot: Inventory) -> Iterator[Entry]:
                     "headings": list(c.headings), "input": c.input.hex(), "tokens": c.tokens, "kept": c.kept,
                     "crc": zlib.crc32(c.vector), "vector": c.vector,
                 }  # fmt: skip
+            for held in further:
+                for b in snapshot.beside(number, held):
+                    yield {
+                        "kind": "beside", "space": held.name, "position": b.position, "input": b.input.hex(),
+                        "tokens": b.tokens, "kept": b.kept, "crc": zlib.crc32(b.vector), "blob": b.vector,
+                    }  # fmt: skip
             yield _input(ledger.pop(document.key, LedgerRow(document.key, "embedded", chunks=document.chunks)))
     for row in ledger.values():
         yield _input(row)
     yield {"kind": "end"}
+
+
+def _further(held: Held, canaries: Vectors) -> Entry:
+    return {
+        "name": held.name, "kind": held.kind, "model": held.model, "id": held.space.id,
+        "space": json.loads(held.space.to_json()),
+        "canaries": base64.b64encode(canaries.astype("<f4").tobytes()).decode(),
+    }  # fmt: skip
+
+
+def further_of(entry: Entry, where: str) -> list[tuple[Held, Vectors]]:
+    """The further spaces of a "space" entry with their canaries; exports of before have none. Raises InputError."""
+    found = []
+    for said in entry.get("further", []):
+        space, canaries = space_of({**said, "kind": "space", "format": FORMAT}, where)
+        found.append((Held(space, str(said["name"]), said["kind"], str(said["model"])), canaries))
+    return found
 
 
 def _container(box: StoredContainer) -> Entry:

@@ -277,6 +277,9 @@ def _collect_document(
     for chunk in snapshot.moved(document.id, dim):
         collected.vector(chunk.vector)
         headings.update(chunk.headings)
+    for held in snapshot.further():
+        for beside in snapshot.beside(document.id, held):
+            collected.vector(beside.vector)
     for heading in headings:
         collected.text(heading)
     return {

@@ -17,6 +17,9 @@ import numpy as np
 from sememe.errors import InputError
 from sememe.keeping.entries import Entry
 
+BYTES = frozenset({"vector", "blob"})
+"""Fields that stand in base64."""
+
 LINES, VECTORS, SPACE = "entries.jsonl", "vectors.npy", "space.json"
 
 
@@ -24,10 +27,7 @@ def write_file(path: Path, stream: Iterator[Entry]) -> Iterator[Entry]:
     """Write the entries of a stream to one file, passing them on."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for entry in stream:
-            fields = entry
-            if "vector" in entry:
-                fields = {**entry, "vector": base64.b64encode(entry["vector"]).decode()}
-            file.write(_line(fields))
+            file.write(_line(entry))
             yield entry
         _sync(file)
 
@@ -52,14 +52,7 @@ def write_folder(folder: Path, stream: Iterator[Entry]) -> Iterator[Entry]:
 
 def read_file(path: Path) -> Iterator[Entry]:
     """The entries of one file. Raises InputError at a line that is none."""
-    for entry in _entries(path):
-        if "vector" in entry:
-            try:
-                entry["vector"] = base64.b64decode(entry["vector"], validate=True)
-            except (TypeError, ValueError):
-                # It will not agree with its checksum, and the document is refused by itself.
-                entry["vector"] = b""
-        yield entry
+    return _entries(path)
 
 
 def read_folder(folder: Path) -> Iterator[Entry]:
@@ -114,11 +107,20 @@ def _entries(path: Path) -> Iterator[Entry]:
     for number, entry in json_lines(path):
         if not isinstance(entry.get("kind"), str):
             raise InputError(f"line {number} of {path} is no entry of an export; say what it is with --from")
+        for name in BYTES.intersection(entry):
+            try:
+                entry[name] = base64.b64decode(entry[name], validate=True)
+            except (TypeError, ValueError):
+                # It will not agree with its checksum, and the document is refused by itself.
+                entry[name] = b""
         yield entry
 
 
 def _line(fields: Entry) -> str:
-    return json.dumps(fields, ensure_ascii=False) + "\n"
+    coded = {
+        name: base64.b64encode(value).decode() if isinstance(value, bytes) else value for name, value in fields.items()
+    }
+    return json.dumps(coded, ensure_ascii=False) + "\n"
 
 
 def _sync(file: IO[Any]) -> None:

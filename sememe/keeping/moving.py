@@ -31,12 +31,13 @@ from sememe.keeping.entries import (
     container_of,
     entries,
     fields_of,
+    further_of,
     layers_of,
     ledger_row,
     space_of,
     whole,
 )
-from sememe.space import CANARY_COSINE, Space, differences
+from sememe.space import CANARY_COSINE, Held, Space, differences
 from sememe.store import SQLiteStore
 from sememe.store.records import NewChunk, NewDocument, SourceStamp, StoredContainer
 from sememe.store.sqlite import is_there
@@ -58,6 +59,7 @@ DOCUMENT_FIELDS: dict[str, type] = {
 }  # fmt: skip
 PLACE_FIELDS: dict[str, type] = {"start": int, "place": str}
 TEXT_FIELDS: dict[str, type] = {"start": int, "text": str, "crc": int}
+BESIDE_FIELDS: dict[str, type] = {"position": int, "input": str, "tokens": int, "kept": int, "blob": bytes}
 CHUNK_FIELDS: dict[str, type] = {
     "position": int, "start": int, "end": int, "headings": list, "input": str, "tokens": int, "kept": int,
     "vector": bytes,
@@ -159,18 +161,35 @@ def import_(
     try:
         with store.transaction() as transaction:
             transaction.set_space(space, canaries)
+            for held, its_canaries in further_of(first, where):
+                transaction.name_space(held, its_canaries)
             types = fields_of(first)
             there = transaction.field_types(types)
             transaction.set_fields({path: kind for path, kind in types.items() if path not in there})
         with store.snapshot() as snapshot:
             stored = snapshot.space()
+            named = {held.name: held for held, _ in further_of(first, where)}
+            same = [held for held in snapshot.further() if held.key == named.get(held.name, held).space.id]
         assert stored is not None
         with running(store, "import") as run:
-            taken = _Import(store, stored[0], run, threads, progress, total=first.get("chunks"))
+            taken = _Import(
+                store, stored[0], run, threads, progress, total=first.get("chunks"),
+                further={held.name: held for held in same if held.name in named},
+            )  # fmt: skip
             began = time.monotonic()
             taken.take(stream, where)
             taken.summary.seconds = time.monotonic() - began
             taken.summary.mistyped = len(taken.fields.found)
+            with store.transaction() as transaction:
+                for held in taken.further.values():
+                    transaction.fill(held)
+                    transaction.complete(held)
+            left_out = sorted(named.keys() - taken.further.keys())
+            if left_out:
+                taken.summary.warning = (
+                    f"the vectors of space {', '.join(left_out)} were left out: the collection has others by that "
+                    f"name, or these by another"
+                )
             finish(store, run, taken.summary.as_dict())
         try:
             derived.catch_up(store, derived.Effort(threads=threads))
@@ -243,6 +262,7 @@ class _Import:
     threads: int
     progress: Progress | None
     total: int | None = None
+    further: dict[str, Held] = field(default_factory=dict)
     summary: Summary = field(default_factory=Summary)
     fields: FieldCheck = field(default_factory=FieldCheck)
     _settled: set[str] = field(default_factory=set)
@@ -315,6 +335,8 @@ class _Import:
                 while end < len(self._window) and self._window[end]["kind"] == "chunk":
                     end += 1
                 self._add_chunks(transaction, self._window[start:end])
+            elif entry["kind"] == "beside":
+                self._beside(transaction, entry)
             elif entry["kind"] == "input":
                 self._input(transaction, entry, counts)
         except (_Damaged, KeyError, TypeError, ValueError) as error:
@@ -403,6 +425,17 @@ class _Import:
             ],
         )
         opened.chunks += len(found)
+
+    def _beside(self, transaction: Transaction, entry: Entry) -> None:
+        """The vector of a chunk in a further space. One that is damaged is lacking then, and can be made again."""
+        held = self.further.get(entry["space"])
+        if held is None or self._open is None or self._open.trouble:
+            return
+        _check(entry, BESIDE_FIELDS)
+        blob = entry["blob"]
+        if zlib.crc32(blob) == entry["crc"] and (held.kind != "dense" or len(blob) == 4 * held.space.dim):
+            row = bytes.fromhex(entry["input"]), entry["tokens"], entry["kept"], blob
+            transaction.add_blobs(held.key, [row])
 
     def _vector(self, entry: Entry) -> Vectors:
         blob = entry["vector"]

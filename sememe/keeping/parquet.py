@@ -2,8 +2,8 @@
 
 `documents.parquet` holds a row a document with its ledger row beside it, `texts.parquet` the parts of its text,
 `places.parquet` where in its source they were, `chunks.parquet` a row a chunk with `vector` as a list of `dim` float32,
-`inputs.parquet` what gave no document, `containers.parquet` the files that hold many documents. Through pyarrow, which
-the extra `parquet` brings.
+`beside.parquet` their vectors in further spaces, `inputs.parquet` what gave no document, `containers.parquet` the files
+that hold many documents. Through pyarrow, which the extra `parquet` brings.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from sememe.errors import InputError, MissingExtra
 from sememe.keeping.entries import Entry
 
 DOCUMENTS, TEXTS, CHUNKS, INPUTS = "documents.parquet", "texts.parquet", "chunks.parquet", "inputs.parquet"
-CONTAINERS, PLACES = "containers.parquet", "places.parquet"
-"""Exports of before have neither."""
+CONTAINERS, PLACES, BESIDE = "containers.parquet", "places.parquet", "beside.parquet"
+"""Exports of before have none of these."""
 SPACE = "space.json"
 ROWS = 2048
 JSON_FIELDS = frozenset({"metadata", "recipe", "headings", "truncated", "remarks", "layers", "outside"})
@@ -53,6 +53,10 @@ def _schemas(pa: Any, dim: int) -> dict[str, Any]:
         CHUNKS: {
             "document": whole, "position": whole, "start": whole, "end": whole, "headings": text, "input": text,
             "tokens": whole, "kept": whole, "crc": whole, "vector": pa.list_(pa.float32(), dim),
+        },
+        BESIDE: {
+            "document": whole, "space": text, "position": whole, "input": text, "tokens": whole, "kept": whole,
+            "crc": whole, "blob": pa.binary(),
         },
         PLACES: {"document": whole, "start": whole, "place": text},
         INPUTS: {"id": text, **ledger},
@@ -107,7 +111,7 @@ def write(folder: Path, stream: Iterator[Entry]) -> Iterator[Entry]:
             )
             for name, schema in _schemas(pa, first["space"]["dim"]).items()
         }
-        numbered = {"text": TEXTS, "place": PLACES, "chunk": CHUNKS}
+        numbered = {"text": TEXTS, "place": PLACES, "chunk": CHUNKS, "beside": BESIDE}
         document: Entry | None = None
         number = -1
         for entry in stream:
@@ -137,13 +141,13 @@ def read(folder: Path) -> Iterator[Entry]:
         with ExitStack() as open_files:
             files = {
                 name: open_files.enter_context(pq.ParquetFile(folder / name))
-                for name in (DOCUMENTS, TEXTS, PLACES, CHUNKS, INPUTS, CONTAINERS)
+                for name in (DOCUMENTS, TEXTS, PLACES, CHUNKS, BESIDE, INPUTS, CONTAINERS)
                 if name in (DOCUMENTS, TEXTS, CHUNKS, INPUTS) or (folder / name).exists()
             }
             for row in _rows(files.get(CONTAINERS)):
                 yield {"kind": "container", **row}
             texts, chunks = _Peeked(_rows(files[TEXTS])), _Peeked(_chunk_rows(files[CHUNKS]))
-            places = _Peeked(_rows(files.get(PLACES)))
+            places, beside = _Peeked(_rows(files.get(PLACES))), _Peeked(_rows(files.get(BESIDE)))
             for row in _rows(files[DOCUMENTS]):
                 ledger = {k.removeprefix("input_"): row.pop(k) for k in list(row) if k.startswith("input_")}
                 number = row.pop("document")
@@ -154,6 +158,8 @@ def read(folder: Path) -> Iterator[Entry]:
                     yield {"kind": "place", **place}
                 for chunk in chunks.of(number):
                     yield {"kind": "chunk", **chunk}
+                for other in beside.of(number):
+                    yield {"kind": "beside", **other}
                 yield {"kind": "input", "id": row["id"], **_unpacked(ledger)}
             for row in _rows(files[INPUTS]):
                 yield {"kind": "input", **row}

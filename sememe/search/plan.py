@@ -7,20 +7,26 @@ while it runs. This file chooses; `run` does.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sememe.errors import InputError
 from sememe.filters import describe
 from sememe.index import faiss
 from sememe.index.exact import Allowed, Mask
+from sememe.index.funnel import BITS, Stage, choose, parse
 from sememe.search.fuse import RRF_K
 from sememe.search.query import Query
 from sememe.search.view import Moment
 from sememe.search.view import Neighbours as Known
-from sememe.types import Metric, Vectors
+from sememe.types import Metric, Reranker, Vectors
 
 DEFAULT_RECALL = 0.99
+AUTO = "auto"
+"""A funnel as it was measured to find enough."""
+
 HYBRID_DEPTH = 100
 """Hits of each part that are fused, at least: beyond it a rank adds less than 1/160 to a score."""
 
@@ -75,9 +81,10 @@ class Scan:
     rows: int
     depth: int
     metric: Metric
+    space: str = ""
 
     def __str__(self) -> str:
-        return f"scan     all {self.rows:,} vectors exactly by {self.metric}, keep {self.depth}"
+        return f"scan     all {self.rows:,} vectors{_within(self.space)} exactly by {self.metric}, keep {self.depth}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +104,37 @@ class Neighbours:
     metric: Metric
     filtered: bool
     scanned: faiss.Cells = field(repr=False, compare=False)
+    space: str = ""
 
     def __str__(self) -> str:
         among = " that match" if self.filtered else ""
         beside = f" and {self.beside:,} newer rows" if self.beside else ""
         return (
-            f"search   {self.index} over {self.rows:,} vectors, {self.probes:,} of {self.cells:,} cells, "
-            f"{self.candidates:,} candidates{among}\n"
+            f"search   {self.index} over {self.rows:,} vectors{_within(self.space)}, {self.probes:,} of "
+            f"{self.cells:,} cells, {self.candidates:,} candidates{among}\n"
             f"rescore  the candidates{beside} exactly by {self.metric}, keep {self.depth}"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Narrow:
+    """A funnel: every vector is compared by something short, what is left by more, and at last exactly."""
+
+    stages: tuple[Stage, ...]
+    rows: int
+    beside: int
+    depth: int
+    metric: Metric
+    space: str = ""
+
+    def __str__(self) -> str:
+        lines, rows = [], f"{self.rows:,} vectors{_within(self.space)}"
+        for stage in self.stages:
+            by = "sign bits" if stage.by == BITS else f"{stage.by} dimensions"
+            lines.append(f"funnel   {rows} by {by}, keep {stage.keep:,}")
+            rows = "those"
+        beside = f" and {self.beside:,} newer rows" if self.beside else ""
+        return "\n".join([*lines, f"rescore  those{beside} exactly by {self.metric}, keep {self.depth}"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +161,19 @@ class Fuse:
 
 
 @dataclass(frozen=True, slots=True)
+class Rerank:
+    """A model reads the query with each of the best, and puts them in order."""
+
+    model: str
+    depth: int
+    instruction: str | None = None
+
+    def __str__(self) -> str:
+        told = f", told {self.instruction!r}" if self.instruction else ""
+        return f"rerank   the best {self.depth} by {self.model}{told}"
+
+
+@dataclass(frozen=True, slots=True)
 class Fetch:
     """The texts of the best."""
 
@@ -141,7 +183,7 @@ class Fetch:
         return f"fetch    the best {self.k}"
 
 
-Step = Embed | Filter | Scan | Neighbours | Words | Fuse | Fetch
+Step = Embed | Filter | Scan | Neighbours | Narrow | Words | Fuse | Rerank | Fetch
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +209,8 @@ def plan(
 ) -> Plan:  # fmt: skip
     """How the query will be answered: `vector (dim,)` is what it became, `allowed` what its filter lets through."""
     hybrid = query.mode == "hybrid"
-    k = query.k + len(query.exclude)
+    route = query.route
+    k = max(query.k + len(query.exclude), route.depth if route.rerank is not None else 0)
     depth = max(k, min(2 * k, 10 * HYBRID_DEPTH), HYBRID_DEPTH) if hybrid else k
     steps: list[Step] = [] if embedded is None else [Embed(embedded)]
     if allowed is not None and query.where is not None:
@@ -178,14 +221,18 @@ def plan(
         steps.append(Words(terms, depth))
     if hybrid:
         steps.append(Fuse(query.alpha))
+    if route.rerank is not None:
+        steps.append(Rerank(_name_of(route.rerank), k, route.instruction))
     return Plan((*steps, Fetch(query.k)))
 
 
 def _dense(query: Query, moment: Moment, vector: Vectors, allowed: Allowed | None, depth: int) -> Step:
     exact, known = moment.exact, moment.files.neighbours
     rows = len(exact) if allowed is None else allowed.count
+    if query.route.funnel and len(exact.rows):
+        return _narrow(query, moment, allowed, depth)
     if known is None or query.recall == 1 or (allowed is not None and rows <= SUBSET_ROWS):
-        return Scan(rows, depth, exact.metric)
+        return Scan(rows, depth, exact.metric, query.route.space)
     setting = known.index.setting_for(DEFAULT_RECALL if query.recall is None else query.recall)
     pool = max(setting.candidates, POOL)
     if allowed is not None:
@@ -196,7 +243,33 @@ def _dense(query: Query, moment: Moment, vector: Vectors, allowed: Allowed | Non
         index=known.details.kind, rows=known.details.rows, probes=len(scanned.numbers), cells=known.details.cells,
         candidates=max(pool, POOL_PER_HIT * depth), depth=depth, metric=exact.metric,
         beside=_beside(moment, allowed), filtered=allowed is not None, scanned=scanned,
+        space=query.route.space,
     )  # fmt: skip
+
+
+def _narrow(query: Query, moment: Moment, allowed: Allowed | None, depth: int) -> Narrow:
+    """The stages that were asked for, or the one that was measured to find enough; each keeps `depth` at least."""
+    exact, files = moment.exact, moment.files
+    if query.route.funnel == AUTO:
+        if not files.measured:
+            raise InputError("no funnel was measured here; run: sememe optimize, or say its stages: bits:500,full")
+        stages: tuple[Stage, ...] = (choose(files.measured, DEFAULT_RECALL if query.recall is None else query.recall),)
+    else:
+        stages = parse(query.route.funnel, exact.rows.vectors.shape[1])
+    rows = len(exact.rows) if allowed is None else int(np.count_nonzero(allowed.slab))
+    beside = exact.tail_ids if allowed is None else np.flatnonzero(allowed.tail)
+    return Narrow(
+        tuple(Stage(stage.by, max(stage.keep, depth)) for stage in stages), rows=rows, beside=len(beside), depth=depth,
+        metric=exact.metric, space=query.route.space,
+    )  # fmt: skip
+
+
+def _name_of(model: str | Path | Reranker) -> str:
+    return str(model) if isinstance(model, str | Path) else str(getattr(model, "name", type(model).__name__))
+
+
+def _within(space: str) -> str:
+    return f" of space {space!r}" if space else ""
 
 
 def _filtered(known: Known, vector: Vectors, matching: Mask, probes: int) -> tuple[int, int]:

@@ -4,16 +4,37 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 
 from sememe.errors import InputError
 from sememe.filters import Condition
-from sememe.types import Vectors
+from sememe.types import Reranker, Vectors
 
 Mode = Literal["vector", "lexical", "hybrid"]
 MODES: tuple[Mode, ...] = get_args(Mode)
+
+
+RERANKED = 50
+"""Hits that a reranker reads, unless said otherwise: what a small one does in some seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """By which way the best are found: in the further `space` of this name, or in the collection's own.
+
+    `funnel` compares all vectors by something short first, "bits:2000,128:200,full", or, with "auto", by what was
+    measured here to find enough. `rerank` is a model, or what it is loaded by, that reads the best `depth` of them
+    with the query and puts them in order; `instruction` tells it what the query is asked for, if it was trained so.
+    """
+
+    space: str = ""
+    funnel: str = ""
+    rerank: str | Path | Reranker | None = None
+    depth: int = RERANKED
+    instruction: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +54,7 @@ class Query:
     alpha: float | None = None
     recall: float | None = None
     exclude: frozenset[int] = frozenset()
+    route: Route = Route()
 
 
 def checked(query: Query, dim: int) -> Query:
@@ -51,9 +73,22 @@ def checked(query: Query, dim: int) -> Query:
         raise InputError(f"the mode is {query.mode!r}, but the query is a vector and has no words; give a text")
     if query.alpha is not None and query.mode != "hybrid":
         raise InputError(f"alpha is {query.alpha!r}, but the mode is {query.mode!r}; alpha goes with mode 'hybrid'")
+    _refuse_route(query)
     _refuse_outside("alpha", query.alpha, "1 is meaning alone, 0 words alone")
     _refuse_outside("recall", query.recall, "1 compares every vector")
     return query if query.vector is None else replace(query, vector=_vector(query.vector, dim))
+
+
+def _refuse_route(query: Query) -> None:
+    route = query.route
+    if route.rerank is not None and query.text is None:
+        raise InputError("a reranker reads the query with every text, but the query is a vector; give a text")
+    if not isinstance(route.depth, int) or isinstance(route.depth, bool) or route.depth < 1:
+        raise InputError(f"the depth to rerank is {route.depth!r}; give a whole number from 1 on")
+    if route.funnel and query.mode == "lexical":
+        raise InputError(f"a funnel compares vectors, but the mode is {query.mode!r}; leave it out")
+    if route.instruction is not None and route.rerank is None:
+        raise InputError("an instruction is for a reranker, and none was named; name one (--rerank MODEL)")
 
 
 def _refuse_outside(name: str, value: float | None, meaning: str) -> None:

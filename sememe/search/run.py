@@ -12,17 +12,17 @@ from sememe.index.exact import Allowed
 from sememe.index.slab import RowsDamaged
 from sememe.search import plan as planning
 from sememe.search.fuse import Ranking, ordered, reciprocal_ranks, weighted
-from sememe.search.plan import Fetch, Fuse, Neighbours, Plan, Scan, Words
+from sememe.search.plan import Fetch, Fuse, Narrow, Neighbours, Plan, Rerank, Scan, Words
 from sememe.search.query import Query
 from sememe.search.view import Moment, View
-from sememe.space import Embedder, Space
+from sememe.space import Embedder, Held, Space
 from sememe.store import SQLiteStore
 from sememe.store.reading import Snapshot
 from sememe.store.records import FoundChunk
-from sememe.types import CHUNK_PREFIX, Hit, Stage, Vectors
+from sememe.types import CHUNK_PREFIX, Hit, Reranker, Stage, Vectors, embedded_input
 from sememe.vectors import normalise
 
-BM25 = "bm25"
+BM25, RERANK = "bm25", "rerank"
 
 
 class Hits(list[Hit]):
@@ -46,17 +46,31 @@ class _Found:
     best: list[tuple[int, float]] = field(default_factory=list)
     kind: str = ""
 
+    def choose(self) -> None:
+        """Where nothing was fused, the order is that of the one ranking."""
+        if not self.kind:
+            ((self.kind, (numbers, scores)),) = self.rankings.items()
+            self.best = list(zip(numbers.tolist(), scores.tolist(), strict=True))
 
-def answer(query: Query, *, store: SQLiteStore, view: View, space: Space, embedder: Embedder | None) -> Hits:
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """What a search needs: a model for the query's vector, one that ranks."""
+
+    embedder: Embedder | None = None
+    reranker: Reranker | None = None
+
+
+def answer(query: Query, *, store: SQLiteStore, view: View, space: Space, models: Models) -> Hits:
     """Best first, at most k, and only chunks that exist at this moment."""
-    embedded, vector = _embedded(query, space, embedder)
+    embedded, vector = _embedded(query, space, models.embedder)
     with store.snapshot() as snapshot:
         try:
-            return _answer(query, embedded, vector, snapshot, view)
+            return _answer(query, embedded, vector, snapshot, view, models.reranker)
         except RowsDamaged:
             # The truth has every vector: this search and the next ones read it from there.
             view.distrust()
-            return _answer(query, embedded, vector, snapshot, view)
+            return _answer(query, embedded, vector, snapshot, view, models.reranker)
 
 
 def _embedded(query: Query, space: Space, embedder: Embedder | None) -> tuple[str | None, Vectors | None]:
@@ -72,25 +86,30 @@ def _embedded(query: Query, space: Space, embedder: Embedder | None) -> tuple[st
     return text, normalise(vector) if space.metric == "cosine" else vector
 
 
-def _answer(query: Query, embedded: str | None, vector: Vectors | None, snapshot: Snapshot, view: View) -> Hits:
+def _answer(
+    query: Query, embedded: str | None, vector: Vectors | None, snapshot: Snapshot, view: View,
+    reranker: Reranker | None,
+) -> Hits:  # fmt: skip
     moment = view.at(snapshot)
     allowed = None if query.where is None else view.allowed(snapshot, moment, query.where)
     terms = () if query.mode == "vector" or query.text is None else view.words.terms(snapshot, query.text)
     plan = planning.plan(query, moment, embedded=embedded, vector=vector, allowed=allowed, terms=terms)
-    found = run(plan, query, vector=vector, allowed=allowed, moment=moment, view=view, snapshot=snapshot)
+    found = run(
+        plan, query, vector=vector, allowed=allowed, moment=moment, view=view, snapshot=snapshot, reranker=reranker
+    )
     hits = _hits(snapshot, found)
     matched = None if allowed is None else allowed.count
-    return Hits(hits, plan, matched=matched, notes=_notes(query, matched, moment, snapshot))
+    return Hits(hits, plan, matched=matched, notes=_notes(query, matched, moment, view, snapshot))
 
 
 def run(
     plan: Plan, query: Query, *, vector: Vectors | None, allowed: Allowed | None, moment: Moment, view: View,
-    snapshot: Snapshot,
+    snapshot: Snapshot, reranker: Reranker | None = None,
 ) -> _Found:  # fmt: skip
     """Do what the plan says, step by step."""
     found = _Found()
     for step in plan.steps:
-        if isinstance(step, Scan | Neighbours) and vector is not None:
+        if isinstance(step, Scan | Neighbours | Narrow) and vector is not None:
             found.rankings[step.metric] = _nearest(step, vector, allowed, moment)
         elif isinstance(step, Words) and query.text is not None:
             ids = None if allowed is None else _ids(moment, allowed)
@@ -102,21 +121,38 @@ def run(
             )
             found.kind = "rrf" if step.alpha is None else "weighted"
             found.best = ordered(fused, len(fused))
+        elif isinstance(step, Rerank) and reranker is not None:
+            _rerank(step, query, found, snapshot, reranker)
         elif isinstance(step, Fetch):
-            if not found.kind:
-                ((found.kind, (numbers, scores)),) = found.rankings.items()
-                found.best = list(zip(numbers.tolist(), scores.tolist(), strict=True))
+            found.choose()
             found.best = [pair for pair in found.best if pair[0] not in query.exclude][: step.k]
     return found
 
 
-def _nearest(step: Scan | Neighbours, vector: Vectors, allowed: Allowed | None, moment: Moment) -> Ranking:
+def _rerank(step: Rerank, query: Query, found: _Found, snapshot: Snapshot, reranker: Reranker) -> None:
+    """Put the best into the order of a model that reads each with the query; equal scores by ascending id."""
+    found.choose()
+    chunks = snapshot.found([number for number, _ in found.best[: step.depth]])
+    numbers = np.array(sorted(chunks), dtype=np.int64)
+    texts = [embedded_input(chunks[number].headings, chunks[number].text) for number in numbers.tolist()]
+    assert query.text is not None
+    scores = reranker.rerank(query.text, texts, instruction=step.instruction)
+    order = np.argsort(-scores, kind="stable")
+    found.kind, found.rankings[RERANK] = RERANK, (numbers[order], scores[order])
+    found.best = list(zip(numbers[order].tolist(), scores[order].tolist(), strict=True))
+
+
+def _nearest(step: Scan | Neighbours | Narrow, vector: Vectors, allowed: Allowed | None, moment: Moment) -> Ranking:
     queries = np.ascontiguousarray(vector[None])
-    known = moment.files.neighbours
-    if isinstance(step, Scan) or known is None:
+    known, funnel = moment.files.neighbours, moment.files.funnel
+    alive = allowed.slab if allowed is not None else moment.alive
+    if isinstance(step, Narrow) and funnel is not None:
+        rows = funnel.candidates(vector, step.stages, alive)
+        ids, scores = moment.exact.search(queries, step.depth, start=len(moment.exact.rows), also=rows, allowed=allowed)
+        return ids[0], scores[0]
+    if not isinstance(step, Neighbours) or known is None:
         ids, scores = moment.exact.search(queries, step.depth, allowed=allowed)
         return ids[0], scores[0]
-    alive = allowed.slab if allowed is not None else moment.alive
     setting = faiss.Setting(step.probes, step.candidates, recall=0.0, milliseconds=0.0)
     rows = known.index.candidates(
         vector, setting=setting, count=step.candidates, cells=step.scanned,
@@ -131,14 +167,23 @@ def _ids(moment: Moment, allowed: Allowed) -> np.ndarray:
     return np.sort(np.concatenate([exact.rows.ids[allowed.slab], exact.tail_ids[allowed.tail]]))
 
 
-def _notes(query: Query, matched: int | None, moment: Moment, snapshot: Snapshot) -> tuple[str, ...]:
-    """What should be said aloud: that fewer match than were asked for, and why."""
+def _notes(
+    query: Query, matched: int | None, moment: Moment, view: View, snapshot: Snapshot
+) -> tuple[str, ...]:  # fmt: skip
+    """What should be said aloud: that fewer match than were asked for, and why, or that not all were looked at."""
+    notes = [] if view.held(snapshot).complete else [_lacking_note(view.held(snapshot), snapshot)]
     if matched is None or query.where is None or matched >= query.k:
-        return ()
-    notes = [f"only {matched:,} of {len(moment.exact):,} chunks match the filter"]
-    if matched == 0:
-        notes = ["no chunk matches the filter", *_field_notes(query.where, moment, snapshot)]
-    return tuple(notes)
+        return tuple(notes)
+    if matched:
+        return *notes, f"only {matched:,} of {len(moment.exact):,} chunks match the filter"
+    return *notes, "no chunk matches the filter", *_field_notes(query.where, moment, snapshot)
+
+
+def _lacking_note(held: Held, snapshot: Snapshot) -> str:
+    return (
+        f"{snapshot.count_lacking(held.key):,} inputs have no vector in space {held.name!r} and were not looked at; "
+        f"embed them with: sememe space add {held.name}"
+    )
 
 
 def _field_notes(where: Condition, moment: Moment, snapshot: Snapshot) -> list[str]:

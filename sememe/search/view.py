@@ -18,10 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sememe.errors import NotFound
 from sememe.filters import Condition, matches
-from sememe.index import columns, faiss, slab
+from sememe.index import columns, faiss, funnel, slab
 from sememe.index.exact import Allowed, ExactIndex, Mask, in_memory, over_slab
+from sememe.index.funnel import Funnel, Measured
 from sememe.index.slab import Rows, Slab
+from sememe.space import Held
 from sememe.store.reading import Snapshot
 from sememe.types import IndexRecord, Metric
 
@@ -50,6 +53,8 @@ class Files:
     rows: Rows
     neighbours: Neighbours | None
     columns: columns.Columns | None
+    funnel: Funnel | None = None
+    measured: tuple[Measured, ...] = ()
     masks: OrderedDict[Condition, Mask] = field(default_factory=OrderedDict)
 
 
@@ -77,11 +82,16 @@ class Moment:
 class View:
     """The indexes of a collection, current as of the snapshot that they are asked for."""
 
-    def __init__(self, folder: Path, dim: int, metric: Metric) -> None:
-        self._folder = folder
+    def __init__(
+        self, folder: Path, dim: int, metric: Metric, *, name: str = ""
+    ) -> None:  # fmt: skip
+        """Of the collection in `folder`, by its own space, or a further one by its `name`."""
+        self._collection = folder
+        self._name = name
         self._dim = dim
         self._metric: Metric = metric
         self._lock = threading.Lock()
+        self._own: Held | None = None
         self._moment: Moment | None = None
         self._damaged: set[str] = set()
         self._metadata: dict[int, Mapping[str, Any]] = {}
@@ -91,19 +101,22 @@ class View:
         """The lexical index, loaded by the first search for words."""
         from sememe.search.words import Words
 
-        return Words(self._folder)
+        return Words(self._collection)
 
     def at(self, snapshot: Snapshot) -> Moment:
         """The indexes at the moment of the snapshot."""
         with self._lock:
-            stamps = {name: stamp for name, stamp in snapshot.index_stamps().items() if name in LAYERS}
+            held = self.held(snapshot)
+            found = snapshot.index_stamps()
+            stamps = {name: found[held.index(name)] for name in LAYERS if held.index(name) in found}
+            stamps[FILLED] = held.details, 0
             seq = snapshot.seq()
             moment = self._moment
             if moment is None or moment.files.stamps != stamps or moment.seq > seq:
-                moment = self._from_files(snapshot, stamps)
+                moment = self._from_files(snapshot, held, stamps)
             if moment.seq < seq:
-                changes = snapshot.changes(moment.seq, self._dim)
-                exact = self._in_memory(snapshot) if changes is None else moment.exact.changed(changes)
+                changes = snapshot.changes(moment.seq, self._dim, space=held.key)
+                exact = self._in_memory(snapshot, held) if changes is None else moment.exact.changed(changes)
                 moment = Moment.of(moment.files, seq, exact)
             if self._moment is None or self._moment.seq <= seq:
                 # A snapshot that is older than the last one gets its own indexes, and leaves the newer ones in place.
@@ -159,48 +172,71 @@ class View:
                 self._metadata = kept
         return np.fromiter((matches(condition, kept[chunk]) for chunk in chunks), dtype=bool, count=len(chunks))
 
-    def _from_files(self, snapshot: Snapshot, stamps: Stamps) -> Moment:
-        record = snapshot.index_record(slab.NAME)
-        rows = self._rows(record)
+    def held(self, snapshot: Snapshot) -> Held:
+        """The space that is searched, as the snapshot has it. Raises NotFound when it was dropped."""
+        if self._own is not None:
+            return self._own
+        found = snapshot.held(self._name)
+        if found is None:
+            raise NotFound(f"{self._collection} has no space {self._name!r}; see those it has with: sememe space")
+        if not self._name:
+            # Written once and never changed.
+            self._own = found
+        return found
+
+    def _from_files(self, snapshot: Snapshot, held: Held, stamps: Stamps) -> Moment:
+        record = snapshot.index_record(held.index(slab.NAME))
+        rows = self._rows(held, record)
         if record is None or rows is None:
-            exact = self._in_memory(snapshot)
+            exact = self._in_memory(snapshot, held)
             return Moment.of(Files(stamps, exact.rows, None, None), snapshot.seq(), exact)
         earlier = self._moment
         if earlier is not None and earlier.files.stamps.get(slab.NAME, ("", 0))[0] == record.generation:
             rows.knows(earlier.files.rows)
-        neighbours = self._neighbours(snapshot, record, earlier)
+        neighbours = self._neighbours(snapshot, held, record)
         if neighbours is not None:
             rows.read_at_random()
-        files = Files(stamps, rows, neighbours, self._columns(snapshot, record, earlier))
+        files = Files(
+            stamps, rows, neighbours, self._columns(snapshot, held, record), Funnel(rows, self._metric),
+            self._measured(snapshot, held, record),
+        )  # fmt: skip
         return Moment.of(files, record.seq, over_slab(rows, record, metric=self._metric))
 
-    def _rows(self, record: IndexRecord | None) -> Rows | None:
-        if record is None or record.generation in self._damaged:
+    def _rows(self, held: Held, record: IndexRecord | None) -> Rows | None:
+        if record is None or record.generation in self._damaged or record.details != held.details:
             return None
-        rows = Slab(self._folder, record.generation, self._dim).map(record.rows)
+        rows = Slab(held.folder(self._collection), record.generation, self._dim).map(record.rows)
         return rows if rows is not None and rows.checksum() == record.checksum else None
 
-    def _neighbours(self, snapshot: Snapshot, base: IndexRecord, earlier: Moment | None) -> Neighbours | None:
-        record = snapshot.index_record(faiss.NAME)
+    def _neighbours(self, snapshot: Snapshot, held: Held, base: IndexRecord) -> Neighbours | None:
+        record, earlier = snapshot.index_record(held.index(faiss.NAME)), self._moment
         if record is None or record.base != base.generation:
             return None
         if earlier is not None and earlier.files.stamps.get(faiss.NAME) == (record.generation, record.seq):
             return earlier.files.neighbours
-        details = faiss.Details.from_json(record.details)
-        index = faiss.NeighbourIndex.open(self._folder, record.generation, details, dim=self._dim)
+        details, folder = faiss.Details.from_json(record.details), held.folder(self._collection)
+        index = faiss.NeighbourIndex.open(folder, record.generation, details, dim=self._dim)
         return None if index is None else Neighbours(index, details)
 
-    def _columns(self, snapshot: Snapshot, base: IndexRecord, earlier: Moment | None) -> columns.Columns | None:
-        record = snapshot.index_record(columns.NAME)
+    def _columns(self, snapshot: Snapshot, held: Held, base: IndexRecord) -> columns.Columns | None:
+        record, earlier = snapshot.index_record(held.index(columns.NAME)), self._moment
         if record is None or record.base != base.generation:
             return None
         if earlier is not None and earlier.files.stamps.get(columns.NAME) == (record.generation, record.seq):
             return earlier.files.columns
-        return columns.Columns.read(self._folder, record.generation, record.checksum)
+        return columns.Columns.read(held.folder(self._collection), record.generation, record.checksum)
 
-    def _in_memory(self, snapshot: Snapshot) -> ExactIndex:
+    def _measured(self, snapshot: Snapshot, held: Held, base: IndexRecord) -> tuple[Measured, ...]:
+        record = snapshot.index_record(held.index(funnel.NAME))
+        return () if record is None or record.base != base.generation else tuple(funnel.from_json(record.details))
+
+    def _in_memory(self, snapshot: Snapshot, held: Held) -> ExactIndex:
         """The truth itself, while there are no usable files: until the next write or `optimize` makes them."""
-        return in_memory(*snapshot.vectors(snapshot.live_chunks(), self._dim), metric=self._metric)
+        found = snapshot.vectors(snapshot.live_chunks(), self._dim, space=held.key)
+        return in_memory(*found, metric=self._metric)
 
 
-LAYERS = (slab.NAME, faiss.NAME, columns.NAME)
+FILLED = "filled"
+"""Beside the stamps of files: what changes when vectors came that no change tells of."""
+
+LAYERS = (slab.NAME, faiss.NAME, columns.NAME, funnel.NAME)

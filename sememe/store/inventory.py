@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from sememe.space import Held
 from sememe.store.golden import Judgement
 from sememe.store.reading import Snapshot
-from sememe.store.records import BackupRow, ForgetRow, Layers, Moved, StoredContainer, outside_of
+from sememe.store.records import BackupRow, Beside, ForgetRow, Layers, Moved, StoredContainer, outside_of
 from sememe.store.writing import STARTS_WITH, prefix
 from sememe.types import PART, Embedded
 
@@ -87,6 +88,19 @@ class Inventory(Snapshot):
                 yield Moved(chunk, position, start, end, tuple(json.loads(headings)), key, tokens, kept, blob)
             last = rows[-1][1]
 
+    def beside(self, document: int, held: Held) -> Iterator[Beside]:
+        """The vectors of a document's chunks in a further space, in reading order."""
+        last = -1
+        while rows := self._rows(
+            "SELECT c.id, c.position, f.input, f.tokens, f.kept, f.vector, f.crc FROM chunks c JOIN vectors v"
+            " ON v.id = c.vector JOIN vectors f ON f.input = v.input AND f.space = ? WHERE c.document = ?"
+            " AND c.position > ? ORDER BY c.position LIMIT 500", (held.key, document, last),
+        ):  # fmt: skip
+            for chunk, position, key, tokens, kept, blob, crc in rows:
+                self._checked_blob(chunk, blob, crc)
+                yield Beside(position, key, tokens, kept, blob)
+            last = rows[-1][1]
+
     def vectors_of_inputs(self, space: str, inputs: Sequence[bytes], dim: int) -> dict[bytes, Embedded]:
         """What a model made of those of the inputs that have a vector in the space, each by itself."""
         found = {}
@@ -139,8 +153,9 @@ class Inventory(Snapshot):
             "SELECT receipt FROM forgets",
             "SELECT body FROM spaces",
             "SELECT canaries FROM spaces",
-            "SELECT v.vector FROM vectors v WHERE EXISTS (SELECT 1 FROM chunks c JOIN documents d ON"
-            " d.id = c.document WHERE c.vector = v.id AND d.live = 1)",
+            "SELECT name || char(10) || model FROM names",
+            "SELECT v.vector FROM vectors v WHERE EXISTS (SELECT 1 FROM vectors o JOIN chunks c ON c.vector = o.id"
+            " JOIN documents d ON d.id = c.document WHERE o.input = v.input AND d.live = 1)",
         ):
             for (value,) in self._connection.execute(sql):
                 yield value.encode() if isinstance(value, str) else value

@@ -18,7 +18,7 @@ import apsw
 import numpy as np
 
 from sememe.errors import StoreDamaged
-from sememe.space import Space, id_of
+from sememe.space import Held, Space, id_of
 from sememe.store.connection import WHAT_TO_DO
 from sememe.store.records import (
     CachedVector,
@@ -30,7 +30,8 @@ from sememe.store.records import (
     Totals,
     outside_of,
 )
-from sememe.store.writing import DIRECT, STARTS_WITH, cached, directly_in, metadata, prefix
+from sememe.store.vectors import cached, without
+from sememe.store.writing import DIRECT, STARTS_WITH, directly_in, metadata, prefix
 from sememe.types import (
     PART,
     STATUSES,
@@ -55,6 +56,10 @@ CONTAINER_COLUMNS = (
     "key, digest, size, mtime_ns, recipe, documents,"
     " settled AND key NOT IN (SELECT key FROM ledger WHERE status = 'failed'), added, outside"
 )
+LACKING = (
+    "vectors v JOIN chunks c ON c.vector = v.id JOIN documents d ON d.id = c.document"
+    f" WHERE d.live = 1 AND {without('?1')}"
+)
 ABOUT_COLUMNS = "id, key, title, media_type, added, metadata"
 
 
@@ -76,10 +81,57 @@ class Snapshot:
         if row is None:
             return None
         body, canaries, number = row
+        space = self._space(body, number)
+        return space, np.frombuffer(canaries, dtype="<f4").reshape(-1, space.dim)
+
+    def _space(self, body: str, number: str) -> Space:
         if id_of(body) != number:
             raise StoreDamaged(f"the space of {self._file} is not what was written; {WHAT_TO_DO}")
-        space = Space.from_json(body)
-        return space, np.frombuffer(canaries, dtype="<f4").reshape(-1, space.dim)
+        return Space.from_json(body)
+
+    def further(self) -> list[Held]:
+        """The spaces beside the collection's own, by name."""
+        return [
+            Held(self._space(body, number), name, kind, model, filled, bool(complete))
+            for body, number, name, kind, model, filled, complete in self._rows(
+                "SELECT s.body, s.id, n.name, n.kind, n.model, n.filled, n.complete FROM names n"
+                " JOIN spaces s ON s.id = n.space ORDER BY n.name"
+            )
+        ]
+
+    def spaces(self) -> list[Held]:
+        """Every space of the collection, its own first; empty before the first write."""
+        own = self.space()
+        return [] if own is None else [Held(own[0]), *self.further()]
+
+    def held(self, name: str) -> Held | None:
+        """The further space of a name, or with "" the collection's own."""
+        return next((held for held in self.spaces() if held.name == name), None)
+
+    def canaries(self, held: Held) -> Vectors:
+        """The canary vectors of a space: (3, dim)."""
+        blob = self._connection.execute("SELECT canaries FROM spaces WHERE id = ?", (held.space.id,)).get
+        return np.frombuffer(blob, dtype="<f4").reshape(-1, held.space.dim)
+
+    def lacking(self, space: str, after: int, most: int) -> list[tuple[int, bytes, int]]:
+        """Inputs of live chunks that have no vector in a space, by its id, behind number `after`, `most` at most: their
+        number, digest, and one of their chunks."""
+        return self._rows(
+            f"SELECT v.id, v.input, min(c.id) FROM {LACKING} AND v.id > ?2 GROUP BY v.id ORDER BY v.id LIMIT ?3",
+            (space, after, most),
+        )
+
+    def count_lacking(self, space: str) -> int:
+        """How many inputs of live chunks have no vector in a space, by its id."""
+        ((count,),) = self._rows(f"SELECT count(DISTINCT v.id) FROM {LACKING}", (space,))
+        return int(count)
+
+    def count_vectors(self, held: Held) -> tuple[int, int]:
+        """How many vectors there are in a space, and of how many inputs the model did not read all."""
+        ((count, cut),) = self._rows(
+            "SELECT count(*), coalesce(sum(kept < tokens), 0) FROM vectors WHERE space = ?", (held.space.id,)
+        )
+        return int(count), int(cut)
 
     def seq(self) -> int:
         """The number of the last change ever made."""
@@ -103,7 +155,7 @@ class Snapshot:
             generation=generation, seq=seq, rows=rows, dead=bits, checksum=checksum, base=base, details=details
         )
 
-    def changes(self, after: int, dim: int) -> Changes | None:
+    def changes(self, after: int, dim: int, *, space: str = "") -> Changes | None:
         """The net effect of everything written after `after`; vectors of what came are loaded and checked.
 
         None when a part of it is pruned, because every recorded index has seen it: start from the truth then.
@@ -111,7 +163,7 @@ class Snapshot:
         net = self.net_changes(after)
         if net is None:
             return None
-        added_ids, vectors = self.vectors(net[0], dim)
+        added_ids, vectors = self.vectors(net[0], dim, space=space)
         return Changes(seq=self.seq(), added=added_ids, vectors=vectors, deleted=np.array(net[1], dtype=np.int64))
 
     def net_changes(self, after: int) -> tuple[list[int], list[int]] | None:
@@ -133,26 +185,41 @@ class Snapshot:
         """The ids of all documents that can be found."""
         return [row[0] for row in self._rows("SELECT id FROM documents WHERE live = 1 ORDER BY id")]
 
-    def vectors(self, chunks: Sequence[int], dim: int) -> tuple[Ids, Vectors]:
-        """Vectors of chunks, in their order; ids that are not there are left out."""
+    def vectors(self, chunks: Sequence[int], dim: int, *, space: str = "") -> tuple[Ids, Vectors]:
+        """Vectors of chunks, in their order, in the collection's own space or a further one, by its id.
+
+        Chunks that are not there, or have none in it, are left out.
+        """
         table = np.empty((len(chunks), dim), dtype=np.float32)
         ids = np.empty(len(chunks), dtype=np.int64)
         filled = 0
         for part in _parts(chunks, 1000):
-            found = {row[0]: row for row in self._rows(
-                "SELECT c.id, v.vector, v.crc FROM chunks c JOIN vectors v ON v.id = c.vector WHERE c.id IN"
-                " (SELECT value FROM json_each(?))", (json.dumps(part),)
-            )}  # fmt: skip
+            found = self._blobs(part, space)
             for chunk in part:
                 if chunk in found:
-                    _, blob, crc = found[chunk]
                     ids[filled] = chunk
-                    table[filled] = self._checked_vector(chunk, blob, crc, dim)
+                    table[filled] = self._checked_vector(chunk, *found[chunk], dim)
                     filled += 1
         return ids[:filled], table[:filled]
 
+    def _blobs(self, chunks: Sequence[int], space: str) -> dict[int, tuple[bytes, int]]:
+        """The stored bytes of the vectors of chunks and their checksums."""
+        own = "SELECT c.id, v.vector, v.crc FROM chunks c JOIN vectors v ON v.id = c.vector"
+        further = (
+            "SELECT c.id, f.vector, f.crc FROM chunks c JOIN vectors v ON v.id = c.vector"
+            " JOIN vectors f ON f.input = v.input AND f.space = ?1"
+        )
+        rows = self._rows(
+            f"{further if space else own} WHERE c.id IN (SELECT value FROM json_each(?2))", (space, json.dumps(chunks))
+        )
+        return {chunk: (blob, crc) for chunk, blob, crc in rows}
+
     def _checked_vector(self, chunk: int, blob: bytes, crc: int, dim: int) -> Vectors:
-        if len(blob) != 4 * dim or zlib.crc32(blob) != crc:
+        self._checked_blob(chunk, blob, crc if len(blob) == 4 * dim else -1)
+        return np.frombuffer(blob, dtype="<f4")
+
+    def _checked_blob(self, chunk: int, blob: bytes, crc: int) -> None:
+        if zlib.crc32(blob) != crc:
             key = self._connection.execute(
                 "SELECT d.key FROM documents d JOIN chunks c ON c.document = d.id WHERE c.id = ?", (chunk,)
             ).get
@@ -160,7 +227,6 @@ class Snapshot:
                 f"the vector of chunk c{chunk} of {key!r} in {self._file} is not what was written; keep a copy, "
                 f"delete {key!r} and add it again, or restore a backup"
             )
-        return np.frombuffer(blob, dtype="<f4")
 
     def cached(self, space: str, inputs: Sequence[bytes]) -> dict[bytes, CachedVector]:
         """Those of the inputs that have a vector in the space."""

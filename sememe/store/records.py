@@ -238,6 +238,17 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
+class Beside:
+    """The vector of a chunk in a further space, as it is carried elsewhere: as it is stored."""
+
+    position: int
+    input: bytes
+    tokens: int
+    kept: int
+    vector: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class BackupRow:
     """A backup that was taken: where, of which change, when (seconds since 1970), and the digest of its files."""
 

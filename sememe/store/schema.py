@@ -128,6 +128,15 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         ) STRICT, WITHOUT ROWID;
         """,
     ),
+    (
+        "further spaces by name: every input may have a vector in each",
+        """
+        CREATE TABLE names (
+            name TEXT PRIMARY KEY, space TEXT NOT NULL UNIQUE REFERENCES spaces, kind TEXT NOT NULL,
+            model TEXT NOT NULL, filled INTEGER NOT NULL, complete INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        """,
+    ),
 )
 
 VERSION = len(MIGRATIONS)

@@ -185,7 +185,7 @@ class SQLiteStore:
         with self._writing, connections.translated(self.path), begun:
             transaction = Transaction(self._writer)
             yield transaction
-            transaction.drop_loosened()
+            transaction.end()
 
     def require_writable(self) -> None:
         """Raise ReadOnly where nothing can be written, StoreFull where it could not be when it was opened."""

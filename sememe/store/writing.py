@@ -17,12 +17,10 @@ from typing import Any
 import apsw
 import numpy as np
 
-from sememe.space import Space
 from sememe.store.golden import Judging
 from sememe.store.records import (
     NOTHING,
     BackupRow,
-    CachedVector,
     Layers,
     NewChunk,
     NewDocument,
@@ -31,7 +29,8 @@ from sememe.store.records import (
     StoredContainer,
     WholeDocument,
 )
-from sememe.types import PART, Embedded, IndexRecord, LedgerRow, Recipe, Vectors
+from sememe.store.vectors import VectorWrites
+from sememe.types import PART, IndexRecord, LedgerRow, Recipe
 
 STARTS_WITH = "key >= ? AND key < CAST(? AS TEXT)"
 """A range that the index on the key answers; see `prefix` for its bounds."""
@@ -48,22 +47,13 @@ INSERT_PLACE = "INSERT INTO places (document, start, place) VALUES (?, ?, ?)"
 INSERT_CHUNK = "INSERT INTO chunks (document, position, start, end, headings, vector) VALUES (?, ?, ?, ?, ?, ?)"
 
 
-class Transaction(Judging):
+class Transaction(VectorWrites, Judging):
     """The writes of one transaction, on a connection that holds the write lock."""
 
     def __init__(self, connection: apsw.Connection) -> None:
-        self._connection = connection
-        self._loosened: set[int] = set()
+        super().__init__(connection)
         # Of the fields that were asked for: nobody else writes meanwhile, and documents have the same ones.
         self._types: dict[str, str | None] = {}
-
-    def set_space(self, space: Space, canaries: Vectors) -> None:
-        """Make `space` the collection's own. It is written once; later calls change nothing."""
-        self._connection.execute(
-            "INSERT OR IGNORE INTO spaces (id, body, canaries, created) VALUES (?, ?, ?, ?)",
-            (space.id, space.to_json(), canaries.astype("<f4").tobytes(), time.time()),
-        )
-        self._connection.execute("INSERT OR IGNORE INTO meta (name, value) VALUES ('space', ?)", (space.id,))
 
     def start_run(self, command: str) -> int:
         """A new run, to which staged documents and ledger rows belong."""
@@ -87,31 +77,6 @@ class Transaction(Judging):
             (time.time(), json.dumps({"interrupted": True}), run),
         )
         self._note_orphans()
-
-    def _note_orphans(self) -> None:
-        self._connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('orphans', 'yes')")
-
-    def may_have_orphans(self) -> bool:
-        """Whether staged documents were dropped since the last `drop_orphans`, which may have left vectors.
-
-        Not while a document that was refused for some of its chunks may come again, and need those of the others.
-        """
-        return (
-            self._connection.execute(
-                "SELECT 1 FROM meta WHERE name = 'orphans' AND NOT EXISTS "
-                "(SELECT 1 FROM ledger WHERE status = 'failed' AND chunks > 0)"
-            ).get
-            is not None
-        )
-
-    def drop_orphans(self) -> int:
-        """Delete vectors that no chunk refers to; returns how many went."""
-        self._connection.execute(
-            "DELETE FROM vectors WHERE NOT EXISTS (SELECT 1 FROM chunks WHERE chunks.vector = vectors.id)"
-        )
-        dropped = self._connection.changes()
-        self._connection.execute("DELETE FROM meta WHERE name = 'orphans'")
-        return dropped
 
     def put(self, documents: Sequence[WholeDocument], run: int) -> None:
         """Write whole documents as the live ones of their keys, which are all different.
@@ -164,20 +129,6 @@ class Transaction(Judging):
         """Say where in the source the text was, each place with the character it starts at."""
         self._connection.executemany(INSERT_PLACE, [(document, start, place) for start, place in places])
 
-    def add_vectors(self, space: str, inputs: Sequence[bytes], embedded: Embedded) -> dict[bytes, CachedVector]:
-        """Write the vectors of inputs. One that another process has written meanwhile is kept as it is, and is not
-        among those that are returned.
-        """
-        rows = []
-        for i, key in enumerate(inputs):
-            blob = embedded.vectors[i].astype("<f4").tobytes()
-            rows.append((space, key, int(embedded.tokens[i]), int(embedded.kept[i]), zlib.crc32(blob), blob))
-        written = self._connection.executemany(
-            "INSERT OR IGNORE INTO vectors (space, input, tokens, kept, crc, vector) VALUES (?, ?, ?, ?, ?, ?) "
-            "RETURNING input, id, tokens, kept", rows
-        )  # fmt: skip
-        return {key: CachedVector(id=row, tokens=tokens, kept=kept) for key, row, tokens, kept in written}
-
     def add_chunks(self, document: int, chunks: Iterable[NewChunk]) -> None:
         """Append chunks of a staged document."""
         self._connection.executemany(INSERT_CHUNK, [_chunk_row(document, chunk) for chunk in chunks])
@@ -207,10 +158,6 @@ class Transaction(Judging):
         self._connection.execute("DELETE FROM documents WHERE id = ? AND live = 0", (document,))
         self._note_orphans()
 
-    def cached(self, space: str, inputs: Sequence[bytes]) -> dict[bytes, CachedVector]:
-        """Those of the inputs that have a vector in the space."""
-        return cached(self._connection, space, inputs)
-
     def live_id(self, key: str) -> int | None:
         """The id of the live document of a key."""
         found: int | None = self._connection.execute("SELECT id FROM documents WHERE key = ? AND live = 1", (key,)).get
@@ -225,14 +172,6 @@ class Transaction(Judging):
         )
         self._loosened.update(row[0] for row in execute("SELECT vector FROM chunks WHERE document = ?", (document,)))
         execute("DELETE FROM documents WHERE id = ?", (document,))
-
-    def drop_loosened(self) -> None:
-        """Delete vectors of removed documents that nothing uses. Last of all: what one document loses another of
-        the same transaction may gain."""
-        self._connection.executemany(
-            "DELETE FROM vectors WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM chunks WHERE vector = ?1)",
-            [(vector,) for vector in sorted(self._loosened)],
-        )
 
     def restamp(self, document: int, *, size: int | None, mtime_ns: int | None) -> None:
         """Note that a file was touched without being changed."""
@@ -579,17 +518,3 @@ def metadata(connection: apsw.Connection, *, but: str = "") -> Iterator[dict[str
     ).fetchall():
         last = int(str(rows[-1][0]))
         yield from (json.loads(str(text)) for _, key, text in rows if key != but)
-
-
-def cached(connection: apsw.Connection, space: str, inputs: Sequence[bytes]) -> dict[bytes, CachedVector]:
-    """Those of the inputs that have a vector in the space."""
-    found: dict[bytes, CachedVector] = {}
-    for start in range(0, len(inputs), 500):
-        part = list(dict.fromkeys(inputs[start : start + 500]))
-        marks = ",".join("?" * len(part))
-        rows = connection.execute(
-            f"SELECT input, id, tokens, kept FROM vectors WHERE space = ? AND input IN ({marks})", (space, *part)
-        )
-        for key, row, tokens, kept in rows:
-            found[key] = CachedVector(id=row, tokens=tokens, kept=kept)
-    return found

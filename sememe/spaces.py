@@ -1,0 +1,190 @@
+"""Further spaces of a collection: several vectors a chunk, each by another model.
+
+A further space has a name and is searched by it. It is made by embedding the texts that are stored, with no source
+read again, and from then on whatever is added gets a vector in it too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sememe.collection import Collection
+from sememe.errors import InputError, NotFound
+from sememe.ingest import derived
+from sememe.ingest.backfill import Filled, backfill, batches
+from sememe.ingest.computed import Target
+from sememe.ingest.runs import alone
+from sememe.models.providers.base import HostedEmbedder
+from sememe.space import CANARY_TEXTS, Embedder, Held
+from sememe.store import SQLiteStore
+from sememe.types import Progress, SpaceKind
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceReport:
+    """A space and what is in it: inputs with a vector, those of which the model did not read all, those without one."""
+
+    name: str
+    kind: SpaceKind
+    id: str
+    model: str
+    dim: int
+    metric: str
+    vectors: int
+    truncated: int
+    lacking: int
+
+    def as_dict(self) -> dict[str, object]:
+        """The fields by name."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a backfill would embed: inputs, their tokens, those that are longer than the model reads, and what a hosted
+    model would cost at most in dollars."""
+
+    inputs: int
+    tokens: int
+    truncated: int
+    dollars: float | None
+
+    def as_dict(self) -> dict[str, object]:
+        """The fields by name."""
+        return asdict(self)
+
+
+def spaces(collection: Collection) -> list[SpaceReport]:
+    """The further spaces of a collection, by name."""
+    with _store_of(collection) as store, store.snapshot() as snapshot:
+        return [
+            SpaceReport(
+                held.name, held.kind, held.space.id, held.model, held.space.dim, held.space.metric,
+                *snapshot.count_vectors(held), 0 if held.complete else snapshot.count_lacking(held.key),
+            )
+            for held in snapshot.further()
+        ]  # fmt: skip
+
+
+def add_space(
+    collection: Collection, name: str, model: str | Path | Embedder | None = None, *, progress: Progress | None = None
+) -> Filled:
+    """Give a collection a further space, or complete one that is there: embed every input that has no vector in it.
+
+    `model` is what `sememe.open` takes; it is not needed where the space is there. The next run goes on where one was
+    interrupted. Raises InputError for a name or a model that cannot be used, NotFound for an empty collection or a
+    new space without a model, and SpaceMismatch when the name is that of another model's space.
+    """
+    with _store_of(collection) as store:
+        target = _known(collection, name, model)
+        if target is None:
+            embedder = _loaded(collection, name, model)
+            store.require_writable()
+            canaries = embedder.embed(CANARY_TEXTS, role="document").vectors
+            with store.transaction() as transaction:
+                transaction.name_space(Held(embedder.space, name, model=_called(model, embedder)), canaries)
+            target = collection.further.use(collection.further.held(name), embedder)
+        held = collection.further.held(name)
+        filled = backfill(store, held, target, progress=progress)
+    if isinstance(target.embedder, HostedEmbedder):
+        filled.billed_tokens, filled.dollars = target.embedder.bill()
+    return filled
+
+
+def preview_space(collection: Collection, name: str, model: str | Path | Embedder | None = None) -> Planned:
+    """What `add_space` would do. Nothing is written. Raises as it does."""
+    with _store_of(collection) as store:
+        known = _known(collection, name, model)
+        embedder = _loaded(collection, name, model) if known is None else known.embedder
+        lengths = [
+            embedder.counter.count(text) + embedder.reserved
+            for texts in batches(store, embedder.space.id if known is None else known.space.id)
+            for text in texts.values()
+        ]
+    limit = embedder.space.max_tokens
+    tokens = sum(min(length, limit) for length in lengths)
+    dollars = embedder.cost(tokens) if isinstance(embedder, HostedEmbedder) else None
+    return Planned(len(lengths), tokens, sum(length > limit for length in lengths), dollars)
+
+
+def drop_space(collection: Collection, name: str) -> int:
+    """Take a further space out, with all of its vectors and files; returns how many vectors went.
+
+    Raises NotFound when there is none of that name, and StoreBusy while others add.
+    """
+    held = collection.further.held(_checked(name))
+    with _store_of(collection) as store, alone(store, "drop the space"):
+        with store.transaction() as transaction:
+            dropped = transaction.drop_space(held)
+        derived.remove_dropped(store)
+    return dropped
+
+
+@contextlib.contextmanager
+def _store_of(collection: Collection) -> Iterator[SQLiteStore]:
+    store = SQLiteStore(collection.path)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _known(collection: Collection, name: str, model: str | Path | Embedder | None) -> Target | None:
+    """The space of a name with its model, which must be the one that is named, if one is; None when there is none."""
+    _checked(name)
+    if collection.space is None:
+        raise NotFound(f"{collection.path} is empty, so there is nothing to embed; add to it first")
+    if name not in {report.name for report in spaces(collection)}:
+        return None
+    held = collection.further.held(name)
+    if model is None or held.model == str(model):
+        return collection.further.target(held)
+    embedder = _as_embedder(collection, model)
+    target = collection.further.use(held, embedder)
+    with _store_of(collection) as store, store.transaction() as transaction:
+        transaction.call_model(held, _called(model, embedder))
+    return target
+
+
+def _loaded(collection: Collection, name: str, model: str | Path | Embedder | None) -> Embedder:
+    """The model of a space that is not there yet. Raises InputError when its space is there under another name."""
+    if model is None:
+        raise NotFound(f"{collection.path} has no space {name!r}; to make it name its model with --model")
+    embedder = _as_embedder(collection, model)
+    own = collection.space
+    if own is not None and embedder.space.id == own.id:
+        raise InputError(f"{own.model} makes the vectors that {collection.path} has already; name another model")
+    for report in spaces(collection):
+        if report.id == embedder.space.id:
+            raise InputError(
+                f"{collection.path} has the vectors of {embedder.space.model} in space {report.name!r}; search that "
+                f"one, or drop it first: sememe space drop {report.name}"
+            )
+    return embedder
+
+
+def _as_embedder(collection: Collection, model: str | Path | Embedder) -> Embedder:
+    if isinstance(model, str | Path):
+        return collection.further.load(model)
+    return model
+
+
+def _called(model: str | Path | Embedder | None, embedder: Embedder) -> str:
+    """What to load the model by the next time: a folder by its whole path."""
+    if isinstance(model, str | Path) and Path(model).expanduser().is_dir():
+        return str(Path(model).expanduser().absolute())
+    return model if isinstance(model, str) else embedder.space.model
+
+
+def _checked(name: str) -> str:
+    if not NAME.fullmatch(name):
+        raise InputError(
+            f"{name!r} cannot be the name of a space; use up to 64 letters, digits, dots, dashes and underscores"
+        )
+    return name
