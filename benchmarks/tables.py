@@ -189,7 +189,7 @@ def checking(found: dict[str, Any]) -> str:
     rows = [
         [name, rows[0]["by"], str(len(rows)), f"{sum(row['words'] for row in rows):,}",
          *(f"{min(row[way] for row in rows):.4f} – {max(row[way] for row in rows):.4f}" for way in WAYS)]
-        for name, rows in found.items()
+        for name, rows in found.items() if rows
     ]  # fmt: skip
     return f"**Words**, against another program:\n\n{markdown(['', 'against', 'files', 'words', *WAYS], rows)}"
 

@@ -18,7 +18,7 @@ from sememe.filters import Filter, parse
 from sememe.ingest.further import Further
 from sememe.models import load_model, load_reranker
 from sememe.models.cards import DEFAULT_MODEL
-from sememe.models.network import SURROGATES
+from sememe.models.tokens import SURROGATES
 from sememe.search.plan import Plan
 from sememe.search.query import Mode, Query, Route, checked
 from sememe.search.run import Hits, Models, answer

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from sememe.errors import ModelError
-from sememe.models import exported, graph, quantised
+from sememe.models import exported, graph
 from sememe.models.batching import NOTHING, Told, batches, padded
 from sememe.models.cards import Card
 from sememe.models.openvino_library import openvino
@@ -138,6 +138,8 @@ def _write_graph(build: Callable[[], Any], folder: Path) -> None:
 
 def _build(card: Card, files: Mapping[str, Path], precision: str, config: Mapping[str, Any]) -> Any:
     if precision == "int8":
+        from sememe.models import quantised
+
         return quantised.build(card, files, config)
     return exported.build(card, files) if card.runs == "file" else graph.build(OpenVINOOps(), card, files)
 
@@ -158,6 +160,8 @@ def _key(card: Card, version: str, precision: str) -> str:
         "openvino": version,
     }
     if precision == "int8":
+        from sememe.models import quantised
+
         depends["sample"] = quantised.SAMPLE_VERSION
     digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
     return f"{card.name.replace('/', '--')}-{digest[:16]}"

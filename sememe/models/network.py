@@ -7,7 +7,6 @@ whatever their number. This file does not know what the numbers mean that come o
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from sememe.errors import InputError, ModelError
 from sememe.models import engine
 from sememe.models.batching import NOTHING, Told
 from sememe.models.cards import Card
-from sememe.models.tokens import load_tokenizer
+from sememe.models.tokens import SURROGATES, load_tokenizer
 from sememe.settings import Settings
 from sememe.types import Ids, Vectors
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 Input: TypeAlias = str | tuple[str, str]
 """A text, or a pair of them that is read together."""
 
-SURROGATES = re.compile("[\ud800-\udfff]")
 WINDOW_CHARACTERS = 4_000_000
 
 

@@ -25,6 +25,9 @@ WORD_BY_WORD = frozenset({"NoneType", "BertNormalizer", "Lowercase", "NFC", "NFD
 MOST_WORDS = 50_000
 LONGEST_WORD = 64
 
+SURROGATES = re.compile("[\ud800-\udfff]")
+"""Half characters, which no encoding knows: they become U+FFFD before a tokenizer sees them."""
+
 _WORD = re.compile(r"[^ \t\n\r]+")
 
 

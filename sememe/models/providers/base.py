@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sememe.errors import CostLimit, Incomplete, InputError, ModelError, ProviderError, SememeError
-from sememe.models.network import SURROGATES
 from sememe.models.providers import names
 from sememe.models.providers.batches import batches
 from sememe.models.providers.calling import LONGEST_WAIT, Budget, Caller, Usage
@@ -27,6 +26,7 @@ from sememe.models.providers.counting import BYTES_A_PIECE, EstimatedCounter
 from sememe.models.providers.lanes import WORKERS_A_LANE, Gate
 from sememe.models.providers.names import Hosting
 from sememe.models.providers.wire import Answer, ContextWire, Input, Trouble, Wire
+from sememe.models.tokens import SURROGATES
 from sememe.settings import Settings
 from sememe.space import CANARY_TEXTS, Space
 from sememe.types import Embedded, Progress, Role, Vectors
