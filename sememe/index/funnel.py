@@ -31,7 +31,7 @@ NAME = "funnel"
 
 BITS = "bits"
 MIN_ROWS, MOST_ROWS = 1_000, 100_000
-"""Collections whose funnels are measured: at the most it takes 12 seconds and 300 MB, and beyond it cells are scanned."""
+"""Collections whose funnels are measured: at most in 12 seconds and 300 MB. Of larger ones cells are scanned."""
 
 QUERIES = 64
 PREFIXES = (64, 128, 256)
