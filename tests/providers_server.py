@@ -131,7 +131,7 @@ class StandIn:
             "JINA_BASE_URL": f"{self.url}/jina/v1", "VOYAGE_BASE_URL": f"{self.url}/voyage/v1",
             "MISTRAL_BASE_URL": f"{self.url}/mistral", "OLLAMA_HOST": self.url, "TEI_BASE_URL": self.url,
         }  # fmt: skip
-        names = ("OPENAI", "CO", "GEMINI", "JINA", "VOYAGE", "MISTRAL")
+        names = ("OPENAI", "CO", "GEMINI", "JINA", "VOYAGE", "MISTRAL", "OLLAMA", "TEI")
         return found | {f"{name}_API_KEY": self.key for name in names}
 
     def requests(self) -> list[list[str]]:

@@ -257,10 +257,10 @@ def test_no_key_of_any_provider_is_in_a_collection_or_its_ledger(
         server.faults.append(Fault(status=422, message=f"{KEY} is odd"))
         assert collection.add({"id": "odd", "text": "coffee"}).failed == 1
         [row] = collection.report().troubles
-        assert "[key] is odd" in row.reason or provider in ("ollama", "tei")
+        assert "[key] is odd" in row.reason
     files = [path for path in (tmp_path / "c").rglob("*") if path.is_file()]
     assert files
-    assert provider in ("ollama", "tei") or not [path for path in files if KEY.encode() in path.read_bytes()]
+    assert not [path for path in files if KEY.encode() in path.read_bytes()]
 
 
 @pytest.mark.parametrize("end", ["deleted", "forgotten", "replaced", "gone from its folder"])
