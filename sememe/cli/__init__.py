@@ -17,6 +17,7 @@ import typer
 from typer.exceptions import TyperException
 
 from sememe.cli.asking import get, search, similar
+from sememe.cli.explaining import explain, why_not
 from sememe.cli.filling import add, delete, sync
 from sememe.cli.hosted import hosted
 from sememe.cli.keeping import backup, export, forget, import_, restore
@@ -55,12 +56,13 @@ def every_command(
 
 app.callback()(every_command)
 COMMANDS = (
-    *(add, sync, delete, search, similar, get, report, optimize, doctor),
+    *(add, sync, delete, search, explain, similar, get, report, optimize, doctor),
     *(export, backup, restore, forget, hosted, analogy, rerank),
 )
 for command in COMMANDS:
     app.command()(command)
 app.command("import")(import_)
+app.command("why-not")(why_not)
 app.add_typer(model_app, name="model")
 app.add_typer(space_app, name="space")
 

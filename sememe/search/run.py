@@ -39,7 +39,7 @@ class Hits(list[Hit]):
 
 
 @dataclass(slots=True)
-class _Found:
+class Found:
     """What the steps have come to so far: one ranking a part, and then the order of all."""
 
     rankings: dict[str, Ranking] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Models:
 
 def answer(query: Query, *, store: SQLiteStore, view: View, space: Space, models: Models) -> Hits:
     """Best first, at most k, and only chunks that exist at this moment."""
-    embedded, vector = _embedded(query, space, models.embedder)
+    embedded, vector = embedded_query(query, space, models.embedder)
     with store.snapshot() as snapshot:
         try:
             return _answer(query, embedded, vector, snapshot, view, models.reranker)
@@ -73,7 +73,7 @@ def answer(query: Query, *, store: SQLiteStore, view: View, space: Space, models
             return _answer(query, embedded, vector, snapshot, view, models.reranker)
 
 
-def _embedded(query: Query, space: Space, embedder: Embedder | None) -> tuple[str | None, Vectors | None]:
+def embedded_query(query: Query, space: Space, embedder: Embedder | None) -> tuple[str | None, Vectors | None]:
     """The exact string that was embedded, and the vector (dim,) to look for."""
     if query.mode == "lexical":
         return None, None
@@ -105,22 +105,17 @@ def _answer(
 def run(
     plan: Plan, query: Query, *, vector: Vectors | None, allowed: Allowed | None, moment: Moment, view: View,
     snapshot: Snapshot, reranker: Reranker | None = None,
-) -> _Found:  # fmt: skip
+) -> Found:  # fmt: skip
     """Do what the plan says, step by step."""
-    found = _Found()
+    found = Found()
     for step in plan.steps:
         if isinstance(step, Scan | Neighbours | Narrow) and vector is not None:
             found.rankings[step.metric] = _nearest(step, vector, allowed, moment)
         elif isinstance(step, Words) and query.text is not None:
-            ids = None if allowed is None else _ids(moment, allowed)
+            ids = None if allowed is None else row_ids(moment, allowed)
             found.rankings[BM25] = view.words.search(snapshot, query.text, k=step.depth, allowed=ids)
         elif isinstance(step, Fuse):
-            rankings = list(found.rankings.values())
-            fused = (
-                reciprocal_ranks(rankings) if step.alpha is None else weighted(rankings, (step.alpha, 1.0 - step.alpha))
-            )
-            found.kind = "rrf" if step.alpha is None else "weighted"
-            found.best = ordered(fused, len(fused))
+            found.kind, found.best = fused(step, list(found.rankings.values()))
         elif isinstance(step, Rerank) and reranker is not None:
             _rerank(step, query, found, snapshot, reranker)
         elif isinstance(step, Fetch):
@@ -129,7 +124,14 @@ def run(
     return found
 
 
-def _rerank(step: Rerank, query: Query, found: _Found, snapshot: Snapshot, reranker: Reranker) -> None:
+def fused(step: Fuse, rankings: list[Ranking]) -> tuple[str, list[tuple[int, float]]]:
+    """The kind of score that a step makes of several rankings, and everything that is in one of them, best first."""
+    if step.alpha is None:
+        return "rrf", ordered(reciprocal_ranks(rankings))
+    return "weighted", ordered(weighted(rankings, (step.alpha, 1.0 - step.alpha)))
+
+
+def _rerank(step: Rerank, query: Query, found: Found, snapshot: Snapshot, reranker: Reranker) -> None:
     """Put the best into the order of a model that reads each with the query; equal scores by ascending id."""
     found.choose()
     chunks = snapshot.found([number for number, _ in found.best[: step.depth]])
@@ -162,7 +164,8 @@ def _nearest(step: Scan | Neighbours | Narrow, vector: Vectors, allowed: Allowed
     return ids[0], scores[0]
 
 
-def _ids(moment: Moment, allowed: Allowed) -> np.ndarray:
+def row_ids(moment: Moment, allowed: Allowed) -> np.ndarray:
+    """The ids of the rows that a filter lets through, ascending."""
     exact = moment.exact
     return np.sort(np.concatenate([exact.rows.ids[allowed.slab], exact.tail_ids[allowed.tail]]))
 
@@ -194,7 +197,7 @@ def _field_notes(where: Condition, moment: Moment, snapshot: Snapshot) -> list[s
     return newer if known is None or (len(ids) and not newer) else columns.notes(where, known.facts())
 
 
-def _hits(snapshot: Snapshot, found: _Found) -> list[Hit]:
+def _hits(snapshot: Snapshot, found: Found) -> list[Hit]:
     chunks = snapshot.found([number for number, _ in found.best])
     places = {
         name: {
