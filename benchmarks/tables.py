@@ -1,4 +1,4 @@
-"""Write the README's tables from the figures in benchmarks/results; `--check` only says whether they are current.
+"""Write the tables of the README and docs from the figures in benchmarks/results; `--check` only compares them.
 
 Usage: python benchmarks/tables.py [--check]
 """
@@ -18,12 +18,31 @@ MARKS = re.compile(r"(<!-- tables: begin[^\n]*-->\n).*?(<!-- tables: end -->)", 
 
 
 def main() -> int:
-    text = README.read_text(encoding="utf-8")
-    fresh = MARKS.sub(lambda marks: marks[1] + tables() + marks[2], text)
-    if "--check" in sys.argv[1:]:
-        return 0 if fresh == text else 1
-    README.write_text(fresh, encoding="utf-8")
-    return 0
+    stale = []
+    for page, write in PAGES.items():
+        text = page.read_text(encoding="utf-8")
+        marks = MARKS.search(text)
+        fresh = f"{text[: marks.end(1)]}{write()}{text[marks.start(2) :]}" if marks else text
+        if fresh != text:
+            stale.append(page)
+            if "--check" not in sys.argv[1:]:
+                page.write_text(fresh, encoding="utf-8")
+    return 1 if stale and "--check" in sys.argv[1:] else 0
+
+
+def chunks(result: dict[str, Any]) -> str:
+    """Every corpus before and after: chunks, and how many have which fault."""
+    before, after = result["before"], result["after"]
+    corpora = [name for name, found in after.items() if isinstance(found, dict)]
+    rows = []
+    for name in corpora:
+        pairs = [(str(before[name]["chunks"]), str(after[name]["chunks"]))]
+        pairs += [(str(before[name]["faults"][kind]), str(after[name]["faults"][kind])) for kind in FAULTS]
+        rows.append([name, str(after[name]["files"]), *(f"{old} → {new}" for old, new in pairs)])
+    return markdown(["corpus", "files", "chunks", *FAULTS], rows)
+
+
+FAULTS = ("cut sentence", "almost empty", "orphan heading", "duplicate", "noise", "truncated")
 
 
 def tables() -> str:
@@ -46,14 +65,16 @@ def load(name: str) -> dict[str, Any]:
 
 def embed(result: dict[str, Any]) -> str:
     rows = []
-    for name, figures in result["sets"].items():
-        for contestant, f in figures["figures"].items():
-            faster = "" if contestant == "sememe" else f"{f['sememe_is_faster_by']['median']:.2f} ×"
-            rows.append(
-                [name, contestant, f"{f['texts_per_second']:,.0f}", f"{f['tokens_per_second']:,.0f}",
-                 f"{f['megabytes']:,.0f}", faster]
-            )  # fmt: skip
-    head = ["texts", "engine", "texts/s", "tokens/s", "peak MB", "sememe is faster by"]
+    for model, found in result["models"].items():
+        for name, figures in found["sets"].items():
+            for contestant, f in figures["figures"].items():
+                faster = "" if contestant == "sememe" else f"{f['sememe_is_faster_by']['median']:.2f} ×"
+                less = "" if contestant == "sememe" else f"{f['sememe_takes_less_cpu_by']['median']:.2f} ×"
+                rows.append(
+                    [model, name, contestant, f"{f['texts_per_second']:,.0f}", f"{f['tokens_per_second']:,.0f}",
+                     f"{f['megabytes']:,.0f}", faster, less]
+                )  # fmt: skip
+    head = ["model", "texts", "engine", "texts/s", "tokens/s", "peak MB", "sememe is faster by", "in CPU seconds"]
     return f"**Embedding**, the same weights and texts, {machine(result)}:\n\n{markdown(head, rows)}"
 
 
@@ -143,6 +164,57 @@ def mixed(result: dict[str, Any]) -> str:
     return f"**Writing and searching at once**: {what}, {machine(result)}:\n\n{markdown(head, rows)}"
 
 
+def documents() -> str:
+    """What became of real files, whether their text is right, and how fast they are read."""
+    result = load("formats")
+    parts = [part(result[name]) for name, part in (("read", reading), ("check", checking), ("speed", reading_speed))
+             if result.get(name)]  # fmt: skip
+    return "\n".join(parts) + (f"\nOn {machine(result)}, beside other work.\n" if parts else "")
+
+
+def reading(found: dict[str, Any]) -> str:
+    rows = [
+        [name, f"{f['files']:,}", *(f"{f.get(what, 0):,}" for what in ("documents", "chunks", "characters")),
+         f"{f['cpu']:.1f} s", f"{sum(f['refused'].values()):,}"]
+        for name, f in found.items()
+    ]  # fmt: skip
+    head = ["", "files", "documents", "chunks", "characters", "seconds of CPU", "refused"]
+    why = [
+        f"- {name}, {count} ×: {reason}" for name, f in found.items() for reason, count in f["refused"].items()
+    ]  # fmt: skip
+    return f"**Read and cut**:\n\n{markdown(head, rows)}\nWhat was refused, numbers as #:\n\n" + "\n".join(why) + "\n"
+
+
+def checking(found: dict[str, Any]) -> str:
+    rows = [
+        [name, rows[0]["by"], str(len(rows)), f"{sum(row['words'] for row in rows):,}",
+         *(f"{min(row[way] for row in rows):.4f} – {max(row[way] for row in rows):.4f}" for way in WAYS)]
+        for name, rows in found.items() if rows
+    ]  # fmt: skip
+    return f"**Words**, against another program:\n\n{markdown(['', 'against', 'files', 'words', *WAYS], rows)}"
+
+
+WAYS = ("recall", "precision")
+
+
+def reading_speed(found: dict[str, Any]) -> str:
+    rows = [
+        [name, str(f["files"]), *(f"{f[what]:,.0f}" for what in ("read by 1", "read by 2", "embedded")),
+         *(f"{f[f'ratio of {threads}']:.1f} ×" for threads in (1, 2))]
+        for name, f in found.items()
+    ]  # fmt: skip
+    head = [
+        "",
+        "files",
+        "read and cut, one thread",
+        "two threads",
+        "embedded",
+        "one thread to embedding",
+        "two threads",
+    ]
+    return f"**Tokens a second**, reading and cutting against embedding of the same:\n\n{markdown(head, rows)}"
+
+
 def machine(result: dict[str, Any]) -> str:
     """The machine in few words, and when."""
     facts = result["machine"]
@@ -159,6 +231,12 @@ TABLES = {
     "embed": embed, "ingest": ingest, "start": start, "retrieval": retrieval, "vectors-*": vectors,
     "filters-*": filters, "hybrid": hybrid, "mixed": mixed,
 }  # fmt: skip
+
+PAGES = {
+    README: tables,
+    ROOT / "docs" / "documents.md": documents,
+    ROOT / "docs" / "chunks.md": lambda: chunks(load("chunks")),
+}
 
 if __name__ == "__main__":
     raise SystemExit(main())

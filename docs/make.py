@@ -10,7 +10,7 @@ from typer.core import TyperOption
 from typer.main import get_command
 
 from sememe.cli import __doc__ as about
-from sememe.cli import app
+from sememe.cli import application
 
 PAGE = Path(__file__).with_name("commands.md")
 HEAD = "# Commands\n\n<!-- written by docs/make.py from the command line itself: make docs -->\n"
@@ -18,7 +18,7 @@ HEAD = "# Commands\n\n<!-- written by docs/make.py from the command line itself:
 
 def page() -> str:
     """The whole page."""
-    root: Any = get_command(app)
+    root: Any = get_command(application())
     context = typer.Context(root, info_name="sememe")
     parts = [HEAD, " ".join(str(about).split("\n\n")[1].split()), ""]
     for name in root.list_commands(context):
@@ -45,8 +45,8 @@ def section(command: Any, path: str, above: Any) -> list[str]:
 def metavar(parameter: Any) -> str:
     """What stands for a value."""
     if isinstance(parameter, TyperOption):
-        kinds = {int: "NUMBER", float: "NUMBER", Path: "PATH"}
-        return str(parameter.metavar or kinds.get(parameter.type_descriptor.annotation, "TEXT"))
+        kinds = {"int": "NUMBER", "float": "NUMBER", "path": "PATH"}
+        return str(parameter.metavar or kinds.get(parameter.type.name.partition(" ")[0], "TEXT"))
     name = str(parameter.metavar or (parameter.name or "").upper())
     return name if name.endswith("...") or parameter.nargs == 1 else f"{name}..."
 

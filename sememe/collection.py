@@ -11,37 +11,36 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sememe.errors import InputError, NotFound, SpaceMismatch
 from sememe.filters import Filter, parse
-from sememe.ingest import derived, sync
-from sememe.ingest.about import Describe, Given, given
-from sememe.ingest.cutting import CutOptions
 from sememe.ingest.further import Further
-from sememe.ingest.items import file_key, given_items
-from sememe.ingest.pages import Pages
-from sememe.ingest.pipeline import OnProgress, Summary
-from sememe.ingest.sync import Scope
 from sememe.models import load_model, load_reranker
 from sememe.models.cards import DEFAULT_MODEL
-from sememe.models.fetch import FetchProgress
-from sememe.models.network import SURROGATES
-from sememe.models.providers.base import HostedEmbedder
+from sememe.models.tokens import SURROGATES
 from sememe.search.plan import Plan
 from sememe.search.query import Mode, Query, Route, checked
 from sememe.search.run import Hits, Models, answer
 from sememe.search.view import View
-from sememe.search.words import Words
 from sememe.settings import DEFAULT_FOLDER, Settings, from_environment
-from sememe.sources import ReadOptions
-from sememe.sources.files import NO_CHOICE
-from sememe.space import CANARY_TEXTS, Embedder, Space, check, check_unchanged
+from sememe.space import CANARY_TEXTS, Embedder, Held, Space, check, check_unchanged
 from sememe.store import SQLiteStore
 from sememe.store.reading import Snapshot
-from sememe.store.records import Held, StoredChunk, StoredDocument, Totals
+from sememe.store.records import StoredChunk, StoredDocument, Totals
 from sememe.store.sqlite import is_there
-from sememe.types import CHUNK_PREFIX, METRICS, PART, Ids, LedgerRow, Metric, Progress, Reranker, Vectors
+from sememe.types import CHUNK_PREFIX, METRICS, PART, Ids, LedgerRow, Long, Metric, Progress, Reranker, Vectors
+
+if TYPE_CHECKING:
+    # What only writing needs is imported where it is used: the answer to a search comes .1 s sooner.
+    from sememe.ingest.about import Describe, Given
+    from sememe.ingest.cutting import CutOptions
+    from sememe.ingest.pages import Pages
+    from sememe.ingest.pipeline import OnProgress, Summary
+    from sememe.ingest.sync import Choices, OnInput, Scope
+    from sememe.models.errand import FetchProgress
+    from sememe.models.providers.base import HostedEmbedder
+    from sememe.sources import ReadOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +86,8 @@ def open(
     if create and not is_there(folder) and not isinstance(model, Embedder):
         # Before anything is written: a model that cannot be had must not leave an empty collection behind.
         model = load_model(model or DEFAULT_MODEL, settings=settings, progress=fetch_progress)
-        if isinstance(model, HostedEmbedder):
-            model.ready()
+        if (hosted := _hosted(model)) is not None:
+            hosted.ready()
     store = SQLiteStore(folder, create=create)
     collection = Collection(store, model, metric=metric, settings=settings, fetch_progress=fetch_progress)
     try:
@@ -97,6 +96,13 @@ def open(
         collection.close()
         raise
     return collection
+
+
+def _hosted(embedder: object) -> HostedEmbedder | None:
+    """The embedder, if somebody else runs it."""
+    from sememe.models.providers.base import HostedEmbedder
+
+    return embedder if isinstance(embedder, HostedEmbedder) else None
 
 
 def _checked_folder(path: str | Path) -> Path:
@@ -128,8 +134,8 @@ class Collection:
         self._views: dict[str, View] = {}
         self.further = Further(store, lambda name: load_model(name, settings=settings, progress=fetch_progress))
         self._rerankers: dict[str, Reranker] = {}
-        self._words = Words(store.folder)
         self._space: Space | None = None
+        self._recall: float | None = None
         self._lock = threading.RLock()
 
     @property
@@ -143,6 +149,7 @@ class Collection:
         if self._space is None:
             with self._store.snapshot() as snapshot:
                 stored = snapshot.space()
+                self._recall = snapshot.usual_recall()
             # Written once and never changed.
             self._space = stored[0] if stored else None
         return self._space
@@ -169,15 +176,19 @@ class Collection:
             self.embedder  # noqa: B018 - loading it is what checks it
 
     def add(
-        self, records: str | Mapping[str, Any] | Iterable[str | Mapping[str, Any]], *, chunk: bool = True,
+        self, records: str | Mapping[str, Any] | Iterable[str | Mapping[str, Any]], *, chunk: bool | Long = True,
         progress: OnProgress | None = None,
     ) -> Summary:  # fmt: skip
         """Add texts, or records with `text` and optionally `id`, `title`, `metadata` and `media_type`.
 
         A record whose id is there replaces it; one that has not changed costs nothing. With `chunk` false every
-        text is one chunk, and what the model cannot read of it is reported as truncated. Raises InputError for a
+        text is one chunk, and what the model cannot read of it is reported as truncated; "windows" reads all of it
+        and stores the mean; "late" cuts, and embeds the chunks of a document together. Raises InputError for a
         record that cannot be used, naming its position; those before it are stored.
         """
+        from sememe.ingest import sync
+        from sememe.ingest.items import given_items
+
         single = isinstance(records, str | Mapping)
         items = given_items([records] if single else records)  # type: ignore[list-item]
         return self._billed(sync.add(
@@ -186,7 +197,7 @@ class Collection:
         ))  # fmt: skip
 
     def add_files(
-        self, paths: str | Path | Sequence[str | Path], *, chunk: bool = True, hidden: bool = False,
+        self, paths: str | Path | Sequence[str | Path], *, chunk: bool | Long = True, hidden: bool = False,
         checksum: bool = False, tracked: bool = False, read: ReadOptions | None = None,
         metadata: Describe | Given | None = None, progress: OnProgress | None = None,
     ) -> Summary:  # fmt: skip
@@ -199,6 +210,8 @@ class Collection:
         stays until another call gives the field again (None takes it away). Raises InputError when a path does not
         exist; every file that cannot be used ends in the ledger.
         """
+        from sememe.ingest import sync
+
         scope = self._scope(paths, hidden=hidden, tracked=tracked, read=read, metadata=metadata)
         return self._billed(sync.add_files(
             self._store, self._prepared(), scope, options=self._options(chunk, scope.read), checksum=checksum,
@@ -206,7 +219,7 @@ class Collection:
         ))  # fmt: skip
 
     def sync(
-        self, folder: str | Path, *, chunk: bool = True, hidden: bool = False, checksum: bool = False,
+        self, folder: str | Path, *, chunk: bool | Long = True, hidden: bool = False, checksum: bool = False,
         allow_empty: bool = False, tracked: bool = False, read: ReadOptions | None = None,
         metadata: Describe | Given | None = None, progress: OnProgress | None = None,
     ) -> Summary:  # fmt: skip
@@ -215,6 +228,8 @@ class Collection:
         Options as of `add_files`. Raises InputError when the folder does not exist, or when nothing would be left of
         what was stored from it and `allow_empty` is false: an unmounted disk looks just like that.
         """
+        from sememe.ingest import sync
+
         scope = self._scope(folder, hidden=hidden, tracked=tracked, read=read, metadata=metadata)
         return self._billed(sync.sync_folder(
             self._store, self._prepared(), scope, options=self._options(chunk, scope.read), checksum=checksum,
@@ -223,6 +238,8 @@ class Collection:
 
     def delete(self, keys: str | Iterable[str]) -> int:
         """Delete documents by key; returns how many. Raises NotFound, and deletes none, when one is not there."""
+        from sememe.ingest import sync
+
         wanted = [keys] if isinstance(keys, str) else list(dict.fromkeys(map(str, keys)))
         return sync.delete(self._store, [self._key(key) for key in wanted])
 
@@ -250,7 +267,8 @@ class Collection:
 
         `where` is a Mongo-style filter over metadata: `{"year": {"$gte": 2020}}`. `mode` "lexical" compares words
         (BM25), "hybrid" fuses both: by reciprocal ranks, or with `alpha` (1: meaning alone) by weighted scores.
-        `recall` is the share of the true neighbours that will do (.99 unless said), 1 for all of them. `route` says by
+        `recall` is the share of the true neighbours that will do (.99, unless `sememe optimize --recall` said another
+        one), 1 for all of them. `route` says by
         which way: `Route(space="fine")` looks in the further space of that name, `Route(rerank="owner/name")` lets a
         model that reads the query with each text put the best in order.
 
@@ -286,6 +304,8 @@ class Collection:
         if self.space is None:
             checked(query, self.embedder.space.dim)
             return Hits([], Plan(()))
+        if query.recall is None:
+            query = replace(query, recall=self._recall)
         held = self.further.held(query.route.space)
         query = checked(query, held.space.dim)
         needs_model = query.text is not None and query.mode != "lexical"
@@ -338,6 +358,8 @@ class Collection:
 
         `progress` is called with the name of an index, and gives what is then called with how far it is.
         """
+        from sememe.ingest import derived
+
         derived.catch_up(
             self._store,
             derived.Effort(rebuild=True, wait=True, threads=self._settings.threads, progress=progress),
@@ -408,21 +430,24 @@ class Collection:
 
     def _billed(self, summary: Summary) -> Summary:
         """The summary of a run, with what its vectors cost where somebody else makes them."""
-        models = [self._embedder, *self.further.embedders()]
-        bills = [model.bill() for model in models if isinstance(model, HostedEmbedder)]
+        bills = [hosted.bill() for hosted in map(_hosted, [self._embedder, *self.further.embedders()]) if hosted]
         if bills:
             summary.billed_tokens = sum(tokens for tokens, _ in bills)
             dollars = [cost for _, cost in bills if cost is not None]
             summary.dollars = sum(dollars) if len(dollars) == len(bills) else None
         return summary
 
-    def _options(self, chunk: bool, read: ReadOptions = NO_CHOICE) -> CutOptions:
+    def _options(self, chunk: bool | Long, read: ReadOptions | None = None) -> CutOptions:
         return options_for(self.embedder, chunk=chunk, read=read)
 
     def _scope(
         self, paths: str | Path | Sequence[str | Path], *, hidden: bool, tracked: bool, read: ReadOptions | None,
         metadata: Describe | Given | None,
     ) -> Scope:  # fmt: skip
+        from sememe.ingest.about import given
+        from sememe.ingest.sync import Scope
+        from sememe.sources.files import NO_CHOICE
+
         return Scope(
             self._paths(paths), base=self.path.parent, exclude=self.path, hidden=hidden, tracked=tracked,
             read=read or NO_CHOICE, given=given(metadata),
@@ -431,9 +456,7 @@ class Collection:
     def _index(self, held: Held) -> View:
         with self._lock:
             if held.key not in self._views:
-                self._views[held.key] = View(
-                    self._store.folder, held.space.dim, held.space.metric, name=held.name, words=self._words
-                )
+                self._views[held.key] = View(self._store.folder, held.space.dim, held.space.metric, name=held.name)
             return self._views[held.key]
 
     def _paths(self, paths: str | Path | Sequence[str | Path]) -> list[Path]:
@@ -454,6 +477,8 @@ class Collection:
 
     def _key(self, key: str, *, missing_ok: bool = False) -> str:
         """The key as it is stored: as given, or as the path of a file."""
+        from sememe.ingest.items import file_key
+
         with self._store.snapshot() as snapshot:
             for candidate in (key.encode("utf-8", "backslashreplace").decode(), file_key(Path(key), self.path.parent)):
                 if snapshot.document(candidate) is not None or snapshot.in_ledger(candidate):
@@ -463,30 +488,52 @@ class Collection:
         raise NotFound(f"{key!r} is not a document of {self.path}; see what there is with: sememe report --all")
 
 
-def options_for(embedder: Embedder, *, chunk: bool, read: ReadOptions = NO_CHOICE) -> CutOptions:
-    """How documents are cut for a model: to what it reads, by its own tokenizer."""
-    if isinstance(embedder, HostedEmbedder):
-        limit = embedder.chunk_tokens if chunk else embedder.max_tokens
+def options_for(embedder: Embedder, *, chunk: bool | Long, read: ReadOptions | None = None) -> CutOptions:
+    """How documents are cut for a model: to what it reads, by its own tokenizer. Raises InputError if it cannot be."""
+    from sememe.ingest.cutting import CutOptions
+    from sememe.models.long import LATE_TOKENS, document_embedding
+    from sememe.sources.files import NO_CHOICE
+
+    if (hosted := _hosted(embedder)) is not None:
+        limit = hosted.chunk_tokens if chunk else hosted.max_tokens
     else:
         limit = embedder.space.max_tokens
+    long: Long = "truncate" if isinstance(chunk, bool) else chunk
+    if long == "late":
+        document_embedding(embedder, long)
+        limit = min(limit, LATE_TOKENS, embedder.space.max_tokens // 2)
     return CutOptions(
-        counter=embedder.counter, max_tokens=limit, reserved=embedder.reserved, chunk=chunk, read=read,
-        languages=getattr(embedder, "languages", ()),
+        counter=embedder.counter, max_tokens=limit, reserved=embedder.reserved,
+        chunk=chunk in (True, "truncate", "late"), read=read or NO_CHOICE,
+        languages=getattr(embedder, "languages", ()), long=long, context=embedder.space.max_tokens - embedder.reserved,
     )  # fmt: skip
 
 
+def use_recall(collection: Collection, recall: float) -> None:
+    """From now on let searches that say no `recall` ask for this one. Who has the collection open goes on as before."""
+    with collection._store.transaction() as transaction:
+        transaction.set_usual_recall(recall)
+    collection._recall = recall
+
+
 def add_pages(
-    collection: Collection, pages: Pages, *, chunk: bool = True, read: ReadOptions = NO_CHOICE,
-    progress: OnProgress | None = None,
+    collection: Collection, pages: Pages, *, chunk: bool | Long = True, read: ReadOptions | None = None,
+    metadata: Describe | Given | None = None, progress: OnProgress | None = None,
 ) -> Summary:  # fmt: skip
     """Add pages of the web. A page that its server says has not changed costs one question.
 
-    Raises InputError for what is no address; every page that cannot be used ends in the ledger.
+    `metadata` is that of `Collection.add_files`; a function is given the address. Raises InputError for what is no
+    address; every page that cannot be used ends in the ledger.
     """
+    from sememe.ingest import sync
+    from sememe.ingest.about import given
+
+    said = given(metadata)
     embedder, options = collection._prepared(), collection._options(chunk, read)
-    items = pages.checked().items(collection._store, options.read)
+    items = pages.checked().items(collection._store, options.read, said)
     return collection._billed(sync.add(
-        collection._store, embedder, items, options=options, further=collection.further.targets(), progress=progress,
+        collection._store, embedder, items, options=options, strict=said.strict, progress=progress,
+        further=collection.further.targets(),
         threads=collection._settings.threads,
     ))  # fmt: skip
 
@@ -494,12 +541,15 @@ def add_pages(
 def preview(
     paths: str | Path | Sequence[str | Path] | Pages, *, path: str | Path = DEFAULT_FOLDER,
     model: str | Path | Embedder | None = None, settings: Settings | None = None,
-    choices: sync.Choices | None = None, inputs: sync.OnInput | None = None, progress: OnProgress | None = None,
+    choices: Choices | None = None, inputs: OnInput | None = None, progress: OnProgress | None = None,
 ) -> Summary:  # fmt: skip
     """What `add_files` (or `add_pages`, or with `choices.deleting` `sync`) would do; nothing is written.
 
     `inputs` is called with the key and the exact string of every chunk that would be embedded.
     """
+    from sememe.ingest import sync
+    from sememe.ingest.pages import Pages
+
     settings = settings or from_environment()
     folder = Path(path).expanduser().absolute()
     store = SQLiteStore(folder) if is_there(folder) else None
@@ -512,23 +562,33 @@ def preview(
             embedder = load_model(chosen, settings=settings) if isinstance(chosen, str | Path) else chosen
         choices = choices or sync.Choices()
         if isinstance(paths, Pages):
-            options = options_for(embedder, chunk=choices.chunk, read=choices.read or NO_CHOICE)
+            options = options_for(embedder, chunk=choices.chunk, read=choices.read)
             items = paths.checked().items(store, options.read)
             return sync.previewed(store, items, options, inputs=inputs, progress=progress)
         given = [paths] if isinstance(paths, str | Path) else list(paths)
         files = [Path(p).expanduser() for p in given]
-        scope = Scope(
+        scope = sync.Scope(
             files, base=folder.parent, exclude=folder, hidden=choices.hidden, tracked=choices.tracked,
             read=choices.read,
         )  # fmt: skip
         options = options_for(embedder, chunk=choices.chunk, read=choices.read)
         summary = sync.preview(store, scope, options, choices=choices, inputs=inputs, progress=progress)
-        if isinstance(embedder, HostedEmbedder):
-            summary.dollars = embedder.cost(summary.tokens)
+        if (hosted := _hosted(embedder)) is not None:
+            summary.dollars = hosted.cost(summary.tokens)
         return summary
     finally:
         if store is not None:
             store.close()
 
 
-__all__ = ["DEFAULT_FOLDER", "Collection", "Record", "Report", "SpaceMismatch", "add_pages", "open", "preview"]
+__all__ = [
+    "DEFAULT_FOLDER",
+    "Collection",
+    "Record",
+    "Report",
+    "SpaceMismatch",
+    "add_pages",
+    "open",
+    "preview",
+    "use_recall",
+]

@@ -21,11 +21,11 @@ from sememe.index.slab import NAME as VECTORS
 from sememe.index.slab import Slab
 from sememe.models.compiled import cpu_capabilities
 from sememe.settings import Settings, cores, from_environment
+from sememe.space import Held
 from sememe.store import SQLiteStore
 from sememe.store.connection import FIXED_SQLITE, file_system, sqlite_version
 from sememe.store.inventory import Inventory
 from sememe.store.reading import Snapshot
-from sememe.store.records import Held
 
 LIBRARIES = ("openvino", "faiss-cpu", "tantivy", "apsw", "tokenizers", "safetensors", "numpy", "huggingface-hub")
 BATCH = 4096
@@ -55,7 +55,8 @@ def examine(collection: Path | None, *, settings: Settings | None = None) -> lis
 def _installation(settings: Settings) -> Iterator[Finding]:
     yield Finding("fact", "sememe", f"{metadata.version('sememe')} on Python {platform.python_version()}")
     yield Finding("fact", "system", f"{platform.platform()}, {os.cpu_count()} cores")
-    yield Finding("fact", "threads", f"{cores(settings.threads)} (SEMEME_THREADS), one for a search")
+    chosen = "SEMEME_THREADS" if settings.threads else "every core that it may use; SEMEME_THREADS sets another number"
+    yield Finding("fact", "threads", f"{cores(settings.threads)} ({chosen}), one for a search")
     for name in LIBRARIES:
         try:
             yield Finding("fact", name, metadata.version(name))

@@ -16,12 +16,12 @@ import platformdirs
 
 from sememe.errors import InputError
 
-Precision = Literal["auto", "f32", "bf16"]
+Precision = Literal["auto", "f32", "bf16", "int8"]
 EngineName = Literal["auto", "openvino", "onnxruntime"]
 DEFAULT_FOLDER = ".sememe"
 """The folder of a collection, unless another one is named."""
 
-PRECISIONS: tuple[Precision, ...] = ("auto", "f32", "bf16")
+PRECISIONS: tuple[Precision, ...] = ("auto", "f32", "bf16", "int8")
 ENGINES: tuple[EngineName, ...] = ("auto", "openvino", "onnxruntime")
 
 
@@ -61,7 +61,8 @@ class Hosted:
 class Settings:
     """Where files live and how much of the machine may be used.
 
-    `threads` 0 means every core. `precision` "auto" is bf16 where the CPU multiplies bf16 itself, else f32.
+    `threads` 0 means every core. `precision` "auto" is bf16 where the CPU multiplies bf16 itself, else f32;
+    "int8" multiplies whole numbers, where that leaves a model's vectors what they are.
     `engine` "auto" is OpenVINO where it is installed, else onnxruntime.
     `batch_tokens` bounds the padded tokens of one inference, `window` the number of texts held at a time.
     """
@@ -92,9 +93,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
     SEMEME_REQUESTS_PER_MINUTE and SEMEME_TOKENS_PER_MINUTE. Raises InputError when a value cannot be used.
     """
     env = os.environ if environ is None else environ
-    precision = env.get("SEMEME_PRECISION", "auto")
-    if precision not in PRECISIONS:
-        raise InputError(f"SEMEME_PRECISION is {precision!r}; use one of {', '.join(PRECISIONS)}")
+    precision = known_precision(env.get("SEMEME_PRECISION", "auto"), "SEMEME_PRECISION")
     engine = env.get("SEMEME_ENGINE", "auto")
     if engine not in ENGINES:
         raise InputError(f"SEMEME_ENGINE is {engine!r}; use one of {', '.join(ENGINES)}")
@@ -111,6 +110,14 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         hosted=_hosted(env),
         engine=engine,
     )
+
+
+def known_precision(given: str, where: str) -> Precision:
+    """One of PRECISIONS. Raises InputError that says where another one was given."""
+    for precision in PRECISIONS:
+        if given == precision:
+            return precision
+    raise InputError(f"{where} is {given!r}; use one of {', '.join(PRECISIONS)}")
 
 
 def _hosted(env: Mapping[str, str]) -> Hosted:

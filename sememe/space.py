@@ -11,12 +11,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from sememe.errors import SpaceMismatch
-from sememe.types import Embedded, Metric, Progress, Role, TokenCounter, Vectors
+from sememe.types import Embedded, Metric, Progress, Role, SpaceKind, TokenCounter, Vectors
 
 CANARY_TEXTS = (
     "The quick brown fox jumps over the lazy dog.",
@@ -66,6 +67,44 @@ class Space:
         return cls(**{**raw, "prompts": prompts, "modalities": tuple(raw["modalities"])})
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A space that a collection has vectors in: its own, which has no `name`, or a further one.
+
+    `model` is what its model was called when it was added. `filled` counts how often vectors came that no change
+    tells of; `complete` says that every chunk has one.
+    """
+
+    space: Space
+    name: str = ""
+    kind: SpaceKind = "dense"
+    model: str = ""
+    filled: int = 0
+    complete: bool = True
+
+    @property
+    def key(self) -> str:
+        """The id of a further space, "" of the collection's own."""
+        return self.space.id if self.name else ""
+
+    def index(self, name: str) -> str:
+        """What the truth calls an index over this space's vectors."""
+        return f"{name}.{self.key}" if self.name else name
+
+    def folder(self, collection: Path) -> Path:
+        """Where the files of its indexes are."""
+        return collection / f"{SPACE_FOLDER}{self.key}" if self.name else collection
+
+    @property
+    def details(self) -> str:
+        """What the record of an index over all of its vectors has to say, or the index lacks some."""
+        return json.dumps({"filled": self.filled}) if self.name else "{}"
+
+
+SPACE_FOLDER = "space-"
+"""What the folder of a further space is called, before the id of the space."""
+
+
 def id_of(body: str) -> str:
     """The id of a space that is written as JSON."""
     return hashlib.sha256(body.encode()).hexdigest()[:16]
@@ -89,7 +128,7 @@ class Embedder(Protocol):
 
     @property
     def precision(self) -> str:
-        """What the arithmetic runs in, "f32" or "bf16": provenance, not part of the space."""
+        """What the arithmetic runs in, "f32", "bf16" or "int8": provenance, not part of the space."""
 
     def embed(self, texts: Sequence[str], *, role: Role, progress: Progress | None = None) -> Embedded:
         """Vectors in the order of `texts`, with the counts that a ledger needs."""

@@ -19,9 +19,8 @@ from sememe.ingest.backfill import Filled, backfill, batches
 from sememe.ingest.computed import Target
 from sememe.ingest.runs import alone
 from sememe.models.providers.base import HostedEmbedder
-from sememe.space import CANARY_TEXTS, Embedder
+from sememe.space import CANARY_TEXTS, Embedder, Held
 from sememe.store import SQLiteStore
-from sememe.store.records import Held
 from sememe.types import Progress, SpaceKind
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}", re.IGNORECASE)

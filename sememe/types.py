@@ -21,6 +21,8 @@ Metadata: TypeAlias = Mapping[str, Any]
 Role = Literal["document", "query"]
 Metric = Literal["cosine", "dot", "euclidean"]
 METRICS: tuple[Metric, ...] = ("cosine", "dot", "euclidean")
+Long = Literal["truncate", "windows", "late"]
+LONG: tuple[Long, ...] = ("truncate", "windows", "late")
 SpaceKind = Literal["dense", "sparse", "late"]
 Origin = Literal["file", "given", "part"]
 Status = Literal["embedded", "truncated", "skipped", "failed"]
@@ -166,7 +168,8 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """How one input ended. `truncated` holds (chunk position, tokens, tokens kept) of every cut input."""
+    """How one input ended. `truncated` holds (chunk position, tokens, tokens kept) of every cut input; `chunks` of one
+    that failed are those that have a vector all the same."""
 
     key: str
     status: Status

@@ -6,10 +6,14 @@ store and no file.
 
 from __future__ import annotations
 
+from typing import Any, Literal, TypeAlias
+
 import numpy as np
 import numpy.typing as npt
 
 from sememe.types import Ids, Metric, Scores, Vectors
+
+Precision: TypeAlias = Literal["float16", "int8", "uint8", "binary", "ubinary"]
 
 SCAN_ROWS = 16_384
 """Rows of one block of a scan: 25 MB at 384 dimensions, which stays near the last cache level."""
@@ -39,6 +43,52 @@ def truncate(vectors: Vectors, dim: int) -> Vectors:
     return normalise(np.ascontiguousarray(vectors[..., :dim]))
 
 
+def ranges_of(vectors: Vectors) -> Vectors:
+    """The least and the greatest value of every dimension: (2, dim), what int8 and uint8 are calibrated with."""
+    return np.stack([vectors.min(0), vectors.max(0)])
+
+
+def quantise(vectors: Vectors, precision: Precision, *, ranges: Vectors | None = None) -> npt.NDArray[Any]:
+    """Vectors (n, dim) in fewer bytes, as sentence-transformers' `quantize_embeddings` has them.
+
+    float16 halves them. int8 and uint8 say in which of 255 steps between `ranges` (2, dim) a number lies; binary and
+    ubinary keep the signs, eight to a byte, the first in the highest bit: (n, ceil(dim / 8)), as int8 and as uint8.
+    Raises ValueError when the ranges that a precision needs are missing.
+    """
+    if precision == "float16":
+        return vectors.astype(np.float16)
+    if precision in ("binary", "ubinary"):
+        signs: npt.NDArray[Any] = np.packbits(vectors > 0, axis=-1)
+        return signs if precision == "ubinary" else (signs ^ np.uint8(128)).view(np.int8)
+    if ranges is None:
+        raise ValueError(f"{precision} needs ranges; give ranges_of() vectors like these")
+    places: Vectors = np.clip(np.floor((vectors - ranges[0]) / _steps(ranges)), 0, 255)
+    return places.astype(np.uint8) if precision == "uint8" else (places - 128).astype(np.int8)
+
+
+def dequantise(codes: npt.NDArray[Any], precision: Precision, *, dim: int, ranges: Vectors | None = None) -> Vectors:
+    """Vectors (n, dim) float32 that `quantise` made `codes` of: the middle of each step, and signs as +1 and -1.
+
+    Raises ValueError when the ranges that a precision needs are missing.
+    """
+    if precision == "float16":
+        return codes.astype(np.float32)
+    if precision in ("binary", "ubinary"):
+        signs = codes if precision == "ubinary" else codes.view(np.uint8) ^ np.uint8(128)
+        return np.unpackbits(signs, axis=-1, count=dim).astype(np.float32) * 2 - 1
+    if ranges is None:
+        raise ValueError(f"{precision} needs the ranges that the vectors were quantised with")
+    places = codes.astype(np.float32) + (128.5 if precision == "int8" else 0.5)
+    restored: Vectors = (ranges[0] + places * _steps(ranges)).astype(np.float32)
+    return restored
+
+
+def _steps(ranges: Vectors) -> Vectors:
+    """How wide a step of every dimension is; 1 where all numbers were the same."""
+    steps = (ranges[1] - ranges[0]) / np.float32(255)
+    return np.where(steps == 0, np.float32(1), steps)
+
+
 def scores_of(queries: Vectors, vectors: Vectors, *, metric: Metric = "cosine") -> Scores:
     """How near every row is to every query: (q, n) float32, higher is better.
 
@@ -54,6 +104,21 @@ def scores_of(queries: Vectors, vectors: Vectors, *, metric: Metric = "cosine") 
         return found
     products: Scores = np.einsum("nd,qd->qn", vectors, queries, dtype=np.float64).astype(np.float32)
     return products
+
+
+def maxsim(query: Vectors, tokens: Vectors, starts: Ids) -> Scores:
+    """How near texts of many vectors are to a query of many: the sum over its rows of their best products (Khattab and
+    Zaharia 2020, arXiv:2004.12832).
+
+    `query (q, dim)`, `tokens (t, dim)`; text i has the rows from `starts[i]` up to `starts[i + 1]`, (n + 1,) ascending.
+    (n,) float32; a text without a row has no products, and scores -inf.
+    """
+    scores = np.full(len(starts) - 1, -np.inf, dtype=np.float32)
+    filled = np.flatnonzero(np.diff(starts))
+    if len(filled):
+        products = query @ tokens[: starts[-1]].T
+        scores[filled] = np.maximum.reduceat(products, starts[filled], axis=1).sum(0, dtype=np.float64)
+    return scores
 
 
 def best(

@@ -61,8 +61,7 @@ class Watched:
         digest = hashlib.sha256()
         try:
             for found in walk([self.folder], hidden=self.hidden, exclude={self.exclude}, marker=FILE_NAME):
-                stat = found.stat if isinstance(found, Found) else None
-                at = (stat.st_size, stat.st_mtime_ns, stat.st_ino) if stat is not None else ()
+                at = (found.size, found.mtime_ns, found.inode) if isinstance(found, Found) else ()
                 digest.update(repr((os.fspath(found.path), at)).encode("utf-8", "surrogateescape"))
         except InputError:
             return b""  # it is gone

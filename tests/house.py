@@ -445,7 +445,8 @@ def budgets(modules: list[Module]) -> list[Budget]:
         largest("longest function", 80, {str(f): f.length for f in found}),
         Budget("median function", 15, statistics.median(lengths) if lengths else 0, []),
         # Eleven in the plan; the command line, the indexes and the models have become rooms of several files.
-        Budget("import chain", 15, len(chain) - 1, [" > ".join(chain)]),
+        # Evaluating stands on four files above the collection, eight bits on two below the graph.
+        Budget("import chain", 17, len(chain) - 1, [" > ".join(chain)]),
         none_of("import cycles", cycles, modules),
         none_of("imports against the order", layering, modules),
         largest("class depth", 2, class_depths(modules)),

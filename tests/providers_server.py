@@ -30,6 +30,7 @@ DIMS = {
     "text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "embed-v4.0": 1536, "embed-v5.0-pro": 2048,
     "embed-v5.0-fast": 2048, "embed-english-v3.0": 1024, "gemini-embedding-001": 3072, "gemini-embedding-2": 3072,
     "jina-embeddings-v5-text-small": 1024, "jina-embeddings-v3": 1024, "jina-clip-v2": 1024, "mistral-embed": 1024,
+    "codestral-embed": 1536,
     "voyage-4-large": 1024, "voyage-4": 1024, "voyage-4-lite": 1024, "voyage-3.5": 1024, "voyage-context-3": 1024,
     "voyage-multimodal-3": 1024, "tei": 384, "bge-m3": 1024, "nomic-embed-text": 768,
 }  # fmt: skip
@@ -58,7 +59,7 @@ class Fault:
 
 @dataclass
 class Seen:
-    """One request: who spoke, the inputs, the whole body, and the status of the answer."""
+    """One request: who spoke, the inputs, the whole body, and the status and body of the answer."""
 
     dialect: str
     path: str
@@ -66,6 +67,7 @@ class Seen:
     body: dict[str, Any]
     headers: dict[str, str]
     status: int = 0
+    answer: Any = None
 
 
 def retry_date(seconds: float) -> str:
@@ -195,6 +197,18 @@ def is_packed(body: dict[str, Any]) -> bool:
     return "base64" in asked
 
 
+def model_of(body: dict[str, Any], path: str) -> str:
+    """The model that a request is for."""
+    return body.get("model") or path.partition("models/")[2].partition(":")[0]
+
+
+def dimensions_of(body: dict[str, Any], path: str) -> int:
+    """The length of the vectors that a request asks for, or that its model has."""
+    first = (body.get("requests") or [{}])[0]
+    asked = body.get("dimensions") or body.get("output_dimension") or first.get("outputDimensionality")
+    return int(asked or DIMS.get(model_of(body, path), DIMS["tei"]))
+
+
 def answer_body(dialect: str, what: str, body: dict[str, Any], vectors: list[Any], tokens: int) -> Any:
     """The answer to an embedding request."""
     if dialect == "google":
@@ -209,6 +223,7 @@ def answer_body(dialect: str, what: str, body: dict[str, Any], vectors: list[Any
     usage = {
         "prompt_tokens": tokens,
         "total_tokens": tokens,
+        "completion_tokens": 0,
         "text_tokens": tokens,
         "image_pixels": 0,
         "video_pixels": 0,
@@ -285,7 +300,7 @@ class Handler(BaseHTTPRequestHandler):
             if fault and kind == "status":
                 raise Refusal(fault.status, fault.message)
             self._check_key(it, dialect)
-            model = body.get("model") or self.path.partition("models/")[2].partition(":")[0]
+            model = model_of(body, self.path)
             check(dialect, model, seen.inputs, what)
         except Refusal as refusal:
             seen.status = refusal.status
@@ -294,16 +309,13 @@ class Handler(BaseHTTPRequestHandler):
             return
         if what == "rerank":
             seen.status = 200
-            self._send(200, json.dumps(rerank_body(dialect, body, seen.inputs)), {})
+            seen.answer = rerank_body(dialect, body, seen.inputs)
+            self._send(200, json.dumps(seen.answer), {})
             return
-        self._send_vectors(it, seen, what, body, model, kind)
+        self._send_vectors(it, seen, what, body, kind)
 
-    def _send_vectors(
-        self, it: StandIn, seen: Seen, what: str, body: dict[str, Any], model: str, kind: str
-    ) -> None:  # fmt: skip
-        first = (body.get("requests") or [{}])[0]
-        asked = body.get("dimensions") or body.get("output_dimension") or first.get("outputDimensionality")
-        dim = it.dims or asked or DIMS.get(model, DIMS["tei"])
+    def _send_vectors(self, it: StandIn, seen: Seen, what: str, body: dict[str, Any], kind: str) -> None:
+        dim = it.dims or dimensions_of(body, self.path)
         made = [it.embed(text, dim) for text in seen.inputs]
         if kind == "short":
             made = made[:-1]
@@ -317,6 +329,7 @@ class Handler(BaseHTTPRequestHandler):
         answer = answer_body(seen.dialect, what, body, vectors, tokens)
         if kind == "shuffle":
             answer["data"].reverse()
+        seen.answer = answer
         text = "<html>busy</html>" if kind == "prose" else json.dumps(answer)
         if kind == "null":
             text = text.replace("NaN", "null")
@@ -333,7 +346,9 @@ class Handler(BaseHTTPRequestHandler):
             raise Refusal(400 if dialect == "google" else 401, f"API key not valid: {given}")
 
     def _send(self, status: int, text: str, headers: Mapping[str, str], *, half: bool = False) -> None:
-        data = text.encode()
+        self._send_bytes(status, text.encode(), headers, half=half)
+
+    def _send_bytes(self, status: int, data: bytes, headers: Mapping[str, str], *, half: bool = False) -> None:
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))

@@ -120,7 +120,7 @@ def test_a_document_in_an_archive_tells_its_format_title_and_member(tmp_path: Pa
     read = {part.name: part.open("key") for part in result.parts if not isinstance(part, Unreadable)}
     document = read["sub/b.md"]
     assert isinstance(document, Document)
-    assert (document.reader, document.title, document.metadata) == ("markdown/1", "Beta", {"member": "sub/b.md"})
+    assert (document.reader, document.title, document.metadata) == ("markdown/2", "Beta", {"member": "sub/b.md"})
 
 
 def test_names_that_lead_outside_write_nothing_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import apsw
@@ -29,6 +29,7 @@ from sememe.errors import InputError, SchemaError, SememeError, StoreDamaged, St
 from sememe.index.slab import Slab
 from sememe.ingest import derived
 from sememe.store.schema import VERSION
+from sememe.types import Embedded, Progress, Role
 
 RUNNER = Path(__file__).with_name("run_cli.py")
 MEGABYTE = 1 << 20
@@ -256,6 +257,77 @@ def test_names_that_are_no_text_are_stored_and_shown(project: Path) -> None:
     done("add", "docs", cwd=project)
     assert "odd-" in done("search", "odd words", cwd=project).splitlines()[0]
     assert "odd-" in done("report", "--all", cwd=project)
+
+
+SCRIPTS = (
+    *("日本語", "кириллица", "ελληνικά", "עברית", "العربية", "हिन्दी", "ไทย", "한국어", "emoji-🌷", "e\u0301", "\u00e9"),
+    *(
+        "two\nlines",
+        "tab\t",
+        "bell\x07",
+        "right-\u202e-to-left",
+        "-dash",
+        'quo"te',
+        "back\\slash",
+        "per%cent",
+        "a!b",
+        " ",
+    ),
+)
+
+
+def test_names_in_every_script_and_with_any_sign_are_each_one_document(tmp_path: Path) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for number, name in enumerate(SCRIPTS):
+        try:
+            (folder / f"{name}.txt").write_text(f"text{number} of its own")
+        except OSError:
+            pytest.skip("this file system does not take every name")
+    there = len(list(folder.iterdir()))
+    with sememe.open(tmp_path / ".sememe", model=FakeEmbedder()) as collection:
+        assert collection.add_files(folder).documents == there
+        assert collection.sync(folder).unchanged == there
+        found = {hit.document: hit.text for hit in collection.search("text", k=50)}
+        assert len(found) == there
+        assert all(collection.get(key).text == text for key, text in found.items())
+    printed = done("report", "--all", cwd=tmp_path)
+    assert "\x07" not in printed
+    assert "\u202e" not in printed
+
+
+class _Writer(FakeEmbedder):
+    """Appends to a file when it embeds for the first time, while the file is still being read."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.file = file
+
+    def embed(self, texts: Sequence[str], *, role: Role = "document", progress: Progress | None = None) -> Embedded:
+        """As before."""
+        if self.calls == 0:
+            with self.file.open("a") as file:
+                file.write("one more line\n")
+        return super().embed(texts, role=role, progress=progress)
+
+
+def test_a_file_that_changes_while_it_is_read_keeps_its_old_text_and_is_read_again(tmp_path: Path) -> None:
+    file, other = tmp_path / "log.txt", tmp_path / "other.txt"
+    file.write_text("the first version\n")
+    other.write_text("another text\n")
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as collection:
+        collection.add_files(file)
+    file.write_text(f"{PLAIN}\n" * 30_000)
+    with sememe.open(tmp_path / "c", model=_Writer(file)) as collection:
+        summary = collection.add_files([file, other])
+        (row,) = collection.report().troubles
+        assert (summary.documents, summary.failed, row.retryable) == (1, 1, True)
+        assert "changed while it was read" in row.reason
+        assert collection.search("the first version", k=1)[0].text == "the first version"
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as collection:
+        assert collection.add_files([file, other]).documents == 1
+        assert not collection.report().troubles
+        assert collection.get("log.txt").text.endswith("one more line\n")
 
 
 def test_a_file_is_one_document_by_whatever_way_it_is_reached(project: Path) -> None:

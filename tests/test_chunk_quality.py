@@ -13,8 +13,9 @@ from fakes import FakeEmbedder
 from typer.testing import CliRunner
 
 import sememe
-from sememe.cli import app
-from sememe.evaluate.chunks import KINDS, SHOWN, Piece, is_noise, measure, near_duplicates, of_collection
+from sememe.cli import application
+from sememe.evaluate.chunks import KINDS, SHOWN, Piece, is_noise, measure, near_duplicates, of_collection, off_topic
+from sememe.vectors import normalise
 
 GOOD = Piece(
     id=1, document="a", start=0, end=40, text="A whole sentence that says something.", headings=(), tokens=9, kept=9,
@@ -101,6 +102,17 @@ def test_near_duplicates_are_those_that_numpy_finds_one_by_one() -> None:
     assert len(expected) >= 40
 
 
+def test_a_chunk_is_off_topic_when_it_lies_with_other_documents() -> None:
+    random = np.random.default_rng(1)
+    topics = normalise(random.normal(size=(12, 48)).astype(np.float32))
+    owners = np.repeat(np.arange(12), 6)
+    vectors = normalise(topics[owners] + 0.05 * random.normal(size=(72, 48)).astype(np.float32))
+    vectors[7] = -topics[1]
+    assert off_topic(vectors, owners) == (72, [7])
+    assert off_topic(vectors[:30], owners[:30]) == (0, [])
+    assert off_topic(vectors, np.arange(72)) == (0, [])
+
+
 def test_a_collection_is_measured_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with sememe.open(tmp_path / ".sememe", model=FakeEmbedder()) as collection:
@@ -109,6 +121,6 @@ def test_a_collection_is_measured_from_the_command_line(tmp_path: Path, monkeypa
     quality = of_collection(tmp_path / ".sememe")
     assert (quality.chunks, quality.compared) == (5, 3)
     assert {kind: n for kind, n in quality.faults.items() if n} == {"duplicate": 2, "almost empty": 1}
-    done = CliRunner().invoke(app, ["report", "--chunks", "--json"])
+    done = CliRunner().invoke(application(), ["report", "--chunks", "--json"])
     assert json.loads(done.stdout)["faults"] == {kind: quality.faults[kind] for kind in KINDS}
-    assert "chunk:" in CliRunner().invoke(app, ["report", "--chunks"]).stdout
+    assert "chunk:" in CliRunner().invoke(application(), ["report", "--chunks"]).stdout

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from sememe.chunking import LINES, PROSE, cut, order_of
+from sememe.chunking.boundaries import unit_starts
 from sememe.errors import InputError
 from sememe.models.cards import DEFAULT_MODEL, find_card
 from sememe.models.fetch import fetch
@@ -327,9 +328,10 @@ def test_headings_above_a_slice_are_its_path_and_its_own_are_in_its_text(counter
 
 
 def test_headings_without_text_join_what_follows(counter: TokenizersCounter) -> None:
-    blocks = [Block("Before.\n"), heading(1, "A"), heading(2, "B"), Block(" \n"), heading(3, "C"), Block("Text.")]
+    before = Block("What stands before the first heading of all of them.\n")
+    blocks = [before, heading(1, "A"), heading(2, "B"), Block(" \n"), heading(3, "C"), Block("Text.")]
     chunks = cut_list(blocks, counter)
-    assert [chunk.text for chunk in chunks] == ["Before.", "# A\n\n## B\n\n \n### C\n\nText."]
+    assert [chunk.text for chunk in chunks] == [before.text.strip(), "# A\n\n## B\n\n \n### C\n\nText."]
     assert chunks[1].headings == ()
 
 
@@ -356,11 +358,55 @@ def test_a_document_of_headings_alone_is_packed_into_full_chunks(counter: Tokeni
 
 
 def test_a_heading_without_title_ends_the_reach_of_the_one_before(counter: TokenizersCounter) -> None:
-    blocks = [Block("def f():\n", 1, "def f"), Block("    return 1\n\n"), Block("", 1), Block("x = 1\n")]
+    code = 'REGISTRY["a rather long name of a function, and more"] = f\n'
+    blocks = [Block("def f():\n", 1, "def f"), Block("    return 1\n\n"), Block("", 1), Block(code)]
     assert [(chunk.headings, chunk.text) for chunk in cut_list(blocks, counter)] == [
         ((), "def f():\n    return 1"),
-        ((), "x = 1"),
+        ((), code.strip()),
     ]
+
+
+def test_a_few_words_behind_a_definition_join_it(counter: TokenizersCounter) -> None:
+    blocks = [Block("def f():\n", 1, "def f"), Block("    return 1\n\n"), Block("", 1), Block("g = f\n")]
+    assert [chunk.text for chunk in cut_list(blocks, counter)] == ["def f():\n    return 1\n\ng = f"]
+
+
+def test_a_few_words_join_no_chunk_whose_headings_do_not_govern_them(counter: TokenizersCounter) -> None:
+    body = Block("    first = 1\n" * 20)
+    blocks = [
+        Block("def f():\n", 1, "def f"), body, Block("", 1), Block("g = f\n\n"), Block("def h():\n", 1, "def h"),
+        Block("    return 2\n"),
+    ]  # fmt: skip
+    chunks = cut_list(blocks, counter, lines=True)
+    check(chunks, joined(blocks), counter, 64)
+    assert chunks[-2].headings == ("def f",)
+    assert (chunks[-1].headings, chunks[-1].text) == ((), "g = f\n\ndef h():\n    return 2")
+
+
+def test_words_before_the_first_heading_join_it_if_they_are_few(counter: TokenizersCounter) -> None:
+    blocks = [Block("---\n\n"), heading(1, "A"), Block("Text.\n")]
+    assert [chunk.text for chunk in cut_list(blocks, counter)] == ["---\n\n# A\n\nText."]
+
+
+# A line of signs has a token each: one that leaves room for no sentence beside it stays alone.
+@pytest.mark.parametrize("last", ["-" * 30, "The end.", "=" * 12 + "\n" + "=" * 12])
+def test_no_chunk_is_a_ruled_line_or_a_few_words_at_the_end_of_a_long_text(
+    counter: TokenizersCounter, last: str
+) -> None:
+    for count in range(10, 40):
+        text = f"{sentences(0, count)}\n\n{last}"
+        chunks = cut_list(text, counter, 96)
+        check(chunks, text, counter, 96)
+        assert all(sum(map(str.isalnum, chunk.text)) >= 40 for chunk in chunks)
+
+
+def test_wrapped_lines_of_a_list_and_addresses_are_no_ends_of_sentences() -> None:
+    text = (
+        "- an item that goes on\n  in its second line\n- see http://a.b/page.cgi?id=1 and\n(as said) 3 more\n"
+        "call(\n    1,\n)\nThe end. A last one"
+    )
+    starts = unit_starts(text, 0, len(text), order=PROSE)
+    assert [text[start:].lstrip()[:9] for start in starts] == ["- see htt", "1,\n)\nThe ", "A last on"]
 
 
 def test_a_path_takes_a_third_at_most_and_loses_its_outermost_headings_first(counter: TokenizersCounter) -> None:

@@ -349,3 +349,20 @@ def test_k_is_a_whole_number(collection: sememe.Collection, k: object) -> None:
 def test_a_query_of_another_kind_is_named(collection: sememe.Collection) -> None:
     with pytest.raises(InputError, match="the query is a list"):
         collection.search(["a", "b"])  # type: ignore[arg-type]
+
+
+def test_an_id_that_comes_again_in_one_add_is_counted_once_and_the_last_one_stays(tmp_path: Path) -> None:
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as collection:
+        texts = ["first of them", "other", "the second and last"]
+        summary = collection.add([{"id": name, "text": text} for name, text in zip("aba", texts, strict=True)])
+        assert (summary.documents, summary.repeated, summary.chunks) == (2, 1, 2)
+        assert collection.get("a").text == "the second and last"
+        assert [(row.key, "more than once" in row.remarks[0]) for row in collection.report().troubles] == [("a", True)]
+
+
+def test_an_id_is_counted_once_however_far_apart_it_comes(tmp_path: Path) -> None:
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as collection:
+        records = [{"id": i % 3000, "text": f"number {i} of many"} for i in range(6000)]
+        summary = collection.add(records)
+        assert (summary.documents, summary.repeated, summary.chunks) == (3000, 3000, 3000)
+        assert collection.get("7").text == "number 3007 of many"

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 from typer.main import get_command
 
-from sememe.cli import app
+from sememe.cli import application
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -31,7 +31,7 @@ def test_the_page_of_commands_is_current(make: ModuleType) -> None:
 
 def test_every_command_and_option_is_on_the_page(make: ModuleType) -> None:
     page = make.page()
-    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+    for name, command in get_command(application()).commands.items():  # type: ignore[attr-defined]
         assert f"## sememe {name}" in page
         for parameter in command.params:
             for option in [name for name in parameter.opts if name.startswith("--")]:

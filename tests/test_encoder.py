@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,7 +86,9 @@ def test_meaning_is_nearer_than_words(model: TextEncoder) -> None:
 
 
 def test_truncated_dimensions_are_scaled_to_unit_length_again(model: TextEncoder) -> None:
-    full, short = model.encode("hello"), model.encode("hello", truncate_dim=64)
+    full = model.encode("hello", truncate_dim=model.dim)
+    with pytest.warns(UserWarning, match="first 64 of 384 may find less"):
+        short = model.encode("hello", truncate_dim=64)
     assert short == pytest.approx(full[:64] / np.linalg.norm(full[:64]), abs=1e-5)
 
 
@@ -111,6 +115,29 @@ def test_a_folder_is_a_model_with_its_prompts(make_model_folder: Callable[..., P
     assert tiny.encode_document("tea") == pytest.approx(tiny.encode("tea", prompt_name="document"), abs=1e-5)
     assert tiny.encode("tea") != pytest.approx(tiny.encode_query("tea"), abs=1e-3)
     assert tiny.reserved == 2 + tiny.counter.count("passage: ")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "told"),
+    [
+        ("Instruct: Find passages\nQuery:", "Instruct: from a plumber's view\nQuery:tea"),
+        ("Instruct: Find passages\nQuery: ", "Instruct: from a plumber's view\nQuery: tea"),
+        ("task: search result | query: ", "task: from a plumber's view | query: tea"),
+    ],
+)
+def test_an_instruction_takes_the_place_of_that_in_the_prompt(
+    make_model_folder: Callable[..., Path], prompt: str, told: str
+) -> None:
+    tiny = sememe.load_model(make_model_folder("instructed", prompts={"query": prompt}))
+    found = tiny.encode_query("tea", instruction="from a plumber's view")
+    assert found == pytest.approx(tiny.encode(told), abs=1e-5)
+    assert found != pytest.approx(tiny.encode_query("tea"), abs=1e-3)
+
+
+def test_an_instruction_to_a_model_without_a_place_for_one_is_refused(make_model_folder: Callable[..., Path]) -> None:
+    tiny = sememe.load_model(make_model_folder("plain", prompts={"query": "query: "}))
+    with pytest.raises(InputError, match="not trained to be told"):
+        tiny.encode_query("tea", instruction="from a plumber's view")
 
 
 def test_a_damaged_compiled_graph_is_built_again(make_model_folder: Callable[..., Path], tmp_path: Path) -> None:
@@ -155,3 +182,19 @@ def test_weights_that_do_not_fit_their_configuration_are_refused(
     config.write_text(config.read_text().replace('"intermediate_size": 64', '"intermediate_size": 48'))
     with pytest.raises(ModelError, match=r"has shape \(64, 32\), the configuration says \(48, 32\)"):
         sememe.load_model(folder, settings=Settings(home=tmp_path)).encode("tea")
+
+
+SEEN = """
+import sys
+{use}
+print("openvino" in sys.modules, "openvino_telemetry" in sys.modules)
+"""
+
+
+def test_the_engine_is_loaded_without_the_part_that_tells_its_makers() -> None:
+    def loaded(use: str) -> str:
+        done = subprocess.run([sys.executable, "-c", SEEN.format(use=use)], capture_output=True, text=True, check=True)
+        return done.stdout
+
+    assert loaded("from sememe.models.compiled import cpu_capabilities; cpu_capabilities()") == "True False\n"
+    assert loaded("import openvino_telemetry") == "False True\n", "there is nothing that could be kept out"

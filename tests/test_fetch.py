@@ -34,8 +34,11 @@ from sememe.models.cards import (
     WheelPlace,
     find_card,
 )
-from sememe.models.fetch import ATTEMPTS, PROBE_SECONDS, cached_path, fetch
+from sememe.models.errand import cached_path
+from sememe.models.fetch import fetch
 from sememe.models.folder import card_from_folder
+from sememe.models.hub import PROBE_SECONDS
+from sememe.models.wheels import ATTEMPTS
 from sememe.settings import Settings
 
 ROOT = Path(__file__).parents[1]

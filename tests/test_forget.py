@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 import sememe
 from sememe import doctor
 from sememe.errors import InputError, NotFound, StoreBusy, StoreError
+from sememe.evaluate import golden
 from sememe.index import faiss
 from sememe.ingest import derived, layers
 from sememe.keeping import backups, forgetting, manifest
@@ -693,3 +694,22 @@ def _under_way(folder: Path) -> bool:
         found = bool(snapshot.forgets(under_way=True))
     store.close()
     return found
+
+
+# --- golden sets -----------------------------------------------------------------------------------------------
+
+
+def test_what_asks_for_a_forgotten_document_or_quotes_it_leaves_the_golden_sets_and_their_backups(
+    tmp_path: Path,
+) -> None:
+    quote = f"{marker(3, 'word1')} and so on {marker(3, 'word2')} and so on"
+    with open_(tmp_path / "c") as collection:
+        collection.add(record(number) for number in range(6))
+        keys = {number: str(record(number)["id"]) for number in range(6)}
+        for query, number in (("about three", 3), (quote, 4), ("about four", 4), (LICENCE[:80], 5)):
+            golden.add(collection, query, [keys[number]])
+        backups.backup(collection, tmp_path / "b")
+        forgetting.forget(collection, [keys[3]])
+        assert {one.query for one in golden.judgements(collection, "hand")} == {"about four", LICENCE[:80]}
+        for folder in (tmp_path / "c", tmp_path / "b"):
+            assert_gone(folder, [quote, "about three"], [])

@@ -130,7 +130,7 @@ def test_what_was_chosen_of_rows_is_part_of_the_readers_name_and_of_no_others() 
     chosen = ReadOptions(text=("body", "head"), id="n")
     assert BY_NAME["csv"].reader(ReadOptions()) == "csv/1"
     assert BY_NAME["csv"].reader(chosen) == 'csv/1 {"text": ["body", "head"], "id": "n"}'
-    assert BY_NAME["markdown"].reader(chosen) == "markdown/1"
+    assert BY_NAME["markdown"].reader(chosen) == "markdown/2"
 
 
 def test_a_stored_document_is_current_until_its_reader_or_what_was_chosen_changes() -> None:
@@ -143,7 +143,7 @@ def test_a_stored_document_is_current_until_its_reader_or_what_was_chosen_change
     # Files that were plain text before there was a reader for them.
     assert current("a.html", "text/1", plain) == "html/1"
     assert current("a.json", "lines/1", plain) == "json/1"
-    assert current("script.txt", "python/1", plain) == "python/1"
+    assert current("script.txt", "python/1", plain) == "python/2"
     assert current("a.rs", "lines/1", plain) == "lines/1"
 
 

@@ -113,7 +113,7 @@ def test_no_request_exceeds_the_providers_limits_and_none_is_smaller_than_it_mus
     sizes = [len(inputs) for inputs in server.requests()]
     assert max(sizes) <= items
     if tokens is None:
-        assert sizes == [items, items, 1]
+        assert sorted(sizes, reverse=True) == [items, items, 1]
     long = [f"{i} " + "word " * 700 for i in range(80)]
     server.seen.clear()
     model.encode(long)
@@ -320,7 +320,7 @@ def test_a_vector_that_is_not_of_numbers_is_refused_alone(
     provider: str, fault: str, load: Load, server: StandIn
 ) -> None:
     packed = provider in ("openai", "cohere", "jina", "voyage")
-    strict = fault == "null" and provider in ("google", "mistral")
+    strict = fault == "null" and provider == "mistral"
     if packed and fault == "null":
         pytest.skip("vectors in base64 have no null")
     model = load(provider)
@@ -356,7 +356,7 @@ def test_a_key_that_expires_on_the_way_ends_the_call_and_keeps_what_was_made(loa
     error = refusal_of(lambda: model.embed(texts(300)))
     assert isinstance(error, Incomplete)
     assert isinstance(error.stop, ProviderError)
-    assert list(error.made) == list(range(96))
+    assert len(error.made) == 96
     assert len(server.seen) == 2, "the rest was sent all the same"
     model.encode(texts(300))
     assert set(server.billed.values()) == {1}

@@ -208,6 +208,22 @@ def test_a_document_with_one_refused_chunk_is_not_stored_in_part_and_keeps_its_o
         assert "the version stored before is kept" in row.reason
 
 
+def test_the_other_chunks_of_a_document_that_was_refused_are_not_paid_for_again(
+    settings: Callable[..., Settings], server: StandIn, tmp_path: Path
+) -> None:
+    parts = [f"# Part {i}\n\n{f'some words of part {i} ' * 40}" for i in range(6)]
+    bad = "\n\n".join([*parts, f"# Last\n\nplease {TRAP}"])
+    for document in (bad, bad, "\n\n".join([*parts, "# Last\n\nplease"])):
+        with sememe.open(tmp_path / "c", model=OPENAI, settings=settings()) as collection:
+            collection.add({"id": "another", "text": f"of a run by itself, {len(server.seen)}"})
+            summary = collection.add({"id": "d", "text": document, "media_type": "text/markdown"})
+            assert (summary.documents, summary.failed) == ((0, 1) if document is bad else (1, 0))
+            assert len(collection.vectors()[0]) == (1 if document is bad else 8)
+    sections = [text for text in server.billed if "some words" in text]
+    assert len(sections) == 6
+    assert {server.billed[text] for text in sections} == {1}
+
+
 def test_what_was_made_before_the_provider_stopped_is_not_paid_for_again(
     settings: Callable[..., Settings], server: StandIn, tmp_path: Path
 ) -> None:

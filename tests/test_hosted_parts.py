@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -15,10 +14,11 @@ from providers_server import retry_date
 from sememe.errors import InputError, NotFound
 from sememe.models.encoder import TextEncoder
 from sememe.models.providers import is_hosted
-from sememe.models.providers.batches import SMALLEST, batches
-from sememe.models.providers.calling import Budget, Gate
+from sememe.models.providers.batches import batches
+from sememe.models.providers.calling import Budget
 from sememe.models.providers.catalogue import MODELS
 from sememe.models.providers.counting import BYTES_A_PIECE, EstimatedCounter
+from sememe.models.providers.lanes import Gate, Interrupted
 from sememe.models.providers.names import access, key_name, parse
 from sememe.models.providers.wire import in_order, ranked, refused_with, retry_after, rows, said
 from sememe.settings import HOSTED_NAMES, Hosted, from_environment
@@ -159,7 +159,7 @@ def test_prose_and_code_count_from_above_and_not_by_much(model: TextEncoder) -> 
 def test_batches_cover_every_input_once_in_order_within_the_limits(
     tokens: list[int], items: int, most: int | None, alone: int, lanes: int
 ) -> None:
-    parts = list(batches(tokens, items=items, most=most, alone=alone, lanes=lanes))
+    parts = list(batches(tokens, len(tokens), items=items, most=most, alone=alone, lanes=lanes))
     assert [i for part in parts for i in part] == list(range(len(tokens)))
     for part in parts:
         sizes = [tokens[i] for i in part]
@@ -169,8 +169,15 @@ def test_batches_cover_every_input_once_in_order_within_the_limits(
 
 
 def test_few_inputs_are_shared_out_among_the_lanes_but_not_into_crumbs() -> None:
-    assert [len(p) for p in batches([1] * 400, items=2048, most=None, alone=9, lanes=4)] == [100] * 4
-    assert [len(p) for p in batches([1] * 20, items=2048, most=None, alone=9, lanes=4)] == [SMALLEST, 20 - SMALLEST]
+    assert [len(p) for p in batches([1] * 400, 400, items=2048, most=None, alone=9, lanes=4)] == [100] * 4
+    assert [len(p) for p in batches([1] * 20, 20, items=2048, most=None, alone=9, lanes=4)] == [10, 10]
+
+
+def test_many_inputs_are_divided_so_that_all_lanes_have_as_much_as_often() -> None:
+    assert len(list(batches([1] * 10_000, 10_000, items=2048, most=None, alone=9, lanes=8))) == 32
+    sizes = [len(part) for part in batches([1] * 10_000, 10_000, items=96, most=None, alone=9, lanes=8)]
+    assert len(sizes) % 8 == 0
+    assert max(sizes) == 90
 
 
 # --- what a provider says -----------------------------------------------------------------------------------------
@@ -259,13 +266,27 @@ def test_what_was_billed_never_exceeds_the_budget(requests: list[tuple[int, floa
     assert budget.usage.dollars <= most + 1e-12
 
 
-def test_a_gate_that_is_stopped_lets_everybody_through_at_once() -> None:
-    gate = Gate(0, 0)
+def test_a_gate_that_is_stopped_sends_those_who_wait_home_at_once() -> None:
+    gate = Gate(1, 0, 0)
     gate.close(60)
-    waiting = threading.Thread(target=gate.enter, args=(1,))
-    waiting.start()
-    time.sleep(0.05)
-    assert waiting.is_alive()
+    sent_home = threading.Event()
+
+    def ask() -> None:
+        gate.enter(1)
+        try:
+            with gate.lane():
+                pass
+        except Interrupted:
+            sent_home.set()
+
+    threading.Thread(target=ask).start()
+    assert not sent_home.wait(0.05)
     gate.stopped.set()
-    waiting.join(timeout=2)
-    assert not waiting.is_alive()
+    assert sent_home.wait(2)
+
+
+def test_a_request_that_is_not_wanted_any_more_is_not_sent() -> None:
+    gate = Gate(1, 0, 0)
+    gate.enter(1, lambda: False)
+    with pytest.raises(Interrupted), gate.lane():
+        pytest.fail("it had a lane")

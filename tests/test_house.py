@@ -49,7 +49,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     hold("import cycles")
 
 
-def test_no_chain_of_imports_is_longer_than_fifteen() -> None:
+def test_no_chain_of_imports_is_longer_than_seventeen() -> None:
     hold("import chain")
 
 
@@ -166,9 +166,9 @@ def command_names(app: object, prefix: str = "sememe") -> Iterator[str]:
 
 
 def test_the_readme_names_every_command() -> None:
-    from sememe.cli import app
+    from sememe.cli import application
 
-    commands = list(command_names(app))
+    commands = list(command_names(application()))
     readme = (house.ROOT / "README.md").read_text(encoding="utf-8")
     assert commands, "the command line has no commands"
     missing = [name for name in commands if not re.search(rf"\b{re.escape(name)}\b", readme)]

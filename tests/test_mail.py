@@ -6,8 +6,10 @@ import contextlib
 import sysconfig
 import tracemalloc
 from collections.abc import Callable
+from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import SMTP
+from email.utils import getaddresses
 from pathlib import Path
 
 import pytest
@@ -271,6 +273,35 @@ LINES = st.sampled_from(
 def test_any_lines_are_read_or_refused(lines: list[bytes], begin: bytes) -> None:
     with contextlib.suppress(ReadError):
         exhausted(mail.read(source_of("a.eml", begin + b"\n".join(lines)), "KEY", ReadOptions()))
+
+
+PEOPLE = st.sampled_from(
+    ["a@b.c", "Ann Lee <a@b.c>", "<a@b>", "J. Doe <j@d>", '"Lee, Ann" <a@b.c>', "a@b (note)", "group: a@b, c@d;", "me"]
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(PEOPLE, max_size=4), st.sampled_from([", ", ",", ",\n "]))
+def test_people_are_those_that_the_standard_library_finds(people: list[str], between: str) -> None:
+    content = f"Subject: x\nTo: {between.join(people)}\n\nHello".encode()
+    found = mail.read(source_of("a.eml", content), "KEY", ReadOptions())
+    assert isinstance(found, Document)
+    pairs = getaddresses([between.join(people)])
+    expected = [f"{name} <{address}>" if name and address else name or address for name, address in pairs]
+    assert found.metadata.get("to", []) == [one for one in expected if one]
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(LINES | st.binary(max_size=40), max_size=25), st.sampled_from([b"\n", b"\r\n", b"\r"]))
+def test_a_body_without_parts_is_what_the_standard_library_makes_of_it(lines: list[bytes], end: bytes) -> None:
+    content = b"Subject: x" + end + end.join(lines)
+    expected = message_from_bytes(content)
+    found = mail.read(source_of("a.eml", content), "KEY", ReadOptions())
+    if isinstance(found, Document) and expected.get_content_type() == "text/plain":
+        payload = expected.get_payload(decode=True)
+        assert isinstance(payload, bytes)
+        with contextlib.suppress(UnicodeDecodeError):
+            assert payload.decode("ascii") in text_of(found)
 
 
 def test_parts_within_parts_end(recursion: Callable[[int], bytes]) -> None:

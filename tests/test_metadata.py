@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import sememe
-from sememe.cli import app
-from sememe.cli.session import meta_of
+from sememe.cli import application
+from sememe.cli.filling import meta_of
 from sememe.errors import InputError, NotFound
 from sememe.index.words import likely_languages
 from sememe.ingest.about import Given
+from sememe.sources import frontmatter, markdown
 from sememe.space import CANARY_TEXTS
 from sememe.store.records import Outside
 
@@ -331,11 +332,11 @@ def test_the_command_takes_metadata_and_lists_the_fields(
     monkeypatch.setattr("sememe.collection.load_model", lambda *_, **__: fake)
     monkeypatch.chdir(folder.parent)
     runner = CliRunner()
-    done = runner.invoke(app, ["add", "docs", "--meta", "year=2024", "--json"])
+    done = runner.invoke(application(), ["add", "docs", "--meta", "year=2024", "--json"])
     assert done.exit_code == 0, done.output
-    listed = runner.invoke(app, ["report", "--fields", "--json"])
+    listed = runner.invoke(application(), ["report", "--fields", "--json"])
     assert {"field": "year", "type": "number"} in [json.loads(line) for line in listed.stdout.splitlines()]
-    strict = runner.invoke(app, ["sync", "docs", "--meta", "year=soon", "--strict"])
+    strict = runner.invoke(application(), ["sync", "docs", "--meta", "year=soon", "--strict"])
     assert strict.exit_code == 3
     assert metadata(collection)["year"] == 2024
 
@@ -404,3 +405,113 @@ def test_a_later_layer_wins_and_none_takes_away(
             assert merged[name] == (layers[0] if layers else own)[name]
         else:
             assert name not in merged
+
+
+# --- front matter -------------------------------------------------------------------------------------------
+
+
+def test_front_matter_is_metadata_of_the_document_itself(collection: sememe.Collection, folder: Path) -> None:
+    head = "title: A walk\nauthor: [Ada, Bob]\ndate: 2024-05-01\ntags:\n  - hills\n  - rain\nlang: en\ndraft: false"
+    write(folder / "walk.md", f"---\n{head}\nyear: 2024\n---\n\n# Heading\n\nIt rained.\n")
+    write(folder / "walk.md.metadata.json", '{"year": 2025}')
+    collection.add_files(folder)
+    document = collection.get("docs/walk.md").document
+    assert document.title == "A walk"
+    fields = document.metadata
+    assert (fields["author"], fields["tags"], fields["draft"]) == (["Ada", "Bob"], ["hills", "rain"], False)
+    assert (fields["date"], fields["language"], fields["year"]) == ("2024-05-01", "en", 2025)
+    hits = collection.search("It rained.", where={"tags": "hills", "date": {"$gte": "2024-01-01"}})
+    assert {hit.document for hit in hits} == {"docs/walk.md"}
+
+
+def front(text: str) -> tuple[dict[str, Any], list[str]]:
+    remarks: list[str] = []
+    return frontmatter.fields(text, remarks), remarks
+
+
+def test_scalars_of_front_matter_are_what_they_look_like_today() -> None:
+    text = "a: no\nb: 'true'\nc: 1.5\nd: ~\ne: |\n  two\n  lines\nf: 12:30:00\ng: {h: [1, x]}\ni: 007\n# said\n"
+    assert front(text) == (
+        {
+            "a": "no",
+            "b": "true",
+            "c": 1.5,
+            "d": None,
+            "e": "two\nlines\n",
+            "f": "12:30:00",
+            "g": {"h": [1, "x"]},
+            "i": 7,
+        },
+        [],
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "said"),
+    [
+        ("title: Go: the language\nyear: 2024\n", {"title": "Go: the language", "year": 2024}, "line 2"),
+        ("a: &a [1]\nb: &b [*a, *b]\nc: plain\n", {"c": "plain"}, "deeper than 8"),
+        ("a: &a [" + "1," * 300 + "]\nb: [*a, *a, *a, *a]\nc: plain\n", {"c": "plain"}, "more than 1000"),
+        ("a: !!python/object/apply:os.system [x]\n", {"a": ["x"]}, ""),
+        ("- a\n- b\n", {}, "no names"),
+        ("? [1, 2]\n: x\n", {}, "a list or an object"),
+        ("a.b: 1\n$c: 2\nd: 3\n", {"d": 3}, "'a.b' was left out"),
+        ('a: "\\ud800"\n', {"a": "?"}, None),
+        ("a: \x07\n", {"a": "\x07"}, "not YAML"),
+    ],
+)
+def test_what_is_no_metadata_in_front_matter_is_left_with_a_remark(
+    text: str, found: dict[str, Any], said: str | None
+) -> None:
+    fields, remarks = front(text)
+    if said is None:  # whether this is YAML depends on which parser is built in
+        json.dumps(fields).encode()
+        fields["a"].encode()
+        return
+    assert fields == found
+    assert said in " ".join(remarks)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=200))
+def test_any_front_matter_gives_what_json_holds(text: str) -> None:
+    fields, _ = front(text)
+    assert json.loads(json.dumps(fields, allow_nan=False)) == fields
+
+
+def test_a_remark_on_front_matter_is_in_the_ledger(collection: sememe.Collection, folder: Path) -> None:
+    write(folder / "a.md", "---\ntitle: Go: the language\n---\ntext\n")
+    collection.add_files(folder)
+    remarks = {row.key: row.remarks for row in collection.report().troubles}["docs/a.md"]
+    assert "front matter" in remarks[0]
+    assert collection.get("docs/a.md").document.title == "Go: the language"
+
+
+def test_comments_may_come_first_in_front_matter_and_a_rule_is_none() -> None:
+    text = "---\n# For a card\n\nlicense: mit\n---\n# Title\n"
+    assert markdown.metadata(text, []) == {"license": "mit"}
+    assert "".join(block.text for block in markdown.blocks([text], [])) == text
+    assert markdown.metadata("---\n# Title\n\ntext\n\n---\nlicense: mit\n---\n", []) == {}
+
+
+# --- sidecars of what has not changed -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "{", "3"])
+def test_a_sidecar_that_breaks_is_in_the_ledger_although_its_document_has_not_changed(
+    collection: sememe.Collection, folder: Path, text: str
+) -> None:
+    write(folder / "a.txt.metadata.json", '{"year": 2024}')
+    write(folder / "empty.txt", "")
+    collection.sync(folder)
+    write(folder / "a.txt.metadata.json", text, age=30)
+    write(folder / "empty.txt.metadata.json", text)
+    for _ in range(2):
+        summary = collection.sync(folder)
+        assert (summary.unchanged, summary.documents) == (3, 0)
+        failed = {row.key for row in collection.report().troubles if row.status == "failed"}
+        assert failed == {"docs/a.txt.metadata.json", "docs/empty.txt.metadata.json"}
+    write(folder / "a.txt.metadata.json", '{"year": 2025}', age=10)
+    write(folder / "empty.txt.metadata.json", "{}", age=10)
+    collection.sync(folder)
+    assert not [row for row in collection.report().troubles if row.status == "failed"]

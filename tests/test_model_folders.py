@@ -158,7 +158,13 @@ def test_a_folder_that_is_wrong_is_refused_with_what_is_wrong(
 @pytest.mark.parametrize(
     ("name", "values", "said"),
     [
-        ("qwen3", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "rope_type 'yarn'"),
+        ("qwen3", {"rope_parameters": {"rope_type": "longrope", "rope_theta": 1e4}}, "'longrope'; supported: default,"),
+        ("qwen3", {"rope_parameters": {"rope_type": "yarn"}}, "factor is None; expected a number"),
+        ("qwen2", {"rope_parameters": {"rope_type": "yarn", "factor": 0}}, "scaling of rotary positions is 0"),
+        ("qwen2", {"rope_parameters": {"rope_type": "yarn", "factor": 2, "beta_slow": -1}}, "YaRN has no such"),
+        ("llama", {"rope_parameters": {"rope_type": "llama3", "factor": 2}}, "low_freq_factor is None"),
+        ("llama", {"rope_theta": -1.0, "rope_parameters": {}}, "rope_theta is -1"),
+        ("bert", {"position_embedding_type": "alibi"}, "'alibi'; supported: absolute"),
         ("qwen3", {"num_key_value_heads": 3}, "heads is 4, which 3 key heads"),
         ("qwen3", {"layer_types": ["chunked_attention"] * 3}, "layer_types is"),
         ("gemma3", {"layer_types": ["full_attention"]}, "lists 1 layer_types for 3 layers"),
@@ -184,11 +190,93 @@ def test_a_window_and_a_theta_that_are_left_out_tell_in_the_vectors(copied: Call
         ("gemma3", {"sliding_window": 128}),
         ("gte-hub", {"rope_theta": 100.0}),
         ("gte-hub", {"rope_scaling": {"type": "ntk", "factor": 8.0}}),
+        ("qwen2", {"rope_parameters": {"rope_type": "default", "rope_theta": 300.0}}),
+        ("llama", {"rope_parameters": {"rope_type": "default", "rope_theta": 300.0}}),
+        ("eurobert", {"rope_parameters": {"rope_type": "default", "rope_theta": 300.0}}),
     ):
         before = reads(FAMILIES / name, text)
         folder = copied(name, f"{name}-{next(iter(values))}")
         change(folder / "config.json", **values)
         assert np.abs(reads(folder, text) - before).max() > 1e-3, name
+
+
+def test_a_text_that_is_cut_at_its_start_keeps_its_end(copied: Callable[..., Path]) -> None:
+    model = sememe.load_model(FAMILIES / "dynamic", settings=F32)
+    tail = " and the end of it " * 20
+    assert model.encode("first " * 50 + tail) == pytest.approx(model.encode("other words " * 50 + tail), abs=1e-6)
+    folder = copied("dynamic")
+    change(folder / "tokenizer_config.json", truncation_side="both")
+    with pytest.raises(ModelError, match="truncation_side is 'both'; supported: left, right"):
+        card_from_folder(folder)
+
+
+def test_an_end_that_no_tokenizer_knows_is_refused(copied: Callable[..., Path]) -> None:
+    folder = copied("qwen3-hub")
+    change(folder / "tokenizer_config.json", eos_token="<end>")
+    with pytest.raises(ModelError, match="has no token '<end>', with which"):
+        reads(folder)
+
+
+def test_what_ends_an_input_is_part_of_the_space(copied: Callable[..., Path]) -> None:
+    folder = copied("qwen3-hub")
+    ends = card_from_folder(folder)
+    change(folder / "tokenizer_config.json", add_eos_token=False)
+    assert card_from_folder(folder).digest != ends.digest
+    assert ends.closing == "<|endoftext|>"
+
+
+# --- a network for queries, another for documents
+
+
+def test_queries_and_documents_go_their_own_ways_and_are_one_space() -> None:
+    model = sememe.load_model(FAMILIES / "router", settings=F32)
+    assert not np.allclose(model.encode_query("tea"), model.encode_document("tea"), atol=0.1)
+    assert (model.embed(["tea"], role="query").vectors[0] == model.encode_query("tea")).all()
+    assert (model.encode("tea") == model.encode_document("tea")).all()
+
+
+@pytest.mark.parametrize("name", ["query_0_StaticEmbedding", "document_0_Transformer"])
+def test_the_space_changes_with_either_network(copied: Callable[..., Path], name: str) -> None:
+    folder = copied("router")
+    change_tensors(folder / name, lambda tensors: tensors.update(more=np.zeros(3, np.float32)))
+    assert card_from_folder(folder).digest != card_from_folder(FAMILIES / "router").digest
+
+
+def test_a_route_for_all_texts_makes_one_network(copied: Callable[..., Path]) -> None:
+    folder = copied("router")
+    parameters = {"route_mappings": {"(None, 'text')": "document"}, "default_route": None}
+    change(folder / "router_config.json", parameters=parameters)
+    card = card_from_folder(folder)
+    assert card.query is None
+    assert reads(folder) == pytest.approx(reads(FAMILIES / "router"), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"structure": {}}, "names no modules for a document"),
+        ({"structure": {"query": ["x"], "document": ["x"]}}, "names no modules for a document"),
+        ({"structure": {"document": ["document_0_Transformer"]}}, "lists Transformer, Normalize; supported"),
+        ({"types": 3}, "names no modules"),
+        ({"types": {"../x": "a.Pooling"}, "structure": {"document": ["../x"]}}, r"Pooling in '\.\./x'"),
+    ],
+)
+def test_a_router_that_is_wrong_is_refused(copied: Callable[..., Path], values: dict[str, Any], said: str) -> None:
+    folder = copied("router")
+    change(folder / "router_config.json", **values)
+    with pytest.raises(ModelError, match=said):
+        card_from_folder(folder)
+
+
+def test_networks_of_different_widths_are_refused(copied: Callable[..., Path]) -> None:
+    folder = copied("router")
+
+    def narrow(tensors: dict[str, Any]) -> None:
+        tensors["embedding.weight"] = tensors["embedding.weight"][:, :8].copy()
+
+    change_tensors(folder / "query_0_StaticEmbedding", narrow)
+    with pytest.raises(ModelError, match="documents have 32 dimensions, those of queries 8"):
+        card_from_folder(folder)
 
 
 def test_bfloat16_weights_in_two_files_give_nearly_the_same_vectors(copied: Callable[..., Path]) -> None:
@@ -497,3 +585,18 @@ def test_loading_a_folder_warns_of_nothing() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         sememe.load_model(FAMILIES / "bert", settings=F32)
+
+
+def test_a_family_without_a_graph_has_the_vectors_of_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sentence_transformers", reason="needs the extra torch")
+    transformers = pytest.importorskip("transformers")
+    monkeypatch.syspath_prepend(str(FAMILIES.parent))
+    import make_families
+    from sentence_transformers import SentenceTransformer
+
+    monkeypatch.setattr(make_families, "FOLDERS", tmp_path)
+    sizes = {**make_families.BERT_SIZES, "embedding_size": 16}
+    make_families.make("albert", transformers.AlbertConfig(**sizes), "bert", make_families.mean)
+    texts = ["tea", "a longer text about the law of the land", "word " * 100]
+    expected = SentenceTransformer(str(tmp_path / "albert"), device="cpu").encode(texts)
+    assert sememe.load_model(tmp_path / "albert", settings=F32).encode(texts) == pytest.approx(expected, abs=1e-5)

@@ -727,3 +727,12 @@ def test_an_export_into_a_folder_that_is_not_there_says_so(tmp_path: Path) -> No
         collection.add("one text")
         with pytest.raises(InputError, match=r"there is no folder .*nowhere; make it first"):
             moving.export(collection, tmp_path / "nowhere" / "e.jsonl")
+
+
+@pytest.mark.parametrize("name", ["nothing.npy", "nothing.faiss", "nowhere"])
+def test_the_command_says_first_that_there_is_nothing_to_import(tmp_path: Path, name: str) -> None:
+    command = [sys.executable, "-m", "sememe.cli", "import", name, "-c", "made"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"sememe: there is no file or folder {name}; check the spelling\n"
+    assert not (tmp_path / "made").exists()

@@ -173,10 +173,24 @@ def test_a_row_that_changes_has_another_digest_and_others_have_not() -> None:
     assert before["9"] == after["9"]
 
 
-def test_two_million_columns_are_refused_with_their_number() -> None:
-    refused = read("a.csv", ",".join(["c"] * 2_000_000) + "\n1,2\n")
+def test_two_million_columns_are_refused_with_their_number_in_bounded_memory() -> None:
+    source = source_of("a.csv", ",".join(["c"] * 2_000_000) + "\n1,2\n")
+    tracemalloc.start()
+    refused = read_source(source, "KEY")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
     assert isinstance(refused, Refused)
     assert "2000000 columns" in refused.reason
+    assert peak < 10 * source.size, "a string a cell would be thirty times as much"
+
+
+def test_a_row_of_two_million_cells_is_cut_to_the_most_columns_and_said_to_be_odd() -> None:
+    wide = ",".join(["1", "The tap drips in the kitchen again and again.", *["c"] * 2_000_000])
+    found = read("a.csv", f"id,body\n0,The gardener prunes roses early in every year.\n{wide}\n")
+    documents = documents_of(found)
+    assert list(documents) == ["0", "1"]
+    assert len(documents["1"].metadata) < 10_000
+    assert "2000002 cells" in documents["1"].remarks[0]
 
 
 def test_a_quote_that_is_never_closed_ends_the_file_and_keeps_what_came_before(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from sememe.filters import matches, parse
 from sememe.index import faiss
 from sememe.ingest import derived, layers
 from sememe.search import plan as planning
+from sememe.settings import Settings, cores
 
 COLOURS = ("red", "green", "blue")
 
@@ -431,3 +432,14 @@ def test_derived_files_that_are_damaged_cost_time_and_no_answer(
         opened.optimize()
     assert answers() == expected
     assert not [finding for finding in doctor.examine(tmp_path / "c") if finding.kind == "trouble"]
+
+
+def test_the_doctor_says_how_many_threads_are_used_and_who_chose_them(tmp_path: Path) -> None:
+    said = {
+        threads: next(
+            one.text for one in doctor.examine(None, settings=Settings(threads=threads)) if one.name == "threads"
+        )
+        for threads in (0, 3)
+    }
+    assert said[0].startswith(f"{cores()} (every core")
+    assert said[3].startswith("3 (SEMEME_THREADS)")

@@ -10,7 +10,9 @@ import pytest
 from fakes import FakeEmbedder
 
 import sememe
+from sememe.collection import preview
 from sememe.errors import InputError
+from sememe.ingest.sync import Choices
 
 
 @pytest.fixture
@@ -222,3 +224,25 @@ def test_two_names_never_share_a_key(collection: sememe.Collection, folder: Path
     assert collection.sync(folder).documents == 8
     assert len(keys(collection)) == 8
     assert collection.sync(folder).deleted == 0
+
+
+def test_a_dry_run_counts_a_renamed_file_as_one_event(collection: sememe.Collection, folder: Path) -> None:
+    collection.sync(folder)
+    (folder / "3.txt").rename(folder / "three.txt")
+    (folder / "4.txt").unlink()
+    planned = preview([folder], path=collection.path, model=FakeEmbedder(), choices=Choices(deleting=True))
+    assert (planned.renamed, planned.deleted, planned.documents) == (1, 1, 0)
+    done = collection.sync(folder)
+    assert (done.renamed, done.deleted, done.documents) == (1, 1, 0)
+
+
+def test_a_file_has_its_own_name_and_not_that_of_a_link_which_comes_before_it(
+    collection: sememe.Collection, folder: Path
+) -> None:
+    (folder / "zoo").mkdir()
+    (folder / "zoo" / "ape.txt").write_text("an ape")
+    (folder / "a link").symlink_to("zoo")
+    (folder / "also.txt").symlink_to("zoo/ape.txt")
+    collection.sync(folder)
+    assert "docs/zoo/ape.txt" in keys(collection)
+    assert not {"docs/a link/ape.txt", "docs/also.txt"} & set(keys(collection))

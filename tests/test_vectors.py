@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from sememe.types import Ids, Scores, Vectors
-from sememe.vectors import SCAN_ROWS, best, normalise, similarity, truncate
+from sememe.vectors import (
+    SCAN_ROWS,
+    Precision,
+    best,
+    dequantise,
+    normalise,
+    quantise,
+    ranges_of,
+    similarity,
+    truncate,
+)
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 MATRICES = arrays(np.float32, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=FLOATS)
@@ -216,3 +227,29 @@ def test_fewer_rows_than_asked_for_give_fewer_results(
 def test_no_queries_give_no_results() -> None:
     found, scores = best(np.empty((0, 4), np.float32), random_units(3, 4), np.arange(3, dtype=np.int64), k=2)
     assert found.shape == scores.shape == (0, 2)
+
+
+@pytest.mark.parametrize("precision", ["int8", "uint8", "binary", "ubinary"])
+def test_vectors_are_quantised_as_sentence_transformers_does(precision: Precision) -> None:
+    with np.load(Path(__file__).parent / "reference" / "quantised.npz") as stored:
+        vectors, ranges, expected = stored["vectors"], ranges_of(stored["calibration"]), stored[precision]
+    codes = quantise(vectors, precision, ranges=ranges)
+    assert codes.dtype == expected.dtype
+    np.testing.assert_array_equal(codes, expected)
+    restored = dequantise(codes, precision, dim=20, ranges=ranges)
+    if "binary" in precision:
+        np.testing.assert_array_equal(restored > 0, vectors > 0)
+    else:
+        inside = np.clip(vectors, ranges[0], ranges[1])
+        varied = np.ptp(ranges, axis=0) > 0
+        assert (np.abs(restored - inside) <= np.ptp(ranges, axis=0) / 255)[:, varied].all()
+
+
+def test_half_precision_needs_no_calibration_and_eight_bits_do() -> None:
+    vectors = np.random.default_rng(0).standard_normal((5, 9)).astype(np.float32)
+    np.testing.assert_allclose(dequantise(quantise(vectors, "float16"), "float16", dim=9), vectors, rtol=1e-3)
+    assert quantise(vectors, "ubinary").shape == (5, 2)
+    with pytest.raises(ValueError, match="int8 needs ranges"):
+        quantise(vectors, "int8")
+    with pytest.raises(ValueError, match="uint8 needs the ranges"):
+        dequantise(np.zeros((5, 9), np.uint8), "uint8", dim=9)

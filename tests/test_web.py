@@ -20,8 +20,10 @@ from fakes import FakeEmbedder
 from hypothesis import given
 from hypothesis import strategies as st
 from reading import text_of
+from typer.testing import CliRunner
 
 import sememe
+from sememe.cli import application
 from sememe.collection import add_pages, preview
 from sememe.errors import InputError
 from sememe.ingest.pages import Pages
@@ -126,13 +128,13 @@ def reason(address: str, options: WebOptions = LOCAL) -> str:
 
 def test_a_page_is_read_by_the_reader_of_its_content_type(site: Site) -> None:
     found = document(site.put("/tap", "# Tap\n\nFix it.", Content_Type="text/markdown"))
-    assert (found.title, found.reader) == ("Tap", "markdown/1")
+    assert (found.title, found.reader) == ("Tap", "markdown/2")
     assert found.metadata["url"] == f"{site.address}/tap"
 
 
 def test_what_the_content_type_leaves_open_the_name_tells(site: Site) -> None:
     address = site.put("/tap.md", "# Tap\n\nFix it.", Content_Type="application/octet-stream")
-    assert document(address).reader == "markdown/1"
+    assert document(address).reader == "markdown/2"
 
 
 def test_the_charset_of_the_header_goes_before_what_the_bytes_look_like(site: Site) -> None:
@@ -473,3 +475,27 @@ def test_the_command_line_adds_the_pages_of_a_sitemap(tmp_path: Path, site: Site
     options = ["--sitemap", "--allow-private", "--delay", "0", "--max-pages", "5", "--json"]
     done = run(tmp_path, "add", address, *options)
     assert (done.returncode, json.loads(done.stdout)["documents"]) == (0, 1), done.stderr
+
+
+def test_what_a_call_says_of_pages_is_their_metadata_and_stays(site: Site, collection: sememe.Collection) -> None:
+    address = site.put("/a.txt", "How to bake bread.", ETag='"1"')
+    pages = Pages([address], options=LOCAL)
+    add_pages(collection, pages, metadata={"team": "kitchen"})
+    assert collection.get(address).document.metadata["team"] == "kitchen"
+    summary = add_pages(collection, pages, metadata=lambda place: {"address": place})
+    assert (summary.documents, summary.unchanged, summary.described) == (0, 1, 1)
+    metadata = collection.get(address).document.metadata
+    assert (metadata["team"], metadata["address"], metadata["etag"]) == ("kitchen", address, '"1"')
+    site.put("/a.txt", "How to brew tea.", ETag='"2"')
+    add_pages(collection, pages)
+    assert collection.get(address).document.metadata["team"] == "kitchen"
+
+
+def test_meta_on_the_command_line_reaches_pages(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = site.put("/a.txt", "How to bake bread.")
+    monkeypatch.setattr("sememe.collection.load_model", lambda *_, **__: FakeEmbedder())
+    sememe.open(tmp_path / "c").close()
+    arguments = ["add", address, "--meta", "year=2024", "--allow-private", "--collection", str(tmp_path / "c")]
+    assert CliRunner().invoke(application(), arguments).exit_code == 0
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as opened:
+        assert opened.get(address).document.metadata["year"] == 2024

@@ -28,8 +28,9 @@ _PATTERNS: dict[Kind, re.Pattern[str]] = {
     "line": _LINE_END,
     "word": re.compile(r"\s+"),
 }
-# A line end followed by a letter is only wrapping; before a bullet, a digit or an indent it ends something.
-_WRAP = re.compile(r"[\r\n]+(?=[^\W\d_])")
+# A line end is only wrapping before a word or number in the same column or up to three further, or a closing bracket;
+# before a bullet, a numbered item or a deeper indent it ends something.
+_WRAP = re.compile(r"(?<![\r\n])(\r\n|\r|\n)(?=[ ]{0,3}[\"'(\[“‘«*_`]{0,3}(?:[^\W\d_]|\d++(?![.)]\s))|[ \t]*[)\]}])")
 
 
 def order_of(reader: str) -> tuple[Kind, ...]:
@@ -97,18 +98,15 @@ def _sentences(text: str, start: int, high: int) -> list[int]:
     """The places in `(start, high]` where a sentence begins, wrapped lines read as one."""
     import apsw.unicode
 
-    piece = text[start : high + LOOK_AHEAD]
-    piece = _WRAP.sub(_unwrapped, piece)
+    piece = _WRAP.sub(lambda end: " " * len(end[0]), text[start : high + LOOK_AHEAD])
     places: list[int] = []
     place = apsw.unicode.sentence_next_break(piece, 0)
     while place < len(piece) and start + place <= high:
-        places.append(start + place)
+        # In "page.cgi?id=1" nothing ends: only scripts without spaces go on right behind their full stop.
+        if piece[place - 1].isspace() or not piece[place - 1].isascii():
+            places.append(start + place)
         place = apsw.unicode.sentence_next_break(piece, place)
     return places
-
-
-def _unwrapped(ends: re.Match[str]) -> str:
-    return " " * len(ends[0]) if ends[0] in ("\n", "\r\n", "\r") else ends[0]
 
 
 def _line_starts(text: str, start: int, end: int) -> list[int]:

@@ -3,7 +3,8 @@
 A section is a heading, the headings right below it, and the text up to the next heading. Chunks never cross a
 section; inside one they are filled up to the budget and cut at the best boundary in their upper half. Blocks are
 consumed as they come: what is held is one window of text, whatever the length of the document, and where windows
-begin follows from the text alone, so that nothing depends on how the text was split into blocks.
+begin follows from the text alone, so that nothing depends on how the text was split into blocks. A few words without
+a heading of their own, or a ruled line, are no section: they join the chunk before them, or else the one behind.
 
 Knows text and a `TokenCounter`. Knows nothing of files, formats, models or stores.
 """
@@ -21,16 +22,19 @@ from sememe.chunking.boundaries import LOOK_AHEAD, PROSE, Kind, cut_at, unit_sta
 from sememe.errors import InputError
 from sememe.types import Block, Chunk, TokenCounter, embedded_input
 
-CHUNKER = "structure/1"
+CHUNKER = "structure/2"
 DEFAULT_OVERLAP = 24
 SMALLEST_ROOM = 16
 """Tokens below which a chunk cannot hold a heading and a few characters of any script."""
 CHARACTERS_PER_TOKEN = 10
 """Caps what tokens do not: white space costs none, a run without white space may cost one at any length."""
+SCRAP = 40
+"""Letters and digits below which a text says too little by itself: about eight words."""
 WINDOW = 32 * 1024
 PIECE = 64 * 1024
 
 _INK = re.compile(r"\S")
+_SIGNS = re.compile(r"[\W_]+")
 # White space that every additive tokenizer cuts at. Python knows more (form feed, U+001C to U+001F): BERT's
 # normalizer drops those, so that the words beside them grow together.
 _GAP = frozenset("\t\n\r \u00a0\u1680\u2028\u2029\u202f\u205f\u3000") | set(map(chr, range(0x2000, 0x200B)))
@@ -72,6 +76,24 @@ class _Heading:
     title: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Fresh:
+    """A chunk that was just cut, and what tells whether it may join the one before.
+
+    `blank` is the white space between them, None where the chunk continues a section; `headed` tells whether it
+    begins with a heading of its own, `empty` whether it is the document's end and nothing but headings.
+    """
+
+    chunk: Chunk
+    blank: str | None
+    headed: bool
+    empty: bool = False
+
+    @property
+    def is_scrap(self) -> bool:
+        return not self.headed and len(_SIGNS.sub("", self.chunk.text)) < SCRAP
+
+
 class _Outline:
     """The headings above a place in the document, fitted into a share of the room."""
 
@@ -84,6 +106,10 @@ class _Outline:
 
     def add(self, heading: _Heading) -> None:
         self._ahead.append(heading)
+
+    def begins(self, start: int) -> bool:
+        """Whether a heading with a title stands at `start`."""
+        return any(heading.start == start and heading.title for heading in self._ahead)
 
     def above(self, start: int, end: int) -> tuple[tuple[str, ...], int]:
         """The titles before `start` that govern all of `[start, end)`, and the tokens of their line."""
@@ -124,6 +150,7 @@ class _Window:
         self.text = text
         self.last = last
         self._starts = np.ascontiguousarray(counter.offsets(text)[:, 0])
+        self.rest = _rest(text) if last else len(text)
 
     def ink(self, start: int) -> int | None:
         """The first place from `start` that is not white space."""
@@ -160,7 +187,7 @@ class _Cutter:
     """The state of one document. Places are relative to `_base`, where in the document the held text begins.
 
     The next chunk begins at `_start`; the last one ended at `_done`, which is further by the overlap. `_blank`
-    is the white space behind the last chunk while nothing but white space has followed.
+    is the white space behind the last chunk while nothing but white space has followed, None within a section.
     """
 
     def __init__(self, counter: TokenCounter, room: int, reserved: int, overlap: int, order: tuple[Kind, ...]) -> None:
@@ -177,48 +204,54 @@ class _Cutter:
         self._base = 0
         self._start = 0
         self._done = 0
-        self._blank = ""
+        self._blank: str | None = ""
         self._body = False
-        self._position = 0
 
     def chunks(self, blocks: Iterable[Block]) -> Iterator[Chunk]:
-        """All chunks of the document. One is held back, for a last heading without text to join it."""
-        last: Chunk | None = None
-        for chunk, blank in self._sections(blocks):
-            joined = self._join(last, blank, chunk) if last and blank is not None else None
-            if last and not joined:
-                yield last
-            last = joined or chunk
-        if last:
-            yield last
+        """All chunks of the document. One is held back, for what says too little by itself to join it."""
+        position = 0
+        last: _Fresh | None = None
+        for fresh in self._sections(blocks):
+            joined = self._join(last, fresh) if last is not None else None
+            if last is not None and joined is None:
+                yield replace(last.chunk, position=position)
+                position += 1
+            last = fresh if joined is None else joined
+        if last is not None:
+            yield replace(last.chunk, position=position)
 
-    def _sections(self, blocks: Iterable[Block]) -> Iterator[tuple[Chunk, str | None]]:
-        """Every chunk; with one that is only headings at the document's end, the white space before it."""
+    def _sections(self, blocks: Iterable[Block]) -> Iterator[_Fresh]:
         for block in _bounded(blocks):
             if block.level and self._body:
-                yield from ((chunk, None) for chunk in self._cut(final=True))
+                yield from self._cut(final=True)
                 self._body = False
             self._take(block)
-            yield from ((chunk, None) for chunk in self._cut(final=False))
-        blank = self._blank
+            yield from self._cut(final=False)
         rest = list(self._cut(final=True))
         alone = len(rest) == 1 and not self._body
-        yield from ((chunk, blank if alone else None) for chunk in rest)
+        yield from (replace(fresh, empty=alone) for fresh in rest)
 
-    def _join(self, last: Chunk, blank: str, chunk: Chunk) -> Chunk | None:
-        """`last` and `chunk` as one, if nothing else lies between them and the model can read it at once."""
-        text = last.text + blank + chunk.text
-        if last.end + len(blank) != chunk.start or len(text) > CHARACTERS_PER_TOKEN * self._room:
+    def _join(self, last: _Fresh, fresh: _Fresh) -> _Fresh | None:
+        """Both as one, if one of them is too little alone, nothing else lies between them, and the model can read it.
+
+        Headings of the first have to govern the second too, but for mere headings at a document's end.
+        """
+        before, chunk, blank = last.chunk, fresh.chunk, fresh.blank
+        governed = chunk.headings[: len(before.headings)] == before.headings
+        if blank is None or not (fresh.empty or (governed and (last.is_scrap or fresh.is_scrap))):
             return None
-        tokens = self._counter.count(embedded_input(last.headings, text))
+        text = before.text + blank + chunk.text
+        if before.end + len(blank) != chunk.start or len(text) > CHARACTERS_PER_TOKEN * self._room:
+            return None
+        tokens = self._counter.count(embedded_input(before.headings, text))
         if tokens > self._room:
             return None
-        return replace(last, end=chunk.end, text=text, tokens=tokens + self._reserved)
+        return replace(last, chunk=replace(before, end=chunk.end, text=text, tokens=tokens + self._reserved))
 
     def _take(self, block: Block) -> None:
         """Hold the block's text, but no white space in front of everything held."""
         text = block.text.lstrip() if self._size == 0 else block.text
-        if len(self._blank) <= self._reach:
+        if self._blank is not None and len(self._blank) <= self._reach:
             self._blank += block.text[: len(block.text) - len(text)]
         if self._size == 0:
             self._base += len(block.text) - len(text)
@@ -231,7 +264,7 @@ class _Cutter:
             self._held.append(text)
             self._size += len(text)
 
-    def _cut(self, *, final: bool) -> Iterator[Chunk]:
+    def _cut(self, *, final: bool) -> Iterator[_Fresh]:
         """Cut what is held as far as it is certain; all of it when the section ends here."""
         while self._size >= self._window or (final and self._size):
             text = "".join(self._held)
@@ -244,7 +277,7 @@ class _Cutter:
             self._done = 0 if last else self._done - used
             self._start = 0
 
-    def _cut_window(self, window: _Window) -> Iterator[Chunk]:
+    def _cut_window(self, window: _Window) -> Iterator[_Fresh]:
         """Move `_start` through the window until what follows it needs text from behind the window."""
         while True:
             fresh = window.ink(self._done)
@@ -258,14 +291,15 @@ class _Cutter:
                 self._start = self._done = fresh
             if not window.last and self._start + self._reach >= len(window.text):
                 return
-            chunk = self._chunk(window, fresh)
-            self._blank = ""
+            chunk, headed = self._chunk(window, fresh)
+            blank, self._blank = self._blank, None
             self._done = chunk.end - self._base
             self._start = self._next_start(window, self._start, self._done)
-            yield chunk
+            yield _Fresh(chunk, blank, headed)
 
-    def _chunk(self, window: _Window, fresh: int) -> Chunk:
-        """The chunk from `_start`, which has to reach beyond `fresh`, the first place not in a chunk yet."""
+    def _chunk(self, window: _Window, fresh: int) -> tuple[Chunk, bool]:
+        """The chunk from `_start`, which has to reach beyond `fresh`, the first place not in a chunk yet; and whether
+        it begins with a heading."""
         while True:
             start = self._base + self._start
             titles, line = self._outline.above(start, start + self._reach)
@@ -274,9 +308,8 @@ class _Cutter:
                 break
             self._start = self._done = fresh  # the repeated sentences left no room for anything new
         text = window.text[self._start : end]
-        chunk = Chunk(self._position, start, start + len(text), text, titles, tokens + self._reserved)
-        self._position += 1
-        return chunk
+        chunk = Chunk(0, start, start + len(text), text, titles, tokens + self._reserved)
+        return chunk, self._outline.begins(start)
 
     def _fill(self, window: _Window, fresh: int, titles: tuple[str, ...], line: int) -> tuple[int, int]:
         """Where the chunk from `_start` ends, and the tokens of its input."""
@@ -289,6 +322,7 @@ class _Cutter:
                 place = high
             else:
                 low = max(window.middle(start, high), fresh)
+                high = min(high, window.rest) if window.rest > low else high
                 place = cut_at(text, start, low=low, high=high, order=self._order)
             end = start + len(text[start:place].rstrip())
             tokens = self._measure(window, start, end, titles, line)
@@ -322,6 +356,16 @@ class _Cutter:
             if ink is not None and earliest <= ink < end:
                 return ink
         return end
+
+
+def _rest(text: str) -> int:
+    """The last place where a text can be cut so that what is left of it is no scrap; its end where there is none."""
+    said = 0
+    for place in range(len(text) - 1, 0, -1):
+        said += text[place].isalnum()
+        if said == SCRAP:
+            return place
+    return len(text)
 
 
 def _bounded(blocks: Iterable[Block]) -> Iterator[Block]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,6 +22,7 @@ from sememe.cli.options import (
     HiddenOption,
     IdColumnOption,
     JsonOption,
+    LongOption,
     MaxCostOption,
     MaxPagesOption,
     MetaOption,
@@ -34,15 +36,25 @@ from sememe.cli.options import (
     TrackedOption,
     WholeOption,
 )
-from sememe.cli.session import Shown, meta_of, opened_at, progress_shown, refuse_missing, wanted_of
-from sememe.cli.show import end_strictly, pass_text, print_json, print_pairs, print_pass, print_summary, print_troubles
-from sememe.errors import SememeError
-from sememe.ingest.about import Given
+from sememe.cli.session import Shown, opened_at, progress_shown
+from sememe.cli.show import (
+    end_strictly,
+    pass_text,
+    print_json,
+    print_pairs,
+    print_pass,
+    print_summary,
+    print_troubles,
+    printable,
+)
+from sememe.errors import InputError, SememeError
+from sememe.ingest.about import Given, checked
 from sememe.ingest.pages import Pages
 from sememe.ingest.pipeline import OnProgress, Summary
 from sememe.ingest.sync import Choices
-from sememe.sources import ReadOptions
-from sememe.sources.web import DELAY, MOST_PAGES, WebOptions
+from sememe.sources import ReadOptions, key_of
+from sememe.sources.web import DELAY, MOST_PAGES, WebOptions, is_address
+from sememe.types import LONG, Long
 from sememe.watch import Watched, notifier, watch
 
 
@@ -53,6 +65,7 @@ def add(
     dry_run: DryRunOption = False,
     show_input: ShowInputOption = False,
     whole: WholeOption = False,
+    long: LongOption = "truncate",
     hidden: HiddenOption = False,
     checksum: ChecksumOption = False,
     tracked: TrackedOption = False,
@@ -77,10 +90,11 @@ def add(
     wanted = wanted_of(paths, sitemap, web)
     given = Given(meta_of(meta), strict=strict)
     read = ReadOptions(tuple(text_column or ()), title_column, id_column, table)
+    chunk = _cutting(whole, long)
     if show_input and not dry_run:
         raise SememeError("--show-input prints what an add would embed and goes with --dry-run; say both")
     if dry_run:
-        choices = Choices(chunk=not whole, hidden=hidden, checksum=checksum, tracked=tracked, read=read)
+        choices = Choices(chunk=chunk, hidden=hidden, checksum=checksum, tracked=tracked, read=read)
         planned = preview(wanted, collection, model, choices=choices, show_input=show_input, as_json=as_json)
         end_strictly(planned, strict)
         return
@@ -89,10 +103,12 @@ def add(
         opened_at(collection, model, create=True, progress=shown, metric=metric, max_cost=max_cost) as opened,
     ):
         if isinstance(wanted, Pages):
-            summary = collections.add_pages(opened, wanted, chunk=not whole, read=read, progress=shown.ingest)
+            summary = collections.add_pages(
+                opened, wanted, chunk=chunk, read=read, metadata=given, progress=shown.ingest
+            )
         else:
             summary = opened.add_files(
-                list(wanted), chunk=not whole, hidden=hidden, checksum=checksum, tracked=tracked, read=read,
+                list(wanted), chunk=chunk, hidden=hidden, checksum=checksum, tracked=tracked, read=read,
                 metadata=given, progress=shown.ingest,
             )  # fmt: skip
         shown.stop()
@@ -106,6 +122,7 @@ def sync(
     model: ModelOption = None,
     dry_run: DryRunOption = False,
     whole: WholeOption = False,
+    long: LongOption = "truncate",
     hidden: HiddenOption = False,
     checksum: ChecksumOption = False,
     tracked: TrackedOption = False,
@@ -129,10 +146,9 @@ def sync(
         refuse_missing([folder], or_else=", or say --allow-empty if it is gone")
     given = Given(meta_of(meta), strict=strict)
     read = ReadOptions(tuple(text_column or ()), title_column, id_column, table)
+    chunk = _cutting(whole, long)
     if dry_run:
-        choices = Choices(
-            not whole, hidden, checksum, deleting=True, allow_empty=allow_empty, tracked=tracked, read=read
-        )
+        choices = Choices(chunk, hidden, checksum, deleting=True, allow_empty=allow_empty, tracked=tracked, read=read)
         planned = preview([folder], collection, model, choices=choices, show_input=False, as_json=as_json)
         end_strictly(planned, strict)
         return
@@ -141,7 +157,7 @@ def sync(
         opened_at(collection, model, create=True, progress=shown, max_cost=max_cost) as opened,
     ):
         run = partial(
-            opened.sync, folder, chunk=not whole, hidden=hidden, checksum=checksum, allow_empty=allow_empty,
+            opened.sync, folder, chunk=chunk, hidden=hidden, checksum=checksum, allow_empty=allow_empty,
             tracked=tracked, read=read, metadata=given, progress=shown.ingest,
         )  # fmt: skip
         if watched:
@@ -213,10 +229,74 @@ def preview(
         print_json(summary.as_dict())
     else:
         names = ["documents", "chunks", "tokens", "unchanged", "truncated", "skipped", "failed"]
-        names += ["deleted"] if choices.deleting else []
+        names += ["renamed", "deleted"] if choices.deleting else []
         print_pairs([("files" if n == "documents" else n, getattr(summary, n)) for n in names])
         if summary.dollars is not None:
             print_pairs([("dollars", f"{summary.dollars:.6f} at most")])
         print_troubles(summary, collection)
     typer.echo("Nothing was written (dry run).", err=True)
     return summary
+
+
+def _cutting(whole: bool, long: str) -> bool | Long:
+    """What `--whole` and `--long` say together. Raises InputError where they say nothing that can be done."""
+    if long not in LONG:
+        raise InputError(f"--long is {long!r}; use one of {', '.join(LONG)}")
+    if whole and long == "late":
+        raise InputError("--whole makes one chunk a document and --long late embeds chunks together; say one of them")
+    return not whole if long == "truncate" else next(one for one in LONG if one == long)
+
+
+def refuse_missing(paths: list[Path], *, or_else: str = "") -> None:
+    """Before a collection is made for nothing. `or_else` is what else than a misspelling it may be."""
+    for path in paths:
+        if not os.path.lexists(path.expanduser()):
+            raise InputError(f"there is no file or folder {printable(key_of(path))}; check the spelling{or_else}")
+
+
+def wanted_of(names: list[str], sitemap: bool, options: WebOptions) -> list[Path] | Pages:
+    """The paths or pages of a command line. Raises InputError for both at once, and for what is not there."""
+    addresses = [name for name in names if is_address(name)]
+    if addresses and len(addresses) < len(names):
+        other = next(name for name in names if not is_address(name))
+        raise InputError(f"{addresses[0]} is an address and {printable(other)} is a path; add them one after the other")
+    if addresses:
+        return Pages(addresses, sitemap, options).checked()
+    if sitemap:
+        raise InputError(f"--sitemap goes with an address, and {printable(names[0])} is a path; leave it out")
+    paths = [Path(name) for name in names]
+    refuse_missing(paths)
+    return paths
+
+
+def meta_of(pairs: list[str] | None) -> dict[str, Any]:
+    """The metadata of a command line: values in JSON, and what is no JSON is a string. `a.b=1` goes into an object."""
+    found: dict[str, Any] = {}
+    for pair in pairs or []:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise InputError(f"--meta {pair!r} has no value; write it like --meta year=2024")
+        *outer, last = name.split(".")
+        place: Any = found
+        for step in outer:
+            place = place.setdefault(step, {}) if isinstance(place, dict) else place
+        if not isinstance(place, dict) or last in place:
+            raise InputError(
+                f"--meta {pair!r} gives {name!r} a second value; give a field once, or a list: "
+                f"""'{name}=["a", "b"]'"""
+            )
+        place[last] = _value_of(text, pair)
+    return checked(found, "--meta gives")
+
+
+def _value_of(text: str, pair: str) -> object:
+    try:
+        return json.loads(text, parse_constant=_refused)
+    except (ValueError, RecursionError) as error:
+        if text[:1] in ("{", "[", '"') or text in ("NaN", "Infinity", "-Infinity"):
+            raise InputError(f"--meta {pair!r} is not JSON ({error}); write a string without signs, or JSON") from error
+        return text
+
+
+def _refused(name: str) -> None:
+    raise ValueError(f"JSON has no {name}")

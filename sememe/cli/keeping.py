@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
+from sememe.cli.filling import refuse_missing
 from sememe.cli.options import DEFAULT, CollectionOption, JsonOption, StrictOption, WhereOption
 from sememe.cli.session import opened_at, progress_shown, where_of
 from sememe.cli.show import end_strictly, print_json, print_pairs, print_summary, printable
 from sememe.errors import InputError
 from sememe.settings import from_environment
 from sememe.types import Metric
+
+if TYPE_CHECKING:
+    from sememe.keeping.manifest import Backup
 
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
@@ -65,6 +70,7 @@ def import_(
 
     if kind is not None and kind not in get_args(foreign.Kind):
         raise InputError(f"--from {kind!r} is unknown; use one of {', '.join(get_args(foreign.Kind))}")
+    refuse_missing([source])
     chosen = cast("foreign.Kind | None", kind) or foreign.kind_of(source)
     settings, warning = from_environment(), ""
     with progress_shown() as shown:
@@ -108,7 +114,7 @@ def backup(
                 print_json(asdict(row)) if as_json else typer.echo(f"change {row.seq:,}  {row.digest[:16]}  {row.path}")
             return
         made = backups.backup(opened, target, indexes=indexes, overwrite=overwrite, progress=shown.named("backup"))
-    print_json(backups.as_dict(made)) if as_json else print_pairs(list(backups.as_dict(made).items()))
+    _print_backup(made, as_json)
 
 
 def restore(
@@ -122,9 +128,19 @@ def restore(
 
     with progress_shown() as shown:
         made, warning = backups.restore(source, collection, overwrite=overwrite, progress=shown.named("restore"))
-    print_json(backups.as_dict(made)) if as_json else print_pairs(list(backups.as_dict(made).items()))
+    _print_backup(made, as_json)
     if warning:
         typer.echo(f"sememe: {warning}", err=True)
+
+
+def _print_backup(made: Backup, as_json: bool) -> None:
+    from sememe.keeping import backups
+
+    said = backups.as_dict(made)
+    if as_json:
+        print_json(said)
+    else:
+        print_pairs(list({**said, "at": datetime.fromtimestamp(made.at, UTC).isoformat(timespec="seconds")}.items()))
 
 
 def forget(

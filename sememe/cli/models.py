@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sememe.models.encoder import TextEncoder
     from sememe.models.providers.base import HostedEmbedder
 
-app = typer.Typer(help="Know, fetch, try and use models.", rich_markup_mode=None, no_args_is_help=True)
+model = typer.Typer(help="Know, fetch, try and use models.", rich_markup_mode=None, no_args_is_help=True)
 
 NameArgument = Annotated[str, typer.Argument(help="A model's name, a name of the hub, or the folder of its files.")]
 RoleOption = Annotated[str, typer.Option("--role", help="The prompt before each text: query, document, or none.")]
@@ -48,7 +48,7 @@ def _loaded(name: str) -> Iterator[TextEncoder | HostedEmbedder]:
         yield model
 
 
-@app.command("list")
+@model.command("list")
 def list_models(
     hosted: Annotated[
         bool, typer.Option("--hosted", help="Those that somebody else runs, with limits and prices.")
@@ -86,7 +86,7 @@ def list_models(
         )
 
 
-@app.command()
+@model.command()
 def show(name: NameArgument, as_json: JsonOption = False) -> None:
     """What is known of a model: from its card and its files, or from the catalogue while it is not fetched."""
     from sememe.models import card_of
@@ -120,7 +120,7 @@ def _told(value: object) -> str:
     return repr(value) if isinstance(value, str) and value != value.strip() else str(value)
 
 
-@app.command()
+@model.command()
 def fetch(names: Annotated[list[str], typer.Argument(help="Names of models.")]) -> None:
     """Bring models into the cache, so that they work offline."""
     from sememe.models import card_of
@@ -136,7 +136,7 @@ def fetch(names: Annotated[list[str], typer.Argument(help="Names of models.")]) 
             typer.echo(str(path))
 
 
-@app.command()
+@model.command()
 def bench(
     names: Annotated[list[str], typer.Argument(help="Names or folders of models.")], as_json: JsonOption = False
 ) -> None:
@@ -157,7 +157,7 @@ def bench(
                 )
 
 
-@app.command()
+@model.command()
 def compare(
     names: Annotated[list[str], typer.Argument(help="Names or folders of two or more models.")],
     on: Annotated[Path, typer.Option("--on", help='Lines of {"query": …, "document": …}.', exists=False)],
@@ -210,7 +210,7 @@ def _lines_of(path: Path) -> list[str]:
         raise InputError(f"{path} cannot be read ({error}); give a text file in UTF-8") from error
 
 
-@app.command()
+@model.command()
 def embed(
     texts: Annotated[list[str] | None, typer.Argument(help="Texts; without any, the lines of stdin.")] = None,
     model: ModelOption = None,
@@ -225,7 +225,8 @@ def embed(
     if out is not None and out.suffix != ".npy":
         raise InputError(f"--out is {out}; name a file that ends in .npy")
     with _loaded(model or DEFAULT_MODEL) as loaded:
-        vectors = loaded.encode(given, prompt=loaded.prompt("" if role == "none" else role), truncate_dim=dim)
+        encode = {"query": loaded.encode_query, "document": loaded.encode_document}.get(role, loaded.encode)
+        vectors = encode(given, truncate_dim=dim)
     if out is None:
         for text, vector in zip(given, vectors, strict=True):
             print_json({"text": text.encode("utf-8", "replace").decode(), "vector": vector.tolist()})
@@ -239,7 +240,7 @@ def embed(
     typer.echo(f"{len(vectors):,} vectors of {vectors.shape[1]:,} dimensions in {out}", err=True)
 
 
-@app.command()
+@model.command()
 def similarity(
     a: Annotated[str, typer.Argument(help="One text.")],
     b: Annotated[str, typer.Argument(help="Another text.")],

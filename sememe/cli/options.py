@@ -29,6 +29,14 @@ MaxCostOption = Annotated[
 ]
 ChecksumOption = Annotated[bool, typer.Option("--checksum", help="Read every file, whatever its time says.")]
 WholeOption = Annotated[bool, typer.Option("--whole", help="Do not cut: one chunk a document, truncated if long.")]
+LongOption = Annotated[
+    str,
+    typer.Option(
+        "--long", metavar="HOW",
+        help="Of texts beyond the model's limit: truncate; windows (whole documents, all of them read, one vector "
+        "each); late (chunks that are embedded together).",
+    ),
+]  # fmt: skip
 TrackedOption = Annotated[bool, typer.Option("--tracked", help="Only files that Git tracks.")]
 TextColumnOption = Annotated[
     list[str] | None,

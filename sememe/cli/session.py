@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,43 +14,17 @@ from typing import TYPE_CHECKING, Any, cast
 import typer
 
 from sememe import collection as collections
-from sememe.cli.show import printable
 from sememe.collection import Collection
 from sememe.errors import InputError
-from sememe.ingest.about import checked
-from sememe.ingest.pages import Pages
-from sememe.ingest.pipeline import IngestProgress
 from sememe.settings import from_environment
-from sememe.sources import key_of
-from sememe.sources.web import WebOptions, is_address
 from sememe.types import Metric
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from sememe.ingest.pipeline import IngestProgress
+
 SECONDS_BETWEEN_LINES = 10.0
-
-
-def refuse_missing(paths: list[Path], *, or_else: str = "") -> None:
-    """Before a collection is made for nothing. `or_else` is what else than a misspelling it may be."""
-    for path in paths:
-        if not os.path.lexists(path.expanduser()):
-            raise InputError(f"there is no file or folder {printable(key_of(path))}; check the spelling{or_else}")
-
-
-def wanted_of(names: list[str], sitemap: bool, options: WebOptions) -> list[Path] | Pages:
-    """The paths or pages of a command line. Raises InputError for both at once, and for what is not there."""
-    addresses = [name for name in names if is_address(name)]
-    if addresses and len(addresses) < len(names):
-        other = next(name for name in names if not is_address(name))
-        raise InputError(f"{addresses[0]} is an address and {printable(other)} is a path; add them one after the other")
-    if addresses:
-        return Pages(addresses, sitemap, options).checked()
-    if sitemap:
-        raise InputError(f"--sitemap goes with an address, and {printable(names[0])} is a path; leave it out")
-    paths = [Path(name) for name in names]
-    refuse_missing(paths)
-    return paths
 
 
 def where_of(text: str | None) -> dict[str, Any] | None:
@@ -66,39 +39,6 @@ def where_of(text: str | None) -> dict[str, Any] | None:
             f"""'{{"year": {{"$gte": 2020}}}}'"""
         ) from error
     return found
-
-
-def meta_of(pairs: list[str] | None) -> dict[str, Any]:
-    """The metadata of a command line: values in JSON, and what is no JSON is a string. `a.b=1` goes into an object."""
-    found: dict[str, Any] = {}
-    for pair in pairs or []:
-        name, equals, text = pair.partition("=")
-        if not equals:
-            raise InputError(f"--meta {pair!r} has no value; write it like --meta year=2024")
-        *outer, last = name.split(".")
-        place: Any = found
-        for step in outer:
-            place = place.setdefault(step, {}) if isinstance(place, dict) else place
-        if not isinstance(place, dict) or last in place:
-            raise InputError(
-                f"--meta {pair!r} gives {name!r} a second value; give a field once, or a list: "
-                f"""'{name}=["a", "b"]'"""
-            )
-        place[last] = _value_of(text, pair)
-    return checked(found, "--meta gives")
-
-
-def _value_of(text: str, pair: str) -> object:
-    try:
-        return json.loads(text, parse_constant=_refused)
-    except (ValueError, RecursionError) as error:
-        if text[:1] in ("{", "[", '"') or text in ("NaN", "Infinity", "-Infinity"):
-            raise InputError(f"--meta {pair!r} is not JSON ({error}); write a string without signs, or JSON") from error
-        return text
-
-
-def _refused(name: str) -> None:
-    raise ValueError(f"JSON has no {name}")
 
 
 class Shown:

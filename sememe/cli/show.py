@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 import typer
 
 from sememe.cli.options import DEFAULT
-from sememe.ingest.pipeline import Summary
 from sememe.search.run import Hits
 from sememe.types import Hit, LedgerRow, embedded_input
 
 if TYPE_CHECKING:
     from sememe.evaluate.chunks import Quality
+    from sememe.ingest.pipeline import Summary
 
 STRICT_FAILED = 3
+SAID = {"embedded": "new chunks", "passed_over": "passed over", "repeated": "came twice"}
+"""What a count is called where its name would not tell what it counts."""
 SHOWN_TROUBLES = 5
 
 
@@ -29,9 +31,9 @@ def print_summary(summary: Summary, collection: Path, as_json: bool) -> None:
         print_json(summary.as_dict())
     else:
         fields = summary.as_dict()
-        optional = ("unchanged", "described", "mistyped", "renamed", "deleted", "passed_over")
+        optional = ("unchanged", "repeated", "described", "mistyped", "renamed", "deleted", "passed_over")
         names = ("documents", "chunks", "tokens", "embedded", "truncated", "skipped", "failed")
-        print_pairs([(n.replace("_", " "), fields[n]) for n in (*names, *(n for n in optional if fields[n]))])
+        print_pairs([(SAID.get(n, n), fields[n]) for n in (*names, *(n for n in optional if fields[n]))])
         print_pairs([("seconds", f"{summary.seconds:.1f}")])
         if summary.billed_tokens:
             cost = "price unknown" if summary.dollars is None else f"${summary.dollars:.6f}"
@@ -53,7 +55,8 @@ def print_pass(summary: Summary, as_json: bool) -> None:
 def pass_text(summary: Summary) -> str:
     """The counts that are not nothing."""
     names = ("documents", "chunks", "embedded", "described", "renamed", "deleted", "truncated", "skipped", "failed")
-    return ", ".join(f"{getattr(summary, name):,} {name}" for name in names if getattr(summary, name)) or "no change"
+    said = (f"{getattr(summary, name):,} {SAID.get(name, name)}" for name in names if getattr(summary, name))
+    return ", ".join(said) or "no change"
 
 
 def end_strictly(summary: Summary, strict: bool) -> None:
@@ -97,8 +100,7 @@ def print_quality(quality: Quality, as_json: bool) -> None:
         typer.echo(f"{first:>5}–{last:<5} {'█' * round(40 * count / most):<40} {count:,}")
     for kind, meaning in KINDS.items():
         count = quality.faults[kind]
-        of = quality.compared if kind == "near duplicate" else quality.chunks
-        typer.echo(f"\n{kind:<15} {count:>8,}  {count / max(of, 1):6.2%}  {meaning}")
+        typer.echo(f"\n{kind:<15} {count:>8,}  {count / max(quality.of(kind), 1):6.2%}  {meaning}")
         for example in quality.examples.get(kind, []):
             typer.echo(f"    {example.id}  {printable(example.document)}: {printable(example.text)}")
 
@@ -161,7 +163,7 @@ def print_pairs(pairs: list[tuple[str, object]]) -> None:
     """Names and values in two columns."""
     for name, value in pairs:
         shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-        typer.echo(f"{name:<12} {shown}")
+        typer.echo(f"{name:<16} {shown}")
 
 
 def printable(key: str) -> str:

@@ -12,12 +12,12 @@ from sememe.cli.session import opened_at, progress_shown
 from sememe.cli.show import print_json, print_pairs
 from sememe.errors import InputError, SememeError
 
-app = typer.Typer(rich_markup_mode=None)
+space = typer.Typer(rich_markup_mode=None)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name of the space.")]
 
 
-@app.callback(invoke_without_command=True)
-def space(context: typer.Context, collection: CollectionOption = DEFAULT, as_json: JsonOption = False) -> None:
+@space.callback(invoke_without_command=True)
+def shown(context: typer.Context, collection: CollectionOption = DEFAULT, as_json: JsonOption = False) -> None:
     """Show what the vectors are: model, digest, prompts, pooling, dimensions; and the further spaces."""
     if context.invoked_subcommand is not None:
         _refuse_options(context)
@@ -52,7 +52,7 @@ def _refuse_options(context: typer.Context) -> None:
             raise InputError(f"{flag} stands before {command}; say it behind: sememe space {command} NAME {flag} …")
 
 
-@app.command()
+@space.command()
 def add(
     name: NameArgument,
     collection: CollectionOption = DEFAULT,
@@ -84,7 +84,7 @@ def add(
         typer.echo("Nothing was written (dry run).", err=True)
 
 
-@app.command()
+@space.command()
 def drop(name: NameArgument, collection: CollectionOption = DEFAULT, as_json: JsonOption = False) -> None:
     """Take a further space out, with its vectors and files."""
     from sememe.spaces import drop_space

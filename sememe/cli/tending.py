@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from sememe.cli.options import DEFAULT, CollectionOption, JsonOption, StrictOption
 from sememe.cli.session import opened_at, progress_shown
 from sememe.cli.show import STRICT_FAILED, print_fields, print_json, print_pairs, print_quality, trouble_text, troubled
+from sememe.errors import InputError
 
 
 def report(
@@ -39,18 +41,46 @@ def report(
             print_json(asdict(row))
     else:
         names = ("documents", "chunks", "tokens", "characters")
-        print_pairs([*((name, getattr(totals, name)) for name in names), *totals.statuses.items()])
+        inputs = [(f"inputs {status}", count) for status, count in totals.statuses.items()]
+        print_pairs([*((name, getattr(totals, name)) for name in names), *inputs])
         for row in rows:
             typer.echo(trouble_text(row))
     if strict and troubled(totals.statuses):
         raise typer.Exit(STRICT_FAILED)
 
 
-def optimize(collection: CollectionOption = DEFAULT) -> None:
-    """Write the indexes anew from the truth, fitted to what there is now."""
-    with progress_shown() as shown, opened_at(collection, None, create=False) as opened:
+def optimize(
+    recall: Annotated[
+        float | None, typer.Option("--recall", help="Let searches find so much of the true neighbours, from now on.")
+    ] = None,
+    queries: Annotated[
+        Path | None, typer.Option("--queries", help="With --recall: of these queries, one on a line.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--set", help="With --recall: of the queries of a golden set.")] = None,
+    collection: CollectionOption = DEFAULT,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the indexes anew from the truth, fitted to what there is now; with --recall, probed and aimed too."""
+    if recall is None and (queries is not None or name is not None):
+        raise InputError("--queries and --set say what --recall is measured with; give --recall, as in --recall 0.99")
+    from sememe.evaluate.golden import texts
+
+    chosen = None
+    with progress_shown() as shown, opened_at(collection, None, create=False, progress=shown) as opened:
+        asked = texts(opened, queries, name)
         opened.optimize(progress=shown.named)
+        if recall is not None:
+            from sememe.evaluate.probe import aim
+
+            chosen = aim(opened, recall, asked, progress=shown.named("probe"))
     typer.echo(f"The indexes of {collection} are new.", err=True)
+    if chosen is not None and as_json:
+        print_json(asdict(chosen))
+    elif chosen is not None:
+        typer.echo(
+            f"Searches ask for a recall of {chosen.asked:g} from now on: {chosen.how}. {chosen.found:.4f} of the true "
+            f"neighbours of {chosen.count:,} {chosen.queries} were found, {chosen.p50:.2f} ms a search."
+        )
 
 
 def doctor(

@@ -21,7 +21,8 @@ import numpy as np
 from sememe.chunking import order_of
 from sememe.store import SQLiteStore
 from sememe.store.reading import Snapshot
-from sememe.types import CHUNK_PREFIX, Vectors, embedded_input
+from sememe.types import CHUNK_PREFIX, Ids, Vectors, embedded_input
+from sememe.vectors import normalise
 
 BARS = 12
 SHOWN = 5
@@ -31,15 +32,21 @@ NEAR = 0.98
 """The cosine from which two chunks are near duplicates."""
 NOISE = 0.5
 """The share of visible characters that are neither letters nor digits from which a chunk is noise."""
+LEAST_CHUNKS = 4
+"""Chunks of a document from which the rest of them says what it is about."""
+LEAST_DOCUMENTS = 8
+REFERENCES = 256
+"""Documents at most that a chunk is compared with."""
 BLOCK = 1024
 SAMPLE = 20_000
-"""Chunks among which near duplicates are looked for; of a larger collection an even sample."""
+"""Chunks whose vectors are compared; of a larger collection an even sample, of chunks or of documents."""
 
 KINDS = {
     "orphan heading": "a heading and nothing else",
-    "cut sentence": "begins in the middle of a sentence that the chunk before did not end",
+    "cut sentence": "begins in the middle of a sentence",
     "duplicate": "the same input as an earlier chunk",
     "near duplicate": f"a cosine of {NEAR} or more to an earlier chunk, of those compared",
+    "off topic": "nearer to most other documents than to the rest of its own, of those compared",
     "truncated": "longer than the model reads",
     "almost empty": f"fewer than {ALMOST_EMPTY} words or signs",
     "noise": "mostly signs, neither letters nor digits",
@@ -47,7 +54,7 @@ KINDS = {
 """What is counted, and what it means."""
 
 _WORDS = re.compile(r"\w+|[^\w\s]")
-_ENDS = re.compile(r"[.!?…:;。！？]['\")\]}»”’*_`]*\s*$")
+_ENDS = re.compile(r"(?:[.!?…:;。！？]['\")\]}»”’*_`]*\s*|\n\s*\n\s*)$")
 _MARKS = re.compile(r"^\s*(?:#{1,6}\s.*|[=\-~^\"'`*+#]{3,})\s*$")
 _STARTS_BELOW = re.compile(r"[a-z,;)\]]")
 
@@ -79,13 +86,15 @@ class Example:
 
 @dataclass(slots=True)
 class Quality:
-    """What was measured: `faults` by kind, `compared` chunks for near duplicates, `lengths` chunks by their tokens.
+    """What was measured: `faults` by kind, `lengths` chunks by their tokens; `compared` chunks for near duplicates,
+    `placed` ones with the rest of their documents.
 
     `repeated` are the chunks whose input an earlier one has.
     """
 
     chunks: int = 0
     compared: int = 0
+    placed: int = 0
     lengths: Counter[int] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[Example]] = field(default_factory=dict)
@@ -101,6 +110,10 @@ class Quality:
         shown = self.examples.setdefault(kind, [])
         if len(shown) < SHOWN:
             shown.append(Example(f"{CHUNK_PREFIX}{chunk}", document, " ".join(text.split())[:120]))
+
+    def of(self, kind: str) -> int:
+        """How many chunks a fault was looked for in."""
+        return {"near duplicate": self.compared, "off topic": self.placed}.get(kind, self.chunks)
 
     def percentile(self, share: float) -> int:
         """The tokens that `share` of the chunks do not exceed."""
@@ -124,7 +137,7 @@ class Quality:
     def as_dict(self) -> dict[str, object]:
         """Everything, as JSON holds it."""
         return {
-            "chunks": self.chunks, "compared": self.compared,
+            "chunks": self.chunks, "compared": self.compared, "placed": self.placed,
             "tokens": {"median": self.percentile(0.5), "p95": self.percentile(0.95), "max": self.percentile(1.0)},
             "histogram": [list(bar) for bar in self.histogram()],
             "faults": {kind: self.faults[kind] for kind in KINDS},
@@ -170,10 +183,11 @@ def _judge_cut(quality: Quality, before: Piece, piece: Piece) -> None:
     """Between two chunks of one section: does the cut lie inside of a sentence?"""
     if before.headings != piece.headings and piece.start >= before.end:
         return
-    ends = _ENDS.search(before.text[-40:]) is not None
+    left = before.text[: max(piece.start - before.start, 0)] if piece.start < before.end else before.text
+    ends = _ENDS.search(left[-40:]) is not None
     goes_on = _STARTS_BELOW.match(piece.text) is not None
     if not ends and goes_on:
-        quality.note("cut sentence", piece, f"{before.text[-60:]} | {piece.text[:60]}")
+        quality.note("cut sentence", piece, f"{left[-60:]} | {piece.text[:60]}")
 
 
 def is_noise(text: str) -> bool:
@@ -195,6 +209,32 @@ def near_duplicates(vectors: Vectors) -> list[int]:
             close[rows[columns + other < rows + start]] = True
         found += (np.flatnonzero(close) + start).tolist()
     return found
+
+
+def off_topic(vectors: Vectors, owners: Ids) -> tuple[int, list[int]]:
+    """How many rows of `vectors (n, dim)`, each of unit length, could be judged, and those that are off the topic of
+    their document, by its number in `owners (n,)`: half of the other documents' centroids are nearer to them than that
+    of their document's other rows.
+
+    Without a threshold of its own, so that it means the same for models whose cosines lie elsewhere.
+    """
+    documents, member, counts = np.unique(owners, return_inverse=True, return_counts=True)
+    large = np.flatnonzero(counts >= LEAST_CHUNKS)
+    if len(large) < LEAST_DOCUMENTS:
+        return 0, []
+    sums = np.zeros((len(documents), vectors.shape[1]), np.float32)
+    np.add.at(sums, member, vectors)
+    drawn = large[:: -(-len(large) // REFERENCES)]
+    references = normalise(sums[drawn])
+    judged = np.flatnonzero(counts[member] >= LEAST_CHUNKS)
+    found: list[int] = []
+    for start in range(0, len(judged), BLOCK):
+        rows = judged[start : start + BLOCK]
+        own = np.einsum("nd,nd->n", vectors[rows], normalise(sums[member[rows]] - vectors[rows]))
+        others = vectors[rows] @ references.T
+        others[member[rows][:, None] == drawn] = np.nan
+        found += rows[np.nanmedian(others, axis=1) > own].tolist()
+    return len(judged), found
 
 
 def of_collection(folder: Path) -> Quality:
@@ -231,14 +271,28 @@ def input_number(headings: Sequence[str], text: str) -> int:
 
 
 def _compare(quality: Quality, snapshot: Snapshot, dim: int) -> None:
-    """Count near duplicates among the chunks, or an even sample of them, that are not duplicates already."""
+    """Count near duplicates and what is off topic. What is a duplicate already is neither."""
     chunks = [number for number in snapshot.live_chunks() if number not in quality.repeated]
-    ids, vectors = snapshot.vectors(chunks[:: max(1, -(-len(chunks) // SAMPLE))], dim)
+    step = max(1, -(-len(chunks) // SAMPLE))
+    ids, vectors = _units(snapshot, chunks[::step], dim)
     quality.compared = len(ids)
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    close = [int(ids[row]) for row in near_duplicates(unit)]
-    quality.faults["near duplicate"] = len(close)
-    shown = snapshot.chunks(close[:SHOWN])
+    _keep(quality, snapshot, "near duplicate", ids[near_duplicates(vectors)])
+    owners = snapshot.documents_of(chunks)
+    drawn = set(list(dict.fromkeys(owners.values()))[::step])
+    ids, vectors = _units(snapshot, [number for number in chunks if owners[number] in drawn], dim)
+    quality.placed, found = off_topic(vectors, np.array([owners[number] for number in ids.tolist()], np.int64))
+    _keep(quality, snapshot, "off topic", ids[found])
+
+
+def _units(snapshot: Snapshot, chunks: Sequence[int], dim: int) -> tuple[Ids, Vectors]:
+    ids, vectors = snapshot.vectors(chunks, dim)
+    return ids, normalise(vectors)
+
+
+def _keep(quality: Quality, snapshot: Snapshot, kind: str, found: Ids) -> None:
+    """Count chunks with a fault, and keep the first as examples."""
+    quality.faults[kind] = len(found)
+    shown = snapshot.chunks(found[:SHOWN].tolist())
     documents = snapshot.documents(chunk.document for chunk in shown.values())
     for number, chunk in shown.items():
-        quality.keep("near duplicate", number, document=documents[chunk.document].key, text=chunk.text)
+        quality.keep(kind, number, document=documents[chunk.document].key, text=chunk.text)

@@ -26,26 +26,27 @@ SIDECAR_SUFFIX = ".metadata.json"
 
 LARGEST_SIDECAR = 1 << 20
 
-Describe: TypeAlias = Metadata | Callable[[Path], Metadata | None]
-"""Metadata for all files of a call, or a function from a file's path to that of one."""
+Describe: TypeAlias = Metadata | Callable[[Any], Metadata | None]
+"""Metadata for all inputs of a call, or a function from a file's path, or a page's address, to that of one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a call says of every file: `values`, and over them what `each` returns for its path.
+    """What a call says of every input: `values`, and over them what `each` returns for its path or address.
 
     With `strict` a document is refused when one of its fields is of another type than in the rest of the collection.
     """
 
     values: Metadata
-    each: Callable[[Path], Metadata | None] | None = None
+    each: Callable[[Any], Metadata | None] | None = None
     strict: bool = False
 
-    def of(self, path: Path) -> dict[str, Any]:
-        """What is said of one file. Raises InputError for what JSON cannot hold."""
+    def of(self, place: Path | str) -> dict[str, Any]:
+        """What is said of a file or a page. Raises InputError for what JSON cannot hold."""
         found = dict(self.values)
         if self.each is not None:
-            found |= checked(self.each(path) or {}, f"the metadata function gave for {key_of(path)}")
+            name = place if isinstance(place, str) else key_of(place)
+            found |= checked(self.each(place) or {}, f"the metadata function gave for {name}")
         return found
 
 
@@ -93,9 +94,9 @@ def _date(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """Where a file's metadata comes from, besides its own text."""
+    """Where a file's or page's metadata comes from, besides its own text. `place` is its path or address."""
 
-    path: Path
+    place: Path | str
     file: Metadata
     sidecar: Found | None
     given: Given
@@ -106,21 +107,20 @@ class About:
         A sidecar of the size and time of before is not read again, if it was written before the instant
         `settled_before` (seconds since 1970). Raises ReadError when it cannot be read, and InputError as `Given.of`.
         """
-        said = {**known.given, **self.given.of(self.path)}
+        said = {**known.given, **self.given.of(self.place)}
         if self.sidecar is None:
             return NOTHING if not said else Outside(given=said)
-        found = self.sidecar.stat
-        stamp = (found.st_size, found.st_mtime_ns)
-        if stamp == known.stamp and found.st_mtime_ns < settled_before * 1e9:
+        stamp = (self.sidecar.size, self.sidecar.mtime_ns)
+        if stamp == known.stamp and self.sidecar.mtime_ns < settled_before * 1e9:
             return known if said == known.given else replace(known, given=said)
         return Outside(sidecar=read_sidecar(self.sidecar.path), stamp=stamp, given=said)
 
 
 def file_fields(found: Found) -> dict[str, Any]:
     """What the file system says of a file: when it was last written (UTC), its bytes, its suffix."""
-    written = datetime.fromtimestamp(found.stat.st_mtime_ns // 1_000_000_000, UTC)
+    written = datetime.fromtimestamp(found.mtime_ns // 1_000_000_000, UTC)
     suffix = {"suffix": found.path.suffix.lower()} if found.path.suffix else {}
-    return {"modified": written.isoformat(), "bytes": found.stat.st_size, **suffix}
+    return {"modified": written.isoformat(), "bytes": found.size, **suffix}
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:
@@ -175,5 +175,5 @@ def sidecars_of(found: list[Found], named: Iterable[Path]) -> dict[Path, Found]:
         sidecar = path.with_name(path.name + SIDECAR_SUFFIX)
         with contextlib.suppress(OSError):
             if sidecar.is_file():
-                result[path] = Found(sidecar, sidecar.stat())
+                result[path] = Found.at(sidecar, sidecar.stat())
     return result

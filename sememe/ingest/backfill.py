@@ -15,9 +15,8 @@ from sememe.errors import SememeError
 from sememe.ingest import derived
 from sememe.ingest.computed import Computed, Target
 from sememe.ingest.runs import finish, running
-from sememe.space import Interruptible
+from sememe.space import Held, Interruptible
 from sememe.store import SQLiteStore
-from sememe.store.records import Held
 from sememe.types import Progress, embedded_input
 
 BATCH = 256

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from sememe.errors import Incomplete, ModelError, SememeError
+from sememe.models.long import document_embedding
 from sememe.space import Embedder, Space
-from sememe.types import Embedded
+from sememe.types import Embedded, Long
 from sememe.vectors import normalise
 
 
@@ -34,8 +35,9 @@ class Computed:
     `refused` says why an input has none; `stop` is the error for which the rest of the window has none either.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, long: Long = "truncate") -> None:
         self.target = target
+        self._embed_texts = document_embedding(target.embedder, long)
         self.keys: list[bytes] = []
         self.refused: dict[bytes, str] = {}
         self.stop: SememeError | None = None
@@ -68,14 +70,13 @@ class Computed:
 
     def _embed(self, keys: list[bytes], texts: list[str]) -> tuple[list[bytes], Embedded]:
         """The keys whose texts have a vector, and those; what became of the others is noted."""
-        embedder = self.target.embedder
         try:
-            return keys, embedder.embed(texts, role="document")
+            return keys, self._embed_texts(texts)
         except Incomplete as error:
             self.refused.update({keys[i]: reason for i, reason in error.refused.items()})
             self.stop = error.stop
             made = list(error.made)
-        return [keys[i] for i in made], embedder.embed([texts[i] for i in made], role="document")
+        return [keys[i] for i in made], self._embed_texts([texts[i] for i in made])
 
     def embedded(self) -> Embedded:
         """All of them, in the order of `keys`."""

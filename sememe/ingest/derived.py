@@ -32,9 +32,9 @@ from sememe.index.slab import (
 )
 from sememe.ingest import layers
 from sememe.ingest.runs import take_lock
+from sememe.space import SPACE_FOLDER, Held
 from sememe.store import SQLiteStore
 from sememe.store.reading import Snapshot
-from sememe.store.records import SPACE_FOLDER, Held
 from sememe.types import Changes, Ids, IndexRecord, Progress, Vectors
 
 BATCH = 8192

@@ -40,10 +40,10 @@ def scalars(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
             yield path, "date" if kind == "string" and instant(value) is not None else kind, value
 
 
-def first_types(metadata: Mapping[str, Any]) -> dict[str, str]:
-    """The type of every field by the first value of it."""
+def first_types(values: Iterable[tuple[str, str, Any]]) -> dict[str, str]:
+    """The type of every field by the first of its values, as `scalars` gives them."""
     types: dict[str, str] = {}
-    for path, kind, _ in scalars(metadata):
+    for path, kind, _ in values:
         if path not in types and len(types) < MOST_FIELDS:
             types[path] = kind
     return types
@@ -54,10 +54,10 @@ def agree(there: str, kind: str) -> bool:
     return kind == there or (there, kind) == ("string", "date")
 
 
-def disagreements(metadata: Mapping[str, Any], there: Mapping[str, str]) -> dict[str, str]:
+def disagreements(values: Iterable[tuple[str, str, Any]], there: Mapping[str, str]) -> dict[str, str]:
     """What to say of every field whose type is not the one that is there, by path."""
     said: dict[str, str] = {}
-    for path, kind, value in scalars(metadata):
+    for path, kind, value in values:
         if path in there and path not in said and not agree(there[path], kind):
             said[path] = f"{path} is a {kind} here ({reprlib.repr(value)}), and a {there[path]} in this collection"
     return said
@@ -93,9 +93,10 @@ class FieldCheck:
 
     def judge(self, transaction: Transaction, key: str, metadata: Mapping[str, Any]) -> dict[str, str]:
         """What to say of a document's fields; where nothing is against it, new ones get their type."""
-        types = first_types(metadata)
+        values = list(scalars(metadata))
+        types = first_types(values)
         there = transaction.field_types(types)
-        said = disagreements(metadata, types | there)
+        said = disagreements(values, types | there)
         if said and self.strict:
             said = {path: text for path, text in said.items() if self._held(transaction, key, path, there)}
         if said:

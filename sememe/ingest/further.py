@@ -8,9 +8,8 @@ from pathlib import Path
 
 from sememe.errors import NotFound
 from sememe.ingest.computed import Target
-from sememe.space import Embedder, check_further
+from sememe.space import Embedder, Held, check_further
 from sememe.store import SQLiteStore
-from sememe.store.records import Held
 
 
 class Further:

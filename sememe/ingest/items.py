@@ -78,8 +78,8 @@ def file_item(
         origin="file",
         digest=lambda: _file_digest(found.path),
         open=lambda: read_file(found, key, options),
-        size=found.stat.st_size,
-        mtime_ns=found.stat.st_mtime_ns,
+        size=found.size,
+        mtime_ns=found.mtime_ns,
         about=About(found.path, file_fields(found), sidecar, given),
         sidecar_key="" if sidecar is None else file_key(sidecar.path, base),
     )

@@ -18,8 +18,8 @@ from sememe.index.entries import entry_of
 from sememe.index.slab import NAME as VECTORS
 from sememe.index.slab import Rows, Slab
 from sememe.settings import cores
+from sememe.space import Held
 from sememe.store import SQLiteStore
-from sememe.store.records import Held
 from sememe.types import IndexRecord, Progress
 
 UNINDEXED_ROWS = 8_192

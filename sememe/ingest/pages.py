@@ -7,10 +7,11 @@ the metadata of its document; a page that holds many documents is told by its by
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sememe.errors import InputError
+from sememe.ingest.about import NOTHING_GIVEN, About, Given
 from sememe.ingest.cutting import refusal
 from sememe.ingest.items import Item
 from sememe.sources import Refused
@@ -38,14 +39,19 @@ class Pages:
             )
         return Pages(addresses, self.sitemap, self.options)
 
-    def items(self, store: SQLiteStore | None, read: ReadOptions) -> Iterator[Item | LedgerRow]:
-        """Every page in its turn, fetched when it comes; what cannot be fetched with the reason."""
+    def items(
+        self, store: SQLiteStore | None, read: ReadOptions, given: Given = NOTHING_GIVEN
+    ) -> Iterator[Item | LedgerRow]:
+        """Every page in its turn, fetched when it comes, with what is `given` of it; what cannot be fetched with the
+        reason."""
         fetcher = Fetcher(self.options)
         for address in self.addresses:
             found = fetcher.sitemap(address) if self.sitemap else iter((address,))
             for one in found:
                 if isinstance(one, str):
-                    yield _item(fetcher, one, store, read)
+                    item = _item(fetcher, one, store, read)
+                    about = About(one, {}, None, given)
+                    yield item if isinstance(item, LedgerRow) else replace(item, about=about)
                 else:
                     yield refusal(one[0], "given", one[1])
 

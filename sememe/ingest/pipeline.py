@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -26,19 +27,22 @@ from sememe.space import Interruptible
 from sememe.store import SQLiteStore
 from sememe.store.records import CachedVector, KnownDocument, NewChunk, NewDocument, WholeDocument
 from sememe.store.writing import Transaction
-from sememe.types import LedgerRow, Metadata
+from sememe.types import LedgerRow, Long, Metadata
 
 COUNTED = (
-    "documents", "described", "renamed", "deleted", "chunks", "tokens", "embedded", "truncated", "skipped", "failed",
-    "mistyped", "seconds",
+    "documents", "repeated", "described", "renamed", "deleted", "chunks", "tokens", "embedded", "truncated", "skipped",
+    "failed", "mistyped", "seconds",
 )  # fmt: skip
+
+REPEATED = "its id came more than once in one run; the last one is kept"
 
 
 @dataclass(slots=True)
 class Summary:
     """What a run did. `chunks` and `tokens` are those of the documents written; `embedded` had to be computed.
     `described` are those of the unchanged ones that got other metadata, `mistyped` the documents with a field of
-    another type than the collection has.
+    another type than the collection has. `repeated` are inputs whose id came again in the run: the last one stands,
+    and is the one that is counted.
 
     `troubles` are the inputs of this run that were truncated, skipped or failed, also those that have not changed.
     `passed_over` counts hidden names and folders of generated files, which are not inputs and not in the ledger.
@@ -48,6 +52,7 @@ class Summary:
 
     documents: int = 0
     unchanged: int = 0
+    repeated: int = 0
     described: int = 0
     renamed: int = 0
     deleted: int = 0
@@ -93,10 +98,12 @@ OnProgress = Callable[[IngestProgress], None]
 
 @dataclass(slots=True)
 class Pipeline:
-    """One run over one store. `written` is called after every commit, for indexes that want to keep up.
+    """One run over one store. `written` is called after every commit, and `ending` while the last window is embedded,
+    for indexes that want to keep up.
 
     `remember` is given files of many documents after their last one was committed (see `containers.finish`).
-    `own` is the collection's own space; every input gets a vector in each of the `further` ones too.
+    `own` is the collection's own space; every input gets a vector in each of the `further` ones too. Of the digests
+    that are `sought`, `seen_digests` are those of what came.
     """
 
     store: SQLiteStore
@@ -108,8 +115,10 @@ class Pipeline:
     window: int = 4096
     on_progress: OnProgress | None = None
     written: Callable[[], None] | None = None
+    ending: Callable[[], None] | None = None
     bytes_total: int | None = None
     summary: Summary = field(default_factory=Summary)
+    sought: frozenset[bytes] = frozenset()
     seen_digests: set[bytes] = field(default_factory=set)
     fields: FieldCheck = field(default_factory=FieldCheck)
     _inputs: int = 0
@@ -153,6 +162,8 @@ class Pipeline:
                     if embedding is not None:
                         self._write(embedding)
                     raise
+                if window is None and embedding is not None and self.ending is not None:
+                    self.ending()
                 last, embedding = embedding, None if window is None else self._embedding(window, pool, embedding)
                 if last is not None:
                     self._write(last)
@@ -174,10 +185,11 @@ class Pipeline:
                     self._keep(embedding)
 
     def _embedding(self, window: Window, pool: ThreadPoolExecutor, before: _Embedding | None) -> _Embedding:
-        texts = {
-            key: chunk.input for piece in window.pieces for key, chunk in zip(piece.inputs, piece.chunks, strict=True)
-        }
-        made = tuple(Computed(target) for target in (self.own, *self.further))
+        texts = {key: text for piece in window.pieces for key, text in zip(piece.inputs, piece.sources, strict=True)}
+        long = self.options.long
+        # Only the own space embeds chunks together: a further one is filled from single inputs, now and later.
+        beside: Long = "windows" if long == "windows" else "truncate"
+        made = (Computed(self.own, long), *(Computed(target, beside) for target in self.further))
         coming: dict[bytes, str] = before.texts if before is not None else {}
         return _Embedding(window, texts, made, pool.submit(self._compute, texts, made, coming))
 
@@ -209,8 +221,8 @@ class Pipeline:
             counts = Summary()
             try:
                 with self.store.transaction() as transaction:
-                    _add_vectors(transaction, embedding)
-                    rows = self._vectors(transaction, [key for key in texts if key not in computed.refused])
+                    keys = [key for key in texts if key not in computed.refused]
+                    rows = self._vectors(transaction, embedding, keys)
                     self._store(transaction, window, rows, computed.refused, counts)
             except _VectorGone:
                 self._staged = staged
@@ -235,7 +247,7 @@ class Pipeline:
             if row.status != "embedded":
                 _count(counts, row)
         _add_counts(self.summary, counts)
-        self.seen_digests.update(container.stamp.digest for container in read)
+        self.seen_digests |= self.sought.intersection(container.stamp.digest for container in read)
 
     def _keep(self, embedding: _Embedding) -> None:
         """Store vectors that were made for a window which cannot be finished: the next run finds them there."""
@@ -243,8 +255,9 @@ class Pipeline:
             with self.store.transaction() as transaction:
                 _add_vectors(transaction, embedding)
 
-    def _vectors(self, transaction: Transaction, keys: list[bytes]) -> dict[bytes, CachedVector]:
-        rows = transaction.cached(self.own.space.id, keys)
+    def _vectors(self, transaction: Transaction, embedding: _Embedding, keys: list[bytes]) -> dict[bytes, CachedVector]:
+        rows = _add_vectors(transaction, embedding)
+        rows |= transaction.cached(self.own.space.id, [key for key in keys if key not in rows])
         if len(rows) < len(keys):
             raise _VectorGone
         return rows
@@ -264,7 +277,7 @@ class Pipeline:
                 ledger += self._store_whole(transaction, members, rows)
             else:
                 ledger += filter(None, (self._store_piece(transaction, piece, rows, refused) for piece in members))
-        self.seen_digests.update(piece.stamp.digest for piece in window.pieces if piece.last)
+        self.seen_digests |= self.sought.intersection(piece.stamp.digest for piece in window.pieces if piece.last)
         for known, stamp in window.touched:
             if known.documents is None:
                 transaction.restamp(known.id, size=stamp.size, mtime_ns=stamp.mtime_ns)
@@ -273,11 +286,26 @@ class Pipeline:
         for described in window.described:
             ledger += self._describe(transaction, described, counts)
         transaction.strike(window.cleared)
+        ledger = self._last_words(transaction, ledger, counts)
         transaction.record(ledger, self.run.id)
         failpoints.reach("window stored")
-        counts.unchanged = len(window.unchanged)
+        counts.unchanged += len(window.unchanged)
         for row in ledger:
             _count(counts, row)
+
+    def _last_words(self, transaction: Transaction, ledger: list[LedgerRow], counts: Summary) -> list[LedgerRow]:
+        """One row a key: where an id came more than once in this run, what was counted before is taken back."""
+        last = {row.key: row for row in ledger}
+        earlier = transaction.noted([key for key, row in last.items() if row.origin == "given"], self.run.id)
+        repeated = len(ledger) - len(last) + len(earlier)
+        if repeated:
+            counts.repeated = repeated
+            for row in earlier:
+                _count(counts, row, -1)
+            often = {key for key, times in Counter(row.key for row in ledger).items() if times > 1}
+            for key in often | {row.key for row in earlier}:
+                last[key] = replace(last[key], remarks=(*last[key].remarks, REPEATED))
+        return list(last.values())
 
     def _store_piece(
         self, transaction: Transaction, piece: Piece, rows: dict[bytes, CachedVector], refused: dict[bytes, str]
@@ -396,10 +424,13 @@ class _Open:
                 self.truncated.append((chunk.position, row.tokens, row.kept))
 
     def failure(self, piece: Piece) -> LedgerRow | None:
-        """A document is stored whole or not at all: the row of one with a chunk that the model refused."""
+        """A document is stored whole or not at all: the row of one with a chunk that the model refused.
+
+        It counts the other chunks: their vectors are kept until the document comes again.
+        """
         if not self.refused:
             return None
-        return LedgerRow(piece.item.key, "failed", self.refused, origin=piece.item.origin)
+        return LedgerRow(piece.item.key, "failed", self.refused, chunks=self.chunks, origin=piece.item.origin)
 
     def ledger_row(self, piece: Piece, remarks: list[str]) -> LedgerRow:
         reason = ""
@@ -418,9 +449,13 @@ class _VectorGone(Exception):
     """Another process deleted a vector between the look-up and the write."""
 
 
-def _add_vectors(transaction: Transaction, embedding: _Embedding) -> None:
-    for computed in filter(None, embedding.made):
-        transaction.add_vectors(computed.target.space.id, computed.keys, computed.embedded())
+def _add_vectors(transaction: Transaction, embedding: _Embedding) -> dict[bytes, CachedVector]:
+    """Write what was made in every space; returns what was written in the collection's own."""
+    written = [
+        transaction.add_vectors(computed.target.space.id, computed.keys, computed.embedded()) if computed else {}
+        for computed in embedding.made
+    ]
+    return written[0]
 
 
 def looked_up(store: SQLiteStore) -> Known:
@@ -480,22 +515,22 @@ def _new_chunks(piece: Piece, rows: dict[bytes, CachedVector]) -> list[NewChunk]
     ]
 
 
-def _count(counts: Summary, row: LedgerRow) -> None:
+def _count(counts: Summary, row: LedgerRow, times: int = 1) -> None:
     if row.status in ("embedded", "truncated"):
-        counts.documents += 1
-        counts.chunks += row.chunks
-        counts.tokens += row.tokens
-    counts.truncated += row.status == "truncated"
-    counts.skipped += row.status == "skipped"
-    counts.failed += row.status == "failed"
-    if row.status != "embedded":
+        counts.documents += times
+        counts.chunks += times * row.chunks
+        counts.tokens += times * row.tokens
+    counts.truncated += times * (row.status == "truncated")
+    counts.skipped += times * (row.status == "skipped")
+    counts.failed += times * (row.status == "failed")
+    if row.status != "embedded" and times > 0:
         counts.troubles.append(row)
 
 
 def _add_counts(summary: Summary, counts: Summary) -> None:
     names = (
-        "documents", "unchanged", "described", "deleted", "chunks", "tokens", "truncated", "skipped", "failed",
-        "troubles",
+        "documents", "unchanged", "repeated", "described", "deleted", "chunks", "tokens", "truncated", "skipped",
+        "failed", "troubles",
     )  # fmt: skip
     for name in names:
         setattr(summary, name, getattr(summary, name) + getattr(counts, name))

@@ -97,7 +97,7 @@ def alone(store: SQLiteStore, purpose: str) -> Iterator[None]:
 
 
 def finish(store: SQLiteStore, run: Run, summary: dict[str, object]) -> None:
-    """End a run: vectors that dead runs or failed documents left, and nobody used, go now.
+    """End a run: vectors that dead runs or failed documents left, and that nobody used or waits for, go now.
 
     A run that ended and is not known to have, after a power cut, is cleared by the next one, which finds nothing.
     """

@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sememe.errors import InputError, NotFound, StoreFull
 from sememe.ingest import containers, derived
-from sememe.ingest.about import NOTHING_GIVEN, Given, sidecars_of
+from sememe.ingest.about import NOTHING_GIVEN, SIDECAR_SUFFIX, Given, sidecars_of
 from sememe.ingest.computed import Target
 from sememe.ingest.cutting import Container, CutOptions, Window, Windows, refusal
 from sememe.ingest.fields import FieldCheck
@@ -28,10 +28,13 @@ from sememe.space import Embedder
 from sememe.store import SQLiteStore
 from sememe.store.records import KnownDocument, Outside
 from sememe.store.sqlite import FILE_NAME
-from sememe.types import PART, LedgerRow
+from sememe.types import PART, LedgerRow, Long
 
 CATCH_UP_EVERY = 16_384
 """Chunks between two visits of the slab during a long run: bounds the tail that searches scan beside it."""
+
+CATCH_UP_EARLY = 1_024
+"""Chunks of a run whose indexes are made while its last window is embedded: else that time comes at the end."""
 
 OnInput = Callable[[str, str], None]
 
@@ -40,7 +43,7 @@ OnInput = Callable[[str, str], None]
 class Choices:
     """What a person may choose of a preview: to cut or not, to sync (`deleting`) or to add, and how to look."""
 
-    chunk: bool = True
+    chunk: bool | Long = True
     hidden: bool = False
     checksum: bool = False
     deleting: bool = False
@@ -65,7 +68,7 @@ class Scope:
     given: Given = NOTHING_GIVEN
     passed_over: Counter[str] = field(default_factory=Counter)
 
-    def items(self) -> list[Item | LedgerRow]:
+    def items(self) -> Inputs:
         """Every file, and every name that is no readable file; what a rule leaves out is counted in `passed_over`.
 
         Raises InputError for a path that does not exist.
@@ -75,26 +78,52 @@ class Scope:
         paths = self.paths
         if self.tracked:
             paths = tracked(paths, hidden=self.hidden, left_out=self.passed_over)
-        found = list(walk(paths, hidden=self.hidden, exclude=exclude, left_out=self.passed_over, marker=FILE_NAME))
-        sidecars = sidecars_of([file for file in found if isinstance(file, Found)], self.paths)
-        descriptions = {file.path for file in sidecars.values()}
-        return [
-            self._refusal(file) if isinstance(file, Refused)
-            else file_item(file, self.base, self.read, sidecar=sidecars.get(file.path), given=self.given)
-            for file in found if file.path not in descriptions
-        ]  # fmt: skip
+        return Inputs(self, walk(
+            paths, hidden=self.hidden, exclude=exclude, left_out=self.passed_over, marker=FILE_NAME
+        ))  # fmt: skip
 
-    def _refusal(self, refused: Refused) -> LedgerRow:
-        return refusal(file_key(refused.path, self.base), "file", refused)
+
+class Inputs:
+    """What a walk found, in some 250 bytes each: an `Item` is made whenever it is asked for."""
+
+    def __init__(self, scope: Scope, found: Iterable[Found | Refused]) -> None:
+        self._scope = scope
+        self._found = [
+            one if isinstance(one, Refused) else (str(one.path), one.size, one.mtime_ns) for one in found
+        ]  # fmt: skip
+        self._sidecars = self._beside()
+        self._descriptions = {file.path for file in self._sidecars.values()}
+
+    def __iter__(self) -> Iterator[Item | LedgerRow]:
+        scope = self._scope
+        for one in self._found:
+            if isinstance(one, Refused):
+                yield refusal(file_key(one.path, scope.base), "file", one)
+                continue
+            file = Found(Path(one[0]), *one[1:])
+            if file.path not in self._descriptions:
+                yield file_item(
+                    file, scope.base, scope.read, sidecar=self._sidecars.get(file.path), given=scope.given
+                )  # fmt: skip
+
+    def _beside(self) -> dict[Path, Found]:
+        files = [one for one in self._found if not isinstance(one, Refused)]
+        named = {str(path) for path in self._scope.paths}
+        described = {path.removesuffix(SIDECAR_SUFFIX) for path, *_ in files if path.endswith(SIDECAR_SUFFIX)}
+        few = [
+            Found(Path(path), *stamp) for path, *stamp in files
+            if path in described or path in named or path.endswith(SIDECAR_SUFFIX)
+        ]  # fmt: skip
+        return sidecars_of(few, self._scope.paths)
 
 
 def add(
     store: SQLiteStore, embedder: Embedder, items: Iterable[Item | LedgerRow], *, options: CutOptions,
-    further: Sequence[Target] = (), progress: OnProgress | None = None, threads: int = 0,
+    strict: bool = False, further: Sequence[Target] = (), progress: OnProgress | None = None, threads: int = 0,
 ) -> Summary:  # fmt: skip
     """Add items whose number nobody knows yet."""
     with running(store, "add") as run:
-        pipeline = _pipeline(store, embedder, options, run, progress, further=further)
+        pipeline = _pipeline(store, embedder, options, run, progress, further=further, threads=threads, strict=strict)
         pipeline.ingest(items, looked_up(store), checksum=False)
         return _finished(store, run, pipeline, threads)
 
@@ -107,7 +136,15 @@ def add_files(
     items = scope.items()
     with running(store, "add") as run:
         pipeline = _pipeline(
-            store, embedder, options, run, progress, further=further, total=_total(items), strict=scope.given.strict
+            store,
+            embedder,
+            options,
+            run,
+            progress,
+            further=further,
+            threads=threads,
+            total=_total(items),
+            strict=scope.given.strict,
         )
         pipeline.summary.passed_over = scope.passed_over.total()
         pipeline.ingest(items, _known(store).get, checksum=checksum)
@@ -121,24 +158,37 @@ def sync_folder(
     """Make the store agree with a folder."""
     folder, items = _folder_and_items(scope, allow_empty)
     known = _known(store)
-    gone = _gone(store, scope, folder, items)
+    gone = _gone(store, scope, folder, items, known)
     _refuse_to_empty(folder, items, gone, known, allow_empty)
     with running(store, "sync") as run:
         pipeline = _pipeline(
-            store, embedder, options, run, progress, further=further, total=_total(items), strict=scope.given.strict
+            store,
+            embedder,
+            options,
+            run,
+            progress,
+            further=further,
+            threads=threads,
+            total=_total(items),
+            strict=scope.given.strict,
         )
         pipeline.summary.passed_over = scope.passed_over.total()
+        pipeline.sought = frozenset(known[key].stamp.digest for key in gone if key in known)
         moved = _given_of(known[key] for key in gone if key in known)
         pipeline.ingest(items, known.get, checksum=checksum, moved=moved)
         went = _delete_gone(store, gone)
-        # A renamed file is one event to its owner, not an addition and a deletion.
-        renamed = sum(
-            count for key, count in went.items() if key in known and known[key].stamp.digest in pipeline.seen_digests
-        )
-        pipeline.summary.renamed = renamed
-        pipeline.summary.documents -= renamed
-        pipeline.summary.deleted += sum(went.values()) - renamed
+        pipeline.summary.deleted += sum(went.values())
+        of_known = [(known[key].stamp.digest, count) for key, count in went.items() if key in known]
+        _rename(pipeline.summary, of_known, pipeline.seen_digests)
         return _finished(store, run, pipeline, threads)
+
+
+def _rename(summary: Summary, gone: Iterable[tuple[bytes, int]], came: Collection[bytes]) -> None:
+    """Count what is gone, by the digest of its file, and came under another name: that is one event to its owner."""
+    renamed = sum(count for digest, count in gone if digest in came)
+    summary.renamed += renamed
+    summary.documents -= renamed
+    summary.deleted -= renamed
 
 
 def delete(store: SQLiteStore, keys: list[str]) -> int:
@@ -174,26 +224,31 @@ def preview(
     """Read and cut, and count; nothing is embedded or written."""
     known = _known(store) if store is not None else {}
     summary = Summary(dry_run=True)
+    gone: list[KnownDocument] = []
     if choices.deleting:
         folder, items = _folder_and_items(scope, choices.allow_empty)
-        gone = _gone(store, scope, folder, items) if store is not None else []
-        _refuse_to_empty(folder, items, gone, known, choices.allow_empty)
-        summary.deleted = sum(_count_of(known[key]) for key in gone if key in known)
+        keys = _gone(store, scope, folder, items, known) if store is not None else []
+        _refuse_to_empty(folder, items, keys, known, choices.allow_empty)
+        gone = [known[key] for key in keys if key in known]
+        summary.deleted = sum(map(_count_of, gone))
     else:
         items = scope.items()
     summary.passed_over = scope.passed_over.total()
-    return previewed(
+    came: set[bytes] = set()
+    previewed(
         store, items, options, summary=summary, checksum=choices.checksum, total=_total(items), inputs=inputs,
-        progress=progress,
+        progress=progress, came=came,
     )  # fmt: skip
+    _rename(summary, [(one.stamp.digest, _count_of(one)) for one in gone], came)
+    return summary
 
 
 def previewed(
     store: SQLiteStore | None, items: Iterable[Item | LedgerRow], options: CutOptions, *,
     summary: Summary | None = None, checksum: bool = False, total: int | None = None, inputs: OnInput | None = None,
-    progress: OnProgress | None = None,
+    progress: OnProgress | None = None, came: set[bytes] | None = None,
 ) -> Summary:  # fmt: skip
-    """Read and cut these items, and count them into `summary`."""
+    """Read and cut these items, and count them into `summary`; the digests of what is new go into `came`."""
     summary = summary or Summary(dry_run=True)
     done = 0
     known = looked_up(store) if store is not None else lambda _: None
@@ -201,7 +256,10 @@ def previewed(
         items, known, options, size=2048, known_part=known, keep_text=False, checksum=checksum,
     )  # fmt: skip
     for window in ahead(iter(windows)):
-        _count_window(summary, window, options.max_tokens)
+        _count_window(summary, window, None if options.long == "windows" else options.max_tokens)
+        if came is not None:
+            came.update(piece.stamp.digest for piece in window.pieces)
+            came.update(container.stamp.digest for container in window.containers)
         summary.deleted += sum(_left(store, container) for container in window.containers if store is not None)
         for piece in window.pieces if inputs is not None else []:
             for chunk in piece.chunks:
@@ -225,8 +283,8 @@ def _count_of(known: KnownDocument) -> int:
     return 1 if known.documents is None else known.documents
 
 
-def _count_window(summary: Summary, window: Window, limit: int) -> None:
-    """Add what a window would come to, were it embedded and stored."""
+def _count_window(summary: Summary, window: Window, limit: int | None) -> None:
+    """Add what a window would come to, were it embedded and stored; without a limit nothing is truncated."""
     summary.unchanged += len(window.unchanged)
     refused = [*window.refused, *(one.failure for one in window.containers if one.failure is not None)]
     summary.skipped += sum(row.status == "skipped" for row in refused)
@@ -235,8 +293,8 @@ def _count_window(summary: Summary, window: Window, limit: int) -> None:
     for piece in window.pieces:
         summary.documents += piece.last
         summary.chunks += len(piece.chunks)
-        summary.tokens += sum(min(chunk.tokens, limit) for chunk in piece.chunks)
-        long = [chunk for chunk in piece.chunks if chunk.tokens > limit]
+        summary.tokens += sum(min(chunk.tokens, limit or chunk.tokens) for chunk in piece.chunks)
+        long = [chunk for chunk in piece.chunks if limit is not None and chunk.tokens > limit]
         summary.truncated += bool(long)
         summary.troubles += [
             LedgerRow(piece.item.key, "truncated", f"it has {chunk.tokens} tokens, the model reads {limit}")
@@ -246,7 +304,7 @@ def _count_window(summary: Summary, window: Window, limit: int) -> None:
 
 def _pipeline(
     store: SQLiteStore, embedder: Embedder, options: CutOptions, run: Run, progress: OnProgress | None, *,
-    further: Sequence[Target], total: int | None = None, strict: bool = False,
+    further: Sequence[Target], threads: int, total: int | None = None, strict: bool = False,
 ) -> Pipeline:  # fmt: skip
     with store.snapshot() as snapshot:
         stored = snapshot.space()
@@ -261,9 +319,13 @@ def _pipeline(
         nonlocal seen
         if pipeline.summary.chunks - seen >= CATCH_UP_EVERY:
             seen = pipeline.summary.chunks
-            derived.catch_up(store, derived.Effort(full=False))
+            _catch_up(store, pipeline.summary, derived.Effort(full=False))
 
-    pipeline.written = written
+    def ending() -> None:
+        if pipeline.summary.chunks >= CATCH_UP_EARLY:
+            _catch_up(store, pipeline.summary, derived.Effort(threads=threads))
+
+    pipeline.written, pipeline.ending = written, ending
     return pipeline
 
 
@@ -271,11 +333,16 @@ def _finished(store: SQLiteStore, run: Run, pipeline: Pipeline, threads: int) ->
     summary = pipeline.summary
     summary.mistyped = pipeline.fields.settle(store)
     finish(store, run, summary.as_dict())
+    _catch_up(store, summary, derived.Effort(threads=threads))
+    return summary
+
+
+def _catch_up(store: SQLiteStore, summary: Summary, effort: derived.Effort) -> None:
+    """Bring the indexes up; that their files cannot grow costs no document."""
     try:
-        derived.catch_up(store, derived.Effort(threads=threads))
+        derived.catch_up(store, effort)
     except StoreFull as error:
         summary.warning = str(error)
-    return summary
 
 
 def _known(store: SQLiteStore) -> dict[str, KnownDocument]:
@@ -283,11 +350,11 @@ def _known(store: SQLiteStore) -> dict[str, KnownDocument]:
         return snapshot.known()
 
 
-def _total(items: list[Item | LedgerRow]) -> int:
+def _total(items: Iterable[Item | LedgerRow]) -> int:
     return sum(item.size or 0 for item in items if isinstance(item, Item))
 
 
-def _folder_and_items(scope: Scope, allow_empty: bool) -> tuple[Path, list[Item | LedgerRow]]:
+def _folder_and_items(scope: Scope, allow_empty: bool) -> tuple[Path, Iterable[Item | LedgerRow]]:
     """The one folder of a sync and what is in it; with `allow_empty` it may be gone altogether."""
     if allow_empty and len(scope.paths) == 1 and not scope.paths[0].exists():
         return scope.paths[0], []
@@ -295,7 +362,11 @@ def _folder_and_items(scope: Scope, allow_empty: bool) -> tuple[Path, list[Item 
 
 
 def _refuse_to_empty(
-    folder: Path, items: list[Item | LedgerRow], gone: list[str], known: dict[str, KnownDocument], allow_empty: bool
+    folder: Path,
+    items: Iterable[Item | LedgerRow],
+    gone: list[str],
+    known: dict[str, KnownDocument],
+    allow_empty: bool,
 ) -> None:
     stored = sum(_count_of(known[key]) for key in gone if key in known)
     if stored and not allow_empty and not any(isinstance(item, Item) for item in items):
@@ -314,22 +385,28 @@ def _one_folder(scope: Scope) -> Path:
     return scope.paths[0]
 
 
-def _gone(store: SQLiteStore, scope: Scope, folder: Path, items: list[Item | LedgerRow]) -> list[str]:
-    """Keys of files under the folder that are stored or in the ledger, and are not there now."""
+def _gone(
+    store: SQLiteStore, scope: Scope, folder: Path, items: Iterable[Item | LedgerRow], known: Iterable[str]
+) -> list[str]:
+    """Keys of files under the folder that are known or in the ledger, and are not there now."""
     under = _under(file_key(folder, scope.base))
-    present = {item.key for item in items}
-    # A file beside another is no document; the ledger has it while it cannot be read.
-    sidecars = {item.sidecar_key for item in items if isinstance(item, Item)}
-    blocked = tuple(_under(item.key) for item in items if isinstance(item, LedgerRow) and item.retryable)
+    present, sidecars, blocked = set[str](), set[str](), ["\0"]
+    for item in items:
+        present.add(item.key)
+        if isinstance(item, LedgerRow):
+            blocked += [_under(item.key)] if item.retryable else []
+        elif item.sidecar_key:
+            # A file beside another is no document; the ledger has it while it cannot be read.
+            sidecars.add(item.sidecar_key)
     with store.snapshot() as snapshot:
-        stored = list(snapshot.known(under=under))
+        stored = [key for key in known if key.startswith(under)]
         noted = [
             row.key for row in snapshot.ledger(statuses=("skipped", "failed"), under=under)
             if row.origin == "file" and row.key not in sidecars
         ]  # fmt: skip
     relative = [key for key in dict.fromkeys([*stored, *noted]) if under or not Path(key).is_absolute()]
     # What lies in a folder that could not be read is not known to be gone.
-    return [key for key in relative if key not in present and not key.startswith(blocked or ("\0",))]
+    return [key for key in relative if key not in present and not key.startswith(tuple(blocked))]
 
 
 def _under(folder: str) -> str:

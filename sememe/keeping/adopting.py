@@ -24,7 +24,7 @@ from sememe.ingest.cutting import TEXT_PART, input_digest
 from sememe.keeping.entries import FORMAT, Entry
 from sememe.keeping.foreign import Row, Source
 from sememe.models import load_model
-from sememe.models.network import SURROGATES
+from sememe.models.tokens import SURROGATES
 from sememe.settings import Settings
 from sememe.space import CANARY_COSINE, CANARY_TEXTS, Embedder, Space
 from sememe.types import CHUNK_PREFIX, METRICS, LedgerRow, Metric, Recipe, Vectors

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from sememe.errors import InputError
 from sememe.ingest.cutting import input_digest
 from sememe.keeping.traces import Collected
 from sememe.space import Embedder
@@ -40,7 +41,12 @@ class Cut:
 
 
 def cut_out(snapshot: Inventory, document: StoredDocument, chunks: set[int]) -> Cut:
-    """Plan to take some of a document's chunks out."""
+    """Plan to take some of a document's chunks out. Raises InputError where vectors hold more than their own chunk."""
+    if "+" in document.recipe.chunker:
+        raise InputError(
+            f"{document.key} was embedded as {document.recipe.chunker}: its vectors hold more than their own chunks; "
+            f"forget the whole document, or add it again without --long and then forget the part"
+        )
     every = snapshot.chunks_of(document.id)
     gone = [chunk for chunk in every if chunk.id in chunks]
     cut = Cut(document, gone, inputs=[_input(chunk).hex() for chunk in gone])

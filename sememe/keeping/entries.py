@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from sememe.errors import InputError
-from sememe.space import Space
+from sememe.space import Held, Space
 from sememe.store.inventory import Inventory
-from sememe.store.records import NOTHING, Held, Layers, Outside, StoredContainer, StoredDocument
+from sememe.store.records import NOTHING, Layers, Outside, StoredContainer, StoredDocument
 from sememe.types import LedgerRow, Recipe, Vectors
 
 FORMAT = 1

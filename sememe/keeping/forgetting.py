@@ -33,6 +33,7 @@ from sememe.ingest.runs import alone
 from sememe.keeping import cuts, manifest
 from sememe.keeping.traces import MARK, Collected, Search, strings_in
 from sememe.store import SQLiteStore
+from sememe.store.golden import Judgement
 from sememe.store.inventory import Inventory
 from sememe.store.records import ForgetRow, Layers, StoredChunk, StoredContainer, StoredDocument
 from sememe.store.writing import Transaction
@@ -226,6 +227,7 @@ def _take_out(
         what += [_collect_container(box, collected) for box in chosen.containers.values()]
         what += [{"kind": "input", "key_sha256": digest_of(key)} for key in chosen.inputs]
         fields = snapshot.fields()
+        judged = _judged(snapshot, set(chosen.keys), made)
     # Of a file of many documents that goes as a whole only its own key stays.
     kept = {key for key in chosen.keys if keep_key and chosen.containers.keys().isdisjoint(_around(key))}
     for key in chosen.keys:
@@ -237,6 +239,7 @@ def _take_out(
         for number in chosen.documents:
             transaction.remove(number)
         _take_out_keys(transaction, chosen.keys, chosen.containers)
+        transaction.drop_judgements(judged)
         transaction.record([_left_of(ledger[key]) for key in sorted(kept & ledger.keys())], 0)
         for cut in made:
             cuts.carry_out(
@@ -311,6 +314,31 @@ def _take_out_keys(transaction: Transaction, keys: Sequence[str], containers: It
     transaction.unsettle(box for key in keys for box in _around(key))
 
 
+def _judged(snapshot: Inventory, keys: set[str], made: Sequence[cuts.Cut]) -> list[Judgement]:
+    """The judgements on what goes. A document that is only cut keeps those on the whole of it."""
+    spans: dict[str, list[tuple[int, int]]] = {}
+    for cut in made:
+        spans.setdefault(cut.document.key, []).extend(cut.spans)
+    return [
+        judgement for judgement in snapshot.judgements()
+        if judgement.key in keys
+        or any(judgement.start < end and start < judgement.end for start, end in spans.get(judgement.key, ()))
+    ]  # fmt: skip
+
+
+def _drop_quotes(store: SQLiteStore, row: ForgetRow) -> None:
+    """Take out of golden sets the queries that say what was forgotten, and what no document that stays says too."""
+    search = Search(np.frombuffer(row.marks, dtype=MARK), row.salt)
+    with store.snapshot() as snapshot:
+        judgements = snapshot.judgements()
+    for query in {judgement.query for judgement in judgements}:
+        search.value(query.encode(), query)
+    shared = _held_by_others(store, search)
+    quoting = {query for digest, queries in search.found.items() if digest not in shared for query in queries}
+    with store.transaction() as transaction:
+        transaction.drop_judgements(judgement for judgement in judgements if judgement.query in quoting)
+
+
 def _drop_fields(transaction: Transaction, fields: Iterable[str]) -> list[str]:
     """Forget the types of fields that no document has any more; returns their paths."""
     held = {path for metadata in transaction.metadata(but="") for path, _, _ in scalars(metadata)}
@@ -340,16 +368,14 @@ def _now() -> str:
 
 def finish(store: SQLiteStore, row: ForgetRow, progress: Told | None) -> Receipt:
     """Everything after the transaction, from wherever it was interrupted; returns the receipt."""
+    _drop_quotes(store, row)
     derived.catch_up(store, derived.Effort(rebuild=True, wait=True, progress=progress))
     failpoints.reach("forget indexes made anew")
     store.compact()
     with store.snapshot() as snapshot:
         known = snapshot.backups()
         stored = snapshot.space()
-    targets = json.loads(row.targets)
-    rewritten = [
-        manifest.without(store, backup, lambda inner: _take_out_again(inner, store, targets)) for backup in known
-    ]
+    rewritten = [manifest.without(store, backup, lambda inner: _take_out_again(inner, store, row)) for backup in known]
     failpoints.reach("forget backups rewritten")
     search = Search(np.frombuffer(row.marks, dtype=MARK), row.salt)
     for folder in [store.folder, *(Path(state["path"]) for state in rewritten if state["state"] == "rewritten")]:
@@ -386,8 +412,9 @@ def _held_by_others(store: SQLiteStore, search: Search) -> set[bytes]:
     return set(among.found)
 
 
-def _take_out_again(store: SQLiteStore, main: SQLiteStore, targets: list[dict[str, Any]]) -> None:
+def _take_out_again(store: SQLiteStore, main: SQLiteStore, row: ForgetRow) -> None:
     """The same removal in a copy of the collection, which may hold older versions of the documents."""
+    targets: list[dict[str, Any]] = json.loads(row.targets)
     whole = {target["document"] for target in targets if "chunks" not in target}
     parts = {target["document"]: set(target["chunks"]) for target in targets if "chunks" in target}
     with store.snapshot() as snapshot:
@@ -406,11 +433,14 @@ def _take_out_again(store: SQLiteStore, main: SQLiteStore, targets: list[dict[st
         struck = [key for key in ledger if digest_of(key) in whole]
         boxes = [box.key for box in snapshot.containers() if digest_of(box.key) in whole]
         fields = snapshot.fields()
+        keys = {judgement.key for judgement in snapshot.judgements()}
+        judged = _judged(snapshot, {key for key in keys if digest_of(key) in whole}, made)
     again = cuts.look_up(main, made)
     with store.transaction() as transaction:
         for number in found:
             transaction.remove(number)
         _take_out_keys(transaction, struck, boxes)
+        transaction.drop_judgements(judged)
         for cut in made:
             cuts.carry_out(
                 transaction, cut, again, space=stored[0].id if stored else "", row=ledger.get(cut.document.key)
@@ -418,3 +448,4 @@ def _take_out_again(store: SQLiteStore, main: SQLiteStore, targets: list[dict[st
         _drop_fields(transaction, fields)
         transaction.drop_orphans()
         transaction.drop_indexes()
+    _drop_quotes(store, row)

@@ -37,9 +37,9 @@ from sememe.keeping.entries import (
     space_of,
     whole,
 )
-from sememe.space import CANARY_COSINE, Space, differences
+from sememe.space import CANARY_COSINE, Held, Space, differences
 from sememe.store import SQLiteStore
-from sememe.store.records import Held, NewChunk, NewDocument, SourceStamp, StoredContainer
+from sememe.store.records import NewChunk, NewDocument, SourceStamp, StoredContainer
 from sememe.store.sqlite import is_there
 from sememe.store.writing import Transaction
 from sememe.types import CHUNK_PREFIX, PART, Embedded, LedgerRow, Metadata, Progress, Recipe, Vectors

@@ -1,5 +1,5 @@
 """Names to models: `load_model` finds the card, fetches its files by digest and builds the encoder; `load_reranker`
-does the same for models that score texts for a query.
+does the same for models that score texts for a query, `load_sparse` and `load_late` for those with other vectors.
 
 A name that begins with a provider's, "openai:text-embedding-3-small", is a model that somebody else runs.
 """
@@ -7,43 +7,56 @@ A name that begins with a provider's, "openai:text-embedding-3-small", is a mode
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sememe.errors import NotFound
-from sememe.models.cards import DEFAULT_MODEL, Card, find_card
-from sememe.models.catalogue import profile_of
-from sememe.models.fetch import FetchProgress, fetch
-from sememe.models.folder import card_from_folder
-from sememe.models.hub import NAME, snapshot
-from sememe.models.providers import is_hosted, load_hosted
-from sememe.settings import Settings, from_environment
+from sememe.models.cards import CARDS, DEFAULT_MODEL, Card, find_card
+from sememe.settings import Precision, Settings, from_environment, known_precision
 
 if TYPE_CHECKING:
     from sememe.models.encoder import TextEncoder
+    from sememe.models.errand import FetchProgress
+    from sememe.models.late import LocalLateEncoder
     from sememe.models.providers.base import HostedEmbedder
     from sememe.models.providers.rerank import HostedReranker
     from sememe.models.reranker import LocalReranker
+    from sememe.models.sparse import LocalSparseEncoder
 
 
 def load_model(
-    name: str | Path = DEFAULT_MODEL, *, settings: Settings | None = None, progress: FetchProgress | None = None
-) -> TextEncoder | HostedEmbedder:
+    name: str | Path = DEFAULT_MODEL, *, settings: Settings | None = None, precision: Precision | None = None,
+    progress: FetchProgress | None = None,
+) -> TextEncoder | HostedEmbedder:  # fmt: skip
     """The encoder of a known name, a hub model, a folder with a model's files, or a hosted model ("openai:NAME").
 
     Fetches what is not yet in the cache, verified by digest; with a full cache nothing leaves the machine. What a
     person should know of the model (a licence, a use it is no good for) is a `UserWarning`.
-    Without `settings` the environment is read. Raises NotFound, FetchError, DigestMismatch or ModelError.
+    Without `settings` the environment is read; `precision` goes before what they say. Raises NotFound, FetchError,
+    DigestMismatch, ModelError, or InputError for an unknown precision.
     """
     from sememe.models.encoder import TextEncoder
+    from sememe.models.fetch import fetch
 
     settings = settings or from_environment()
-    if isinstance(name, str) and is_hosted(name):
-        return load_hosted(name, settings)
+    if precision is not None:
+        settings = replace(settings, precision=known_precision(precision, "precision"))
+    if isinstance(name, str) and ":" in name:
+        from sememe.models.providers import is_hosted, load_hosted
+
+        if is_hosted(name):
+            return load_hosted(name, settings)
     card, folder = card_of(name, settings=settings, progress=progress)
     for remark in card.remarks:
         warnings.warn(f"{card.name}: {remark}", UserWarning, stacklevel=2)
-    return TextEncoder(card, fetch(card, settings=settings, progress=progress, folder=folder), settings=settings)
+    files = fetch(card, settings=settings, progress=progress, folder=folder)
+    if card.query is None:
+        return TextEncoder(card, files, settings=settings)
+    from sememe.models.routed import RoutedEncoder
+
+    asking = fetch(card.query, settings=settings, progress=progress, folder=folder)
+    return RoutedEncoder(card, files, settings=settings, query=TextEncoder(card.query, asking, settings=settings))
 
 
 def load_reranker(
@@ -53,6 +66,7 @@ def load_reranker(
 
     Raises as `load_model`; ModelError for a model that was not trained to rank.
     """
+    from sememe.models.providers import is_hosted
     from sememe.models.reranker import open_reranker
 
     settings = settings or from_environment()
@@ -64,8 +78,44 @@ def load_reranker(
     return open_reranker(folder, name=named, revision=commit, settings=settings)
 
 
+def load_sparse(
+    name: str | Path, *, settings: Settings | None = None, progress: FetchProgress | None = None
+) -> LocalSparseEncoder:
+    """The sparse encoder (SPLADE) in a folder, or of the hub. Raises as `load_model`."""
+    from sememe.models.sparse import open_sparse
+
+    settings = settings or from_environment()
+    folder, named, commit = _folder_of(name, settings=settings, progress=progress)
+    return open_sparse(folder, name=named, revision=commit, settings=settings)
+
+
+def load_late(
+    name: str | Path = DEFAULT_MODEL, *, settings: Settings | None = None, progress: FetchProgress | None = None
+) -> LocalLateEncoder:
+    """The late-interaction encoder (ColBERT) in a folder, or of the hub.
+
+    Of a model that makes one vector a text the states of its tokens are taken, and a warning says that it was not
+    trained for that. Raises as `load_model`.
+    """
+    from sememe.models.fetch import fetch
+    from sememe.models.late import LocalLateEncoder, is_late, open_late, untrained
+
+    settings = settings or from_environment()
+    known = isinstance(name, str) and any(name.lower() in (c.name.lower(), *c.aliases) for c in CARDS)
+    if not known:
+        folder, named, commit = _folder_of(name, settings=settings, progress=progress)
+        if is_late(folder):
+            return open_late(folder, name=named, revision=commit, settings=settings)
+    card, place = card_of(name, settings=settings, progress=progress)
+    warnings.warn(f"{card.name}: it was not trained for late interaction", UserWarning, stacklevel=2)
+    files = fetch(card, settings=settings, progress=progress, folder=place)
+    return LocalLateEncoder(untrained(card), files, settings=settings)
+
+
 def _folder_of(name: str | Path, *, settings: Settings, progress: FetchProgress | None) -> tuple[Path, str, str]:
     """The folder that a name stands for, the model's name, and its commit on the hub, empty for a folder."""
+    from sememe.models.hub import NAME, snapshot
+
     folder = Path(name).expanduser()
     if isinstance(name, Path) or "\\" in name or folder.is_dir():
         return folder, folder.resolve().name, ""
@@ -82,13 +132,24 @@ def card_of(name: str | Path, *, settings: Settings, progress: FetchProgress | N
     """
     folder = Path(name).expanduser()
     if isinstance(name, Path) or "\\" in name or folder.is_dir():
+        from sememe.models.folder import card_from_folder
+
         return card_from_folder(folder), folder
-    profile = profile_of(name)
     try:
         return find_card(name), None
-    except NotFound:
-        if profile is None and not NAME.fullmatch(name):
-            raise
+    except NotFound as unknown:
+        return _from_hub(name, unknown, settings=settings, progress=progress)
+
+
+def _from_hub(name: str, unknown: NotFound, *, settings: Settings, progress: FetchProgress | None) -> tuple[Card, Path]:
+    """The card of a model that the catalogue or the hub knows by its name; `unknown` is raised if it cannot be one."""
+    from sememe.models.catalogue import profile_of
+    from sememe.models.folder import card_from_folder
+    from sememe.models.hub import NAME, snapshot
+
+    profile = profile_of(name)
+    if profile is None and not NAME.fullmatch(name):
+        raise unknown
     hub_name = profile.name if profile else name
     folder, commit = snapshot(hub_name, settings=settings, progress=progress)
     return card_from_folder(folder, name=hub_name, revision=commit), folder

@@ -12,11 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-import numpy as np
-
 from sememe.errors import ModelError
-from sememe.models import layouts
-from sememe.types import Vectors
+from sememe.models import layouts, rotary
+from sememe.models.rotary import Rope, require
 
 Norm = Literal["layer", "rms", "rms+1"]
 Placement = Literal["post", "pre", "sandwich"]
@@ -29,37 +27,6 @@ ACTIVATION_NAMES: Mapping[str, Activation] = {
 """What configurations call an activation, and what it is."""
 
 Config: TypeAlias = Mapping[str, Any]
-
-
-def require(condition: object, message: str) -> None:
-    """Raise ModelError with the message unless the condition holds."""
-    if not condition:
-        raise ModelError(message)
-
-
-@dataclass(frozen=True, slots=True)
-class Rope:
-    """Rotary positions (Su et al. 2021, arXiv:2104.09864): the first `dims` of a head turn, halves paired.
-
-    Frequency i is theta ** (-2i / dims) / divisor; the divisor holds linear and NTK scaling.
-    """
-
-    theta: float
-    dims: int
-    divisor: float = 1.0
-
-    def __post_init__(self) -> None:
-        require(self.theta > 0, f"rope_theta is {self.theta}; it must be above 0")
-        require(self.dims > 0 and self.dims % 2 == 0, f"rotary positions turn {self.dims} dimensions; expected pairs")
-        require(self.divisor > 0, f"the scaling of rotary positions is {self.divisor}; it must be above 0")
-
-    def tables(self, positions: int) -> tuple[Vectors, Vectors]:
-        """Cosines and sines of every position: (positions, dims) float32 each."""
-        frequencies = self.theta ** (-np.arange(0, self.dims, 2, dtype=np.float64) / self.dims) / self.divisor
-        # In float32 as the reference has it: its rounding of the angle is part of what a model was trained with.
-        angles = np.outer(np.arange(positions, dtype=np.float32), frequencies.astype(np.float32))
-        both = np.concatenate([angles, angles], axis=1)
-        return np.cos(both), np.sin(both)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,20 +183,18 @@ class _Reader:
         """Rotary positions by the newer `rope_parameters` or the older `rope_theta` and `rope_scaling`."""
         given = self.table("rope_parameters")
         inner = given.get(kind) if kind else given
-        values = _Reader({**self.table("rope_scaling"), **(inner if isinstance(inner, dict) else {})}, self.path)
+        trained = self.config.get(TRAINED) or self.config.get("max_position_embeddings")
+        scaled = {**self.table("rope_scaling"), **(inner if isinstance(inner, dict) else {})}
+        values = _Reader({TRAINED: trained, **scaled}, self.path)
         scaling = values.config.get("rope_type", values.config.get("type", "default"))
-        if scaling not in ("default", "linear", "ntk"):
-            raise ModelError(f"{self.path} says rope_type {scaling!r}; supported: default, linear, ntk")
-        theta = values.number("rope_theta", default=theta)
-        factor = 1.0 if scaling == "default" else values.number("factor")
+        if scaling not in rotary.SCALINGS:
+            raise ModelError(f"{self.path} says rope_type {scaling!r}; supported: {', '.join(rotary.SCALINGS)}")
         part = self.number("partial_rotary_factor", "rotary_emb_fraction", default=1.0)
         dims = int(head_dim * values.number("partial_rotary_factor", default=part))
-        if scaling == "ntk":
-            # NTK with a fixed factor, as the models of GTE scale: https://kexue.fm/archives/9706
-            return Rope(theta * factor, dims, factor ** (2 / dims) if dims else 1.0)
-        return Rope(theta, dims, factor)
+        return rotary.SCALINGS[scaling](values.number("rope_theta", default=theta), dims, values)
 
 
+TRAINED = "original_max_position_embeddings"
 HIDDEN = ("hidden_size", "dim", "n_embd")
 HEADS = ("num_attention_heads", "n_heads", "n_head")
 LAYERS = ("num_hidden_layers", "n_layers", "n_layer")
@@ -330,6 +295,7 @@ def _decoder(reader: _Reader) -> Mapping[str, Any]:
     first = reader.count("max_window_layers", default=0) if window else layers
     kinds = ["full_attention" if i < first else "sliding_attention" for i in range(layers)]
     attention = ("query", "key", "value", "output") if reader.flag("attention_bias") else ()
+    mlp = ("gate", "up", "down") if reader.flag("mlp_bias") else ()
     return {
         "ropes": (reader.rope(width, reader.number("rope_theta", default=10_000.0)),),
         "head_dim": width,
@@ -337,8 +303,13 @@ def _decoder(reader: _Reader) -> Mapping[str, Any]:
         # A window of n tokens is the token itself and n - 1 before it.
         "window": max(window - 1, 0),
         "windowed": reader.windowed(kinds),
-        "biased": attention,
+        "biased": attention + mlp,
     }
+
+
+def _qwen2(reader: _Reader) -> Mapping[str, Any]:
+    # Always biased but for the output; the configuration does not say so.
+    return {**_decoder(reader), "biased": ("query", "key", "value")}
 
 
 def _gemma1(reader: _Reader) -> Mapping[str, Any]:
@@ -412,7 +383,10 @@ FAMILIES: Mapping[str, Family] = {
         ("", "new."),
     ),
     "qwen3": Family(layouts.DECODER, {**_DECODER, "query_key_norm": True}, _decoder, ("", "model.")),
+    "qwen2": Family(layouts.DECODER, _DECODER, _qwen2, ("", "model.")),
     "mistral": Family(layouts.DECODER, _DECODER, _decoder, ("", "model.")),
+    "llama": Family(layouts.DECODER, _DECODER, _decoder, ("", "model.")),
+    "eurobert": Family(layouts.DECODER, {**_DECODER, "causal": False}, _decoder, ("", "model.")),
     "gemma": Family(layouts.DECODER, {**_DECODER, "norm": "rms+1"}, _gemma1, ("", "model.")),
     "gemma3_text": Family(
         layouts.GEMMA,

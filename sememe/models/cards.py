@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from sememe.errors import ModelError, NotFound
-from sememe.models.architecture import Architecture, require
+from sememe.models.architecture import Architecture
+from sememe.models.rotary import require
 
 POOLINGS = ("cls", "max", "mean", "mean_sqrt_len", "weightedmean", "lasttoken")
 """How token states become one vector; several, joined with "+", are put one behind the other in this order."""
@@ -143,8 +144,10 @@ class Card:
     texts are lower-cased before the tokenizer, whatever the tokenizer's own normaliser does. `revision` is
     the hub's commit, empty where there is none. `steps` come after the pooling and before the vector is scaled to
     unit length, `token_steps` before it, for every token; without `pools_prompt` the tokens of a prompt are read but
-    not pooled. With `segments` the second text of a pair is told from the first. `remarks` are what a person should
-    know who uses the model. Raises ModelError when the values contradict each other.
+    not pooled. With `segments` the second text of a pair is told from the first. `closing` is a token that ends every
+    input though the tokenizer's file does not say so; `truncation_side` is where a long one is cut. `query` is the
+    model for queries where another one makes their vectors. `remarks` are what a person should know who uses the
+    model. Raises ModelError when the values contradict each other.
     """
 
     name: str
@@ -165,6 +168,9 @@ class Card:
     steps: tuple[Step, ...] = ()
     pools_prompt: bool = True
     special_tokens: bool = True
+    closing: str = ""
+    truncation_side: str = "right"
+    query: Card | None = None
     remarks: tuple[str, ...] = ()
     token_steps: tuple[Step, ...] = ()
     segments: bool = False
@@ -185,6 +191,15 @@ class Card:
             self.runs in get_args(Runs), f"{said}: it runs as {self.runs!r}; supported: {', '.join(get_args(Runs))}"
         )
         require(self.dim > 0, f"{said}: dim is {self.dim}; it must be at least 1")
+        require(
+            self.truncation_side in ("left", "right"),
+            f"{said}: truncation_side is {self.truncation_side!r}; supported: left, right",
+        )
+        require(
+            self.query is None or self.query.dim == self.dim,
+            f"{said}: vectors of documents have {self.dim} dimensions, those of queries "
+            f"{self.query.dim if self.query else 0}; they cannot be compared",
+        )
         if self.runs == "graph":
             self._check_graph(said)
         require(self.max_tokens > 2, f"{said}: max_tokens is {self.max_tokens}; it must be at least 3")
@@ -219,7 +234,8 @@ class Card:
     @property
     def digest(self) -> str:
         """One digest over all files: that of the list `sha256sum` prints for them, sorted by file name."""
-        lines = [f"{file.sha256}  {file.name}\n" for file in sorted(self.files, key=lambda file: file.name)]
+        files = {*self.files, *(self.query.files if self.query else ())}
+        lines = [f"{file.sha256}  {file.name}\n" for file in sorted(files, key=lambda file: file.name)]
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

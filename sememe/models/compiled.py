@@ -13,8 +13,9 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from sememe.errors import ModelError
 from sememe.models import exported, graph
 from sememe.models.batching import NOTHING, Told, batches, padded
 from sememe.models.cards import Card
+from sememe.models.openvino_library import openvino
 from sememe.models.openvino_ops import OpenVINOOps
 from sememe.settings import Settings, cores
 from sememe.types import Ids, Vectors
@@ -62,10 +64,8 @@ class CompiledEncoder:
         return {name: numbers for name, numbers in told.items() if name in self._inputs}
 
     def _run_queue(self, ids: Sequence[list[int]], batch_tokens: int, told: Told) -> Iterator[tuple[Ids, Vectors]]:
-        from openvino import AsyncInferQueue
-
         if self._queue is None:
-            self._queue = AsyncInferQueue(self._model, self._requests)
+            self._queue = openvino().AsyncInferQueue(self._model, self._requests)
         done: list[tuple[Ids, Vectors]] = []
         self._queue.set_callback(lambda request, rows: done.append((rows, request.get_output_tensor(0).data.copy())))
         try:
@@ -84,50 +84,51 @@ def load(card: Card, files: Mapping[str, Path], *, settings: Settings) -> Compil
 
     Raises ModelError when the precision is not to be had here or the weights do not fit the card.
     """
-    import openvino as ov
+    ov = openvino()
 
     core = ov.Core()
-    precision = _precision(core, settings)
+    precision = precision_of(core, card, settings)
     config: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_PRECISION_HINT": hint_of(core, precision),
         "PERFORMANCE_HINT": "THROUGHPUT",
         "NUM_STREAMS": cores(settings.threads),
         "INFERENCE_NUM_THREADS": cores(settings.threads),
     }
-    folder = settings.home / "compiled" / _key(card, ov.__version__)
+    folder = settings.home / "compiled" / _key(card, ov.__version__, precision)
+    build = partial(_build, card, files, precision, config)
     try:
-        model = _from_cache(core, card, files, folder, config)
+        model = _from_cache(core, card, build, folder, config)
     except OSError:
         # A home that cannot be written costs the cache, not the model.
-        model = core.compile_model(_build(card, files), "CPU", config)
+        model = core.compile_model(build(), "CPU", config)
     return CompiledEncoder(model, dim=card.dim, precision=precision)
 
 
-def _from_cache(core: Any, card: Card, files: Mapping[str, Path], folder: Path, config: dict[str, Any]) -> Any:
+def _from_cache(core: Any, card: Card, build: Callable[[], Any], folder: Path, config: dict[str, Any]) -> Any:
     description = folder / "encoder.xml"
     if not description.exists():
-        _write_graph(card, files, folder)
+        _write_graph(build, folder)
     with_cache = {**config, "CACHE_DIR": str(folder)}
     try:
         return core.compile_model(str(description), "CPU", with_cache)
     except RuntimeError:
         # OpenVINO says no more than that; a damaged entry is built again, and a second failure is the model's.
         shutil.rmtree(folder, ignore_errors=True)
-        _write_graph(card, files, folder)
+        _write_graph(build, folder)
     try:
         return core.compile_model(str(description), "CPU", with_cache)
     except RuntimeError as error:
         raise ModelError(f"{card.name} cannot be compiled for this CPU: {error}") from error
 
 
-def _write_graph(card: Card, files: Mapping[str, Path], folder: Path) -> None:
+def _write_graph(build: Callable[[], Any], folder: Path) -> None:
     """Save the graph beside its weights under a temporary name, then switch: a reader sees all of it or nothing."""
-    import openvino as ov
+    ov = openvino()
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     try:
-        ov.save_model(_build(card, files), str(staging / "encoder.xml"), compress_to_fp16=False)
+        ov.save_model(build(), str(staging / "encoder.xml"), compress_to_fp16=False)
         os.rename(staging, folder)  # noqa: PTH104 - Path.rename would replace on some systems
     except OSError:
         shutil.rmtree(staging, ignore_errors=True)
@@ -135,11 +136,15 @@ def _write_graph(card: Card, files: Mapping[str, Path], folder: Path) -> None:
             raise
 
 
-def _build(card: Card, files: Mapping[str, Path]) -> Any:
+def _build(card: Card, files: Mapping[str, Path], precision: str, config: Mapping[str, Any]) -> Any:
+    if precision == "int8":
+        from sememe.models import quantised
+
+        return quantised.build(card, files, config)
     return exported.build(card, files) if card.runs == "file" else graph.build(OpenVINOOps(), card, files)
 
 
-def _key(card: Card, version: str) -> str:
+def _key(card: Card, version: str, precision: str) -> str:
     """Everything that the saved graph depends on, as a name."""
     depends = {
         "digest": card.digest,
@@ -154,19 +159,38 @@ def _key(card: Card, version: str) -> str:
         "graph": GRAPH_VERSION,
         "openvino": version,
     }
+    if precision == "int8":
+        from sememe.models import quantised
+
+        depends["sample"] = quantised.SAMPLE_VERSION
     digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
     return f"{card.name.replace('/', '--')}-{digest[:16]}"
 
 
 def cpu_capabilities() -> list[str]:
     """What OpenVINO says this CPU computes in."""
-    import openvino as ov
+    ov = openvino()
 
     return list(ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
-def _precision(core: Any, settings: Settings) -> str:
-    native = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    if settings.precision == "bf16" and not native:
+def _floats(core: Any) -> str:
+    """What this CPU multiplies floats in: bf16 when it does so itself."""
+    return "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+
+
+def hint_of(core: Any, precision: str) -> str:
+    """What OpenVINO is told to compute in: whole numbers are part of the graph, and what is left are floats."""
+    return _floats(core) if precision == "int8" else precision
+
+
+def precision_of(core: Any, card: Card, settings: Settings) -> str:
+    """What to compute in. Raises ModelError for what this CPU does not multiply, and int8 of a graph from a folder."""
+    if settings.precision == "bf16" and _floats(core) != "bf16":
         raise ModelError("precision bf16 was asked for, but this CPU does not multiply bf16; use f32 or auto")
-    return "bf16" if native and settings.precision != "f32" else "f32"
+    if settings.precision == "int8" and card.runs != "graph":
+        raise ModelError(
+            f"precision int8 was asked for, but {card.name} is a graph that lies in its folder, and only one that is "
+            "built from weights is calibrated; use f32 or auto"
+        )
+    return _floats(core) if settings.precision == "auto" else settings.precision

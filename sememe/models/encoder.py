@@ -8,19 +8,29 @@ This file knows a card and its files; it does not know where they came from, nor
 
 from __future__ import annotations
 
+import re
+import threading
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from sememe.errors import InputError
+from sememe.models import together
 from sememe.models.cards import Card
+from sememe.models.catalogue import profile_of
+from sememe.models.long import checked, in_windows
 from sememe.models.network import Network, listed, windows
 from sememe.models.tokens import TokenizersCounter
 from sememe.settings import Settings
 from sememe.space import Space
-from sememe.types import Embedded, Progress, Role, Vectors
+from sememe.types import Embedded, Long, Progress, Role, Vectors
 from sememe.vectors import similarity, truncate
+
+INSTRUCTED = re.compile(r"(?P<before>Instruct: |task: ).*(?P<after>\nQuery: ?| \| query: )", re.DOTALL)
+"""Query prompts that say what is asked for, and where: those of E5, Qwen3 and GTE, and of EmbeddingGemma."""
 
 
 def space_of(card: Card) -> Space:
@@ -45,7 +55,10 @@ class TextEncoder:
 
     def __init__(self, card: Card, files: Mapping[str, Path], *, settings: Settings) -> None:
         self._card = card
+        self._files = files
         self._network = Network(card, files, settings=settings)
+        self._lock = threading.Lock()
+        self._together: together.TogetherEngine | None = None
         self._tokenizer = tokenizer = self._network.tokenizer
         self._counter = TokenizersCounter(tokenizer)
         self._specials = tokenizer.num_special_tokens_to_add(is_pair=False) if card.special_tokens else 0
@@ -83,7 +96,7 @@ class TextEncoder:
 
     @property
     def precision(self) -> str:
-        """What the arithmetic runs in: "f32" or "bf16"."""
+        """What the arithmetic runs in: "f32", "bf16" or "int8"."""
         return self._network.precision
 
     def words(self) -> list[str]:
@@ -106,14 +119,19 @@ class TextEncoder:
         prompt: str | None = None,
         prompt_name: str | None = None,
         truncate_dim: int | None = None,
+        long: Long = "truncate",
         progress: Progress | None = None,
     ) -> Vectors:
         """Vectors of the texts: (n, dim) float32, or (dim,) for a single string.
 
         `prompt` is put before every text; `prompt_name` takes one of the model's own. `truncate_dim` keeps the
-        first dimensions and scales to unit length again. Raises InputError when a text is no string, both prompts
-        are given, or the prompt or dimension does not exist.
+        first dimensions and scales to unit length again, with a warning for a model that was not trained so. With
+        `long` "windows" a text beyond the limit is the mean of its windows' vectors, weighted by tokens. Raises
+        InputError when a text is no string, both prompts are given, or the prompt, the dimension or the way of long
+        texts does not exist.
         """
+        if long not in ("truncate", "windows"):
+            raise InputError(f"long is {long!r}; use truncate or windows, and encode_together for late chunking")
         if prompt is not None and prompt_name is not None:
             raise InputError("give either prompt or prompt_name, not both")
         if prompt_name is not None and prompt_name not in self._card.prompts:
@@ -123,18 +141,65 @@ class TextEncoder:
         if truncate_dim is not None and not 1 <= truncate_dim <= self.dim:
             raise InputError(f"truncate_dim is {truncate_dim}, {self._card.name} has {self.dim} dimensions")
         single = isinstance(texts, str)
-        vectors = self._embed(listed(texts), prefix, progress).vectors
-        if truncate_dim is not None:
+        embed = partial(self._embed, prefix=prefix, progress=progress)
+        if long == "windows":
+            room = self.max_tokens - self._specials - self._counter.count(prefix)
+            normal = self._card.normalize
+            vectors = in_windows(embed, listed(texts), counter=self._counter, room=room, unit=normal).vectors
+        else:
+            vectors = embed(listed(texts)).vectors
+        if truncate_dim is not None and truncate_dim < self.dim:
+            self._warn_if_untrained(truncate_dim)
             vectors = truncate(vectors, truncate_dim)
         return vectors[0] if single else vectors
 
-    def encode_query(self, texts: str | Iterable[str], *, truncate_dim: int | None = None) -> Vectors:
-        """As `encode`, with the model's query prompt."""
-        return self.encode(texts, prompt=self.prompt("query"), truncate_dim=truncate_dim)
+    def encode_query(
+        self, texts: str | Iterable[str], *, instruction: str | None = None, truncate_dim: int | None = None
+    ) -> Vectors:
+        """As `encode`, with the model's query prompt.
+
+        An `instruction` ("from a cybersecurity perspective") takes the place of the one in that prompt. Raises
+        InputError when the prompt has no place for one, as that of a model has not that was never told any.
+        """
+        prompt = self.prompt("query") if instruction is None else self.instructed(instruction)
+        return self.encode(texts, prompt=prompt, truncate_dim=truncate_dim)
+
+    def _warn_if_untrained(self, dim: int) -> None:
+        """Only models trained for it (Kusupati et al. 2022, arXiv:2205.13147) put what matters most first."""
+        profile = profile_of(self._card.name)
+        if profile is None or not profile.matryoshka:
+            warnings.warn(
+                f"{self._card.name} is not known to be trained for fewer dimensions; its first {dim} of {self.dim} "
+                "may find less", UserWarning, stacklevel=4,
+            )  # fmt: skip
+
+    def instructed(self, instruction: str) -> str:
+        """The query prompt with another instruction in it. Raises InputError when it has no place for one."""
+        found = INSTRUCTED.fullmatch(self.prompt("query"))
+        if found is None:
+            raise InputError(
+                f"{self._card.name} was not trained to be told an instruction (its query prompt is "
+                f"{self.prompt('query')!r}); leave it out, or put it into the query"
+            )
+        return f"{found['before']}{instruction}{found['after']}"
 
     def encode_document(self, texts: str | Iterable[str], *, truncate_dim: int | None = None) -> Vectors:
         """As `encode`, with the model's document prompt."""
         return self.encode(texts, prompt=self.prompt("document"), truncate_dim=truncate_dim)
+
+    def encode_together(self, chunks: Sequence[str]) -> Vectors:
+        """Vectors of the chunks of one document, each in the light of the others (late chunking): (n, dim) float32.
+
+        A document that is longer than the model reads is divided between chunks, and a chunk that is too long alone
+        is cut. Raises ModelError for models whose vectors are not means of token states.
+        """
+        with self._lock:
+            if self._together is None:
+                self._together = together.load(self._card, self._files, settings=self._network.settings)
+        clean = [self._network.clean(text)[0] for text in checked(listed(chunks))]
+        return together.together(
+            self._together, self._tokenizer, clean, prefix=self.prompt("document"), card=self._card
+        )
 
     def similarity(self, a: Vectors, b: Vectors) -> Vectors:
         """Cosine of every row of a with every row of b: (n, m) float32."""

@@ -22,7 +22,7 @@ class Engine(Protocol):
 
     @property
     def precision(self) -> str:
-        """What the arithmetic runs in: "f32" or "bf16"."""
+        """What the arithmetic runs in: "f32", "bf16" or "int8"."""
 
     def run(self, ids: Sequence[list[int]], batch_tokens: int, told: Told = NOTHING) -> Iterator[tuple[Ids, Vectors]]:
         """Pairs of (positions in `ids`, what the model gives for them), in any order, every position once.
@@ -44,14 +44,22 @@ def load(card: Card, files: Mapping[str, Path], *, settings: Settings) -> Engine
         from sememe.models import torch_engine
 
         return torch_engine.load(card, files)
-    if settings.engine == "openvino" or (settings.engine == "auto" and importlib.util.find_spec("openvino")):
-        if not importlib.util.find_spec("openvino"):
-            raise MissingExtra("onnx", f"{card.name} without openvino, which has no wheel for this machine,")
+    if runs_openvino(card, settings):
         from sememe.models import compiled
 
         return compiled.load(card, files, settings=settings)
-    if not (importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx")):
-        raise MissingExtra("onnx", f"running {card.name} with onnxruntime")
     from sememe.models import onnx_engine
 
     return onnx_engine.load(card, files, settings=settings)
+
+
+def runs_openvino(card: Card, settings: Settings) -> bool:
+    """Whether OpenVINO runs graphs here, else onnxruntime does. Raises MissingExtra when neither can."""
+    installed = importlib.util.find_spec("openvino") is not None
+    if settings.engine == "openvino" or (settings.engine == "auto" and installed):
+        if not installed:
+            raise MissingExtra("onnx", f"{card.name} without openvino, which has no wheel for this machine,")
+        return True
+    if not (importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx")):
+        raise MissingExtra("onnx", f"running {card.name} with onnxruntime")
+    return False

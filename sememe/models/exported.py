@@ -15,6 +15,7 @@ import numpy as np
 from sememe.errors import ModelError
 from sememe.models import pooling
 from sememe.models.cards import Card
+from sememe.models.openvino_library import openvino
 from sememe.models.openvino_ops import OpenVINOOps
 
 STATES = ("last_hidden_state", "token_embeddings")
@@ -24,7 +25,7 @@ GRAPHS = (".onnx", ".xml")
 
 def build(card: Card, files: Mapping[str, Path]) -> Any:
     """The `openvino.Model` of an exported graph. Raises ModelError when it asks for or gives what is not known."""
-    import openvino as ov
+    ov = openvino()
 
     name = next(file.name for file in card.files if file.name.endswith(GRAPHS))
     try:

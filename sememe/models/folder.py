@@ -27,7 +27,9 @@ GRAPH_FILES = ("openvino/openvino_model.xml", "openvino_model.xml", "onnx/model.
 """Where an exported graph lies, the first that there is."""
 
 PICKLED = "pytorch_model.bin"
+SENTENCE = "sentence_embedding"
 INDEX = f"{WEIGHTS}.index.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
 STATIC_TOKENS = 512
 """What is read of a text where the mean of ever more tokens would say ever less, as model2vec has it."""
 
@@ -42,6 +44,7 @@ LEGACY_MODES = {
 ACTIVATIONS = {
     "Identity": "identity", "Tanh": "tanh", "GELU": "gelu", "ReLU": "relu", "SiLU": "silu", "Sigmoid": "sigmoid",
 }  # fmt: skip
+ROUTER = "Router"
 EXTRA = "or install an extra that runs it with torch: pip install 'sememe[torch]'"
 
 
@@ -75,7 +78,7 @@ def card_from_folder(path: str | Path, *, name: str | None = None, revision: str
         raise NotFound(f"{folder} is not a folder; give the folder that holds the model's config.json")
     folder = folder.resolve()
     modules = read_modules(folder / "modules.json")
-    card = _static_card(folder, modules) if _is_static(folder, modules) else _transformer_card(folder, modules)
+    card = _router_card(folder, modules) if modules[:1] and modules[0].kind == ROUTER else _tower(folder, modules)
     card = replace(card, name=name or folder.name, revision=revision)
     card = _profiled(card, profile_of(card.name))
     return next((known for known in CARDS if _same_model(known, card)), card)
@@ -96,7 +99,7 @@ def _same_model(card: Card, other: Card) -> bool:
 
     def decisive(card: Card) -> tuple[object, ...]:
         numbers = (card.digest, card.architecture, card.max_tokens, card.pooling, card.normalize, card.lower_case)
-        return (*numbers, card.steps, card.pools_prompt, dict(card.prompts))
+        return (*numbers, card.steps, card.pools_prompt, dict(card.prompts), card.closing, card.truncation_side)
 
     return decisive(card) == decisive(other)
 
@@ -152,6 +155,40 @@ def read_modules(path: Path) -> list[Module]:
     return [module for module in modules if module.kind != "Dropout"]
 
 
+def _tower(folder: Path, modules: list[Module]) -> Card:
+    return _static_card(folder, modules) if _is_static(folder, modules) else _transformer_card(folder, modules)
+
+
+def _router_card(folder: Path, modules: list[Module]) -> Card:
+    """The card of a model that makes the vectors of queries and of documents in different ways."""
+    path = folder / modules[0].folder / "router_config.json"
+    config = read_object(path, required=True)
+    document, query = (_routed(config, path, modules, role) for role in ("document", "query"))
+    card = _tower(folder, document)
+    asks = None if query == document else _tower(folder, query)
+    if "torch" in (card.runs, asks.runs if asks else ""):
+        raise ModelError(f"{path} names modules that torch would have to run; supported in a {ROUTER}: those run here")
+    return replace(card, query=asks)
+
+
+def _routed(config: Mapping[str, Any], path: Path, modules: list[Module], role: str) -> list[Module]:
+    """The modules that a text of a role goes through, in the order of precedence that sentence-transformers has."""
+    try:
+        types, structure, parameters = config["types"], config["structure"], config["parameters"]
+        mapped = parameters.get("route_mappings") or {}
+        asked = (str(key) for key in ((role, "text"), (role, None), (None, "text"), (None, None)))
+        names = [*(mapped[key] for key in asked if key in mapped), role, "text", parameters.get("default_route")]
+        route = next(name for name in names if name in structure)
+        first = f"{modules[0].folder}/" if modules[0].folder else ""
+        routed = [Module(types[name].rsplit(".", 1)[-1], first + name) for name in structure[route]]
+    except (KeyError, TypeError, AttributeError, StopIteration) as error:
+        raise ModelError(f"{path} names no modules for a {role}; it needs types, structure and parameters") from error
+    for module in routed:
+        if not FILE_NAME.fullmatch(module.folder):
+            raise ModelError(f"{path} keeps its {module.kind} in {module.folder!r}; supported: a folder inside it")
+    return [module for module in (*routed, *modules[1:]) if module.kind != "Dropout"]
+
+
 def kinds_of(modules: list[Module]) -> str:
     """The kinds of modules for a sentence."""
     return ", ".join(module.kind for module in modules) or "nothing"
@@ -179,6 +216,10 @@ def _transformer_card(folder: Path, modules: list[Module]) -> Card:
     else:
         steps, normalize = _steps(folder, modules[2:], width)
     limits = read_limits(folder, first)
+    files, closing = card_files(folder, first, steps, runs=runs), _closing(folder, first, limits)
+    side = str(limits.get("truncation_side", "right"))
+    if closing or side != "right":
+        files = (*files, _card_file(folder, f"{first}/{TOKENIZER_CONFIG}".lstrip("/")))
     return Card(
         name=folder.name,
         dim=steps[-1].width if steps else width,
@@ -186,7 +227,9 @@ def _transformer_card(folder: Path, modules: list[Module]) -> Card:
         pooling=pooling.modes,
         normalize=normalize,
         architecture=architecture,
-        files=card_files(folder, first, steps, runs=runs),
+        files=files,
+        closing=closing,
+        truncation_side=side,
         prompts=read_prompts(folder / "config_sentence_transformers.json"),
         lower_case=bool(limits.get("do_lower_case", False)),
         runs=runs,
@@ -228,7 +271,7 @@ def _runner(folder: Path, first: str, reason: str) -> Runs:
     if _graph_file(folder):
         return "file"
     weights = any((folder / first / name).is_file() for name in (WEIGHTS, INDEX))
-    if weights and importlib.util.find_spec("sentence_transformers") and "Router" not in reason:
+    if weights and importlib.util.find_spec("sentence_transformers") and ROUTER not in reason:
         return "torch"
     hint = f"; put an ONNX or OpenVINO export into the folder, {EXTRA}" if weights else ""
     raise ModelError(reason + hint)
@@ -283,25 +326,47 @@ def _steps(folder: Path, modules: list[Module], width: int) -> tuple[tuple[Step,
 
 
 def _step(folder: Path, module: Module, config: Mapping[str, Any], width: int) -> Step | None:
-    path = folder / module.folder / "config.json"
-    for key in ("module_input_name", "module_output_name"):
-        if config.get(key) not in (None, "sentence_embedding"):
-            raise ModelError(f"{path} says {key} {config[key]!r}; supported: sentence_embedding")
     if module.kind == "Normalize":
+        _check_level(folder, module, config, level=SENTENCE)
         return Step("normalize", width, width)
-    file = f"{module.folder}/{WEIGHTS}".lstrip("/")
-    if not (folder / file).is_file():
-        raise ModelError(_no_weights(folder / module.folder))
-    if module.kind == "LayerNorm":
-        return Step("layer_norm", _size(config, "dimension", path), width, file)
+    if module.kind == "Dense":
+        return read_dense(folder, module)
+    _check_level(folder, module, config, level=SENTENCE)
+    return Step(
+        "layer_norm", _size(config, "dimension", folder / module.folder / "config.json"), width,
+        _module_weights(folder, module),
+    )  # fmt: skip
+
+
+def read_dense(folder: Path, module: Module, *, level: str = SENTENCE) -> Step:
+    """A Dense module that works on texts, or on another `level`. Raises ModelError."""
+    path = folder / module.folder / "config.json"
+    config = read_object(path)
+    _check_level(folder, module, config, level=level)
     activation = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
     if activation.rsplit(".", 1)[-1] not in ACTIVATIONS or not activation.startswith("torch.nn."):
         raise ModelError(f"{path} says activation_function {activation!r}; supported: {', '.join(ACTIVATIONS)}")
     return Step(
-        "dense", _size(config, "in_features", path), _size(config, "out_features", path), file,
-        ACTIVATIONS[activation.rsplit(".", 1)[-1]],
+        "dense", _size(config, "in_features", path), _size(config, "out_features", path),
+        _module_weights(folder, module), ACTIVATIONS[activation.rsplit(".", 1)[-1]],
         bool(config.get("bias", True)), bool(config.get("use_residual", False)),
     )  # fmt: skip
+
+
+def _check_level(folder: Path, module: Module, config: Mapping[str, Any], *, level: str) -> None:
+    """Refuse a module that works on something else than what it gets here."""
+    for key in ("module_input_name", "module_output_name"):
+        if config.get(key) not in (None, level):
+            path = folder / module.folder / "config.json"
+            raise ModelError(f"{path} says {key} {config[key]!r}; supported: {level}")
+
+
+def _module_weights(folder: Path, module: Module) -> str:
+    """The name of a module's file of weights."""
+    file = f"{module.folder}/{WEIGHTS}".lstrip("/")
+    if not (folder / file).is_file():
+        raise ModelError(_no_weights(folder / module.folder))
+    return file
 
 
 def _size(config: Mapping[str, Any], name: str, path: Path) -> int:
@@ -347,9 +412,9 @@ def _static_card(folder: Path, modules: list[Module]) -> Card:
 
 
 def read_limits(folder: Path, first: str) -> dict[str, Any]:
-    """`max_seq_length`, `do_lower_case` and `model_max_length`, whatever file says them."""
+    """`max_seq_length`, `do_lower_case`, `model_max_length` and more of the kind, whatever file says them."""
     said: dict[str, Any] = {}
-    for name in (*LIMIT_FILES, "tokenizer_config.json"):
+    for name in (*LIMIT_FILES, TOKENIZER_CONFIG):
         said = {**read_object(folder / first / name), **said}
     return said
 
@@ -363,6 +428,16 @@ def least(limits: Mapping[str, Any], positions: int) -> int:
     """How many tokens a model reads: the least of what its files say and its positions."""
     values: tuple[Any, ...] = (positions, limits.get("max_seq_length"), limits.get("model_max_length"))
     return int(min(value for value in values if _is_number(value) and value >= 1))
+
+
+def _closing(folder: Path, first: str, limits: Mapping[str, Any]) -> str:
+    """The token at the end of every input, if it is asked for beside a tokenizer that does not put it there."""
+    token = limits.get("eos_token")
+    token = token.get("content") if isinstance(token, dict) else token
+    if limits.get("add_eos_token") is not True or not isinstance(token, str) or not token:
+        return ""
+    template = read_object(folder / first / TOKENIZER).get("post_processor")
+    return "" if json.dumps(token) in json.dumps(template) else token
 
 
 def read_prompts(path: Path) -> dict[str, str]:

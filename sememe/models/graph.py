@@ -34,8 +34,8 @@ FARTHEST = 128
 """MPNet's relative positions are the same beyond this distance."""
 
 
-def build(ops: Ops, card: Card, files: Mapping[str, Path]) -> Any:
-    """The model of a card, by the operations of an engine.
+def build(ops: Ops, card: Card, files: Mapping[str, Path], *, late: bool = False) -> Any:
+    """The model of a card, by the operations of an engine; a `late` one gives a vector a span (see `pooling.spans`).
 
     Raises ModelError when the files lack a tensor that the card needs, or have one of another shape.
     """
@@ -50,6 +50,8 @@ def build(ops: Ops, card: Card, files: Mapping[str, Path]) -> Any:
     second = ops.input("second", 1) if card.segments else None
     states = _Transformer(ops, arch, parts, card.max_tokens, ids, counted, real, second).states()
     tokens = pooling.Tokens(states, counted, lengths, real)
+    if late:
+        return ops.model(pooling.spans(ops, tokens, card=card, files=files), "embedding")
     return ops.model(pooling.pooled(ops, tokens, card=card, files=files), "embedding")
 
 

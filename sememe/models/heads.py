@@ -13,7 +13,7 @@ from typing import Any
 
 from sememe.errors import ModelError, NotFound
 from sememe.models.architecture import ACTIVATION_NAMES, FAMILIES, Architecture, Config, read_architecture
-from sememe.models.cards import Step
+from sememe.models.cards import FILE_NAME, Step
 from sememe.models.folder import Module, card_files, least, read_limits, read_modules, read_object
 from sememe.models.weights import Tensors
 
@@ -21,10 +21,14 @@ LANGUAGE_HEADS = (
     ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.decoder"),
     ("cls.predictions.transform.dense", "cls.predictions.transform.layer_norm", "cls.predictions.decoder"),
     ("lm_head.dense", "lm_head.layer_norm", "lm_head.decoder"),
+    ("lm_head.dense", "lm_head.norm", "lm_head.decoder"),
     ("vocab_transform", "vocab_layer_norm", "vocab_projector"),
     ("head.dense", "head.norm", "decoder"),
 )
 """How families call the product, the norm and the words of their masked language models."""
+
+
+ROUTER = "router_config.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ def open_folder(path: Path) -> Opened:
     if not folder.is_dir():
         raise NotFound(f"{folder} is not a folder; give the folder that holds the model's config.json")
     folder = folder.resolve()
-    modules = read_modules(folder / "modules.json")
+    modules = routed(folder, "document") or read_modules(folder / "modules.json")
     inner = modules[0].folder if modules else ""
     config_path = folder / inner / "config.json"
     config = read_object(config_path, required=True)
@@ -66,6 +70,20 @@ def open_folder(path: Path) -> Opened:
         folder, modules, inner, config, read_architecture(config, config_path), Tensors(weights),
         read_limits(folder, inner),
     )  # fmt: skip
+
+
+def routed(folder: Path, side: str) -> list[Module]:
+    """The modules that a Router sends the texts of one side to; none without a Router. Raises ModelError."""
+    config = read_object(folder / ROUTER)
+    if not config:
+        return []
+    structure, types = config.get("structure"), config.get("types")
+    if not isinstance(structure, dict) or not isinstance(types, dict) or side not in structure:
+        raise ModelError(f"{folder / ROUTER} names no modules for a {side}")
+    modules = [Module(str(types.get(name, "")).rsplit(".", 1)[-1], str(name)) for name in structure[side]]
+    if not all(FILE_NAME.fullmatch(module.folder) for module in modules):
+        raise ModelError(f"{folder / ROUTER} names folders outside of its own")
+    return modules
 
 
 def classifier(found: Opened) -> tuple[str, tuple[Step, ...]]:

@@ -7,7 +7,6 @@ whatever their number. This file does not know what the numbers mean that come o
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from sememe.errors import InputError, ModelError
 from sememe.models import engine
 from sememe.models.batching import NOTHING, Told
 from sememe.models.cards import Card
+from sememe.models.tokens import SURROGATES, load_tokenizer
 from sememe.settings import Settings
 from sememe.types import Ids, Vectors
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 Input: TypeAlias = str | tuple[str, str]
 """A text, or a pair of them that is read together."""
 
-SURROGATES = re.compile("[\ud800-\udfff]")
 WINDOW_CHARACTERS = 4_000_000
 
 
@@ -36,17 +35,17 @@ class Network:
     def __init__(self, card: Card, files: Mapping[str, Path], *, settings: Settings) -> None:
         self.card = card
         self.settings = settings
-        self.tokenizer = load_tokenizer(files[card.tokenizer])
+        self.tokenizer = load_tokenizer(card, files)
         self._files = files
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._loaded: engine.Engine | None = None
-        self._truncating: Tokenizer | None = None
+        self._truncating: dict[int, Tokenizer] = {}
         _check_vocabulary(card, self.tokenizer)
 
     @property
     def precision(self) -> str:
-        """What the arithmetic runs in: "f32" or "bf16"."""
+        """What the arithmetic runs in: "f32", "bf16" or "int8"."""
         return self._engine().precision
 
     def clean(self, text: str) -> tuple[str, int]:
@@ -56,13 +55,14 @@ class Network:
             text, replaced = SURROGATES.subn("\ufffd", text)
         return (text.lower() if self.card.lower_case else text), replaced
 
-    def tokenised(self, inputs: Sequence[Input]) -> tuple[list[Encoding], list[int]]:
-        """The tokens of each input, cut at the model's limit, and how many there were before."""
+    def tokenised(self, inputs: Sequence[Input], limit: int = 0) -> tuple[list[Encoding], list[int]]:
+        """The tokens of each input, cut at the model's limit or another one, and how many there were before."""
         self._check_process()
+        limit = limit or self.card.max_tokens
         encodings = self.tokenizer.encode_batch_fast(inputs, add_special_tokens=self.card.special_tokens)
         counts = [len(encoding) for encoding in encodings]
-        long = [i for i, count in enumerate(counts) if count > self.card.max_tokens]
-        for i, encoding in zip(long, self._cut([inputs[i] for i in long]), strict=True):
+        long = [i for i, count in enumerate(counts) if count > limit]
+        for i, encoding in zip(long, self._cut([inputs[i] for i in long], limit), strict=True):
             encodings[i] = encoding
         return encodings, counts
 
@@ -85,34 +85,16 @@ class Network:
                 self._loaded = engine.load(self.card, self._files, settings=self.settings)
             return self._loaded
 
-    def _cut(self, inputs: list[Input]) -> list[Encoding]:
+    def _cut(self, inputs: list[Input], limit: int) -> list[Encoding]:
         """What the tokenizer itself makes of inputs at the limit; of a pair the longer one loses first."""
         if not inputs:
             return []
-        if self._truncating is None:
+        if limit not in self._truncating:
             # Loading one takes 25 ms, which most searches need not spend.
-            self._truncating = load_tokenizer(self._files[self.card.tokenizer], max_tokens=self.card.max_tokens)
-        result: list[Any] = self._truncating.encode_batch_fast(inputs, add_special_tokens=self.card.special_tokens)
+            self._truncating[limit] = load_tokenizer(self.card, self._files, max_tokens=limit)
+        cut = self._truncating[limit]
+        result: list[Any] = cut.encode_batch_fast(inputs, add_special_tokens=self.card.special_tokens)
         return result
-
-
-def load_tokenizer(file: Path, *, max_tokens: int | None = None) -> Tokenizer:
-    """The tokenizer of a file with padding off, and truncation at `max_tokens` or off.
-
-    What the file says of both is dropped: that of all-MiniLM-L6-v2 cuts and pads at 128, the model reads 256.
-    Raises ModelError when the file is no tokenizer.
-    """
-    from tokenizers import Tokenizer
-
-    try:
-        tokenizer = Tokenizer.from_file(str(file))
-    except Exception as error:
-        raise ModelError(f"{file} is not a tokenizer that can be read: {error}") from error
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    if max_tokens is not None:
-        tokenizer.enable_truncation(max_tokens)
-    return tokenizer
 
 
 def listed(texts: str | Iterable[str]) -> Sequence[str]:

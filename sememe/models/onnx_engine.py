@@ -41,16 +41,22 @@ class OnnxEngine:
 
 def load(card: Card, files: Mapping[str, Path], *, settings: Settings) -> OnnxEngine:
     """A session for the card's graph. Raises ModelError when the files do not fit the card."""
-    import onnxruntime
-
     if card.runs == "file":
         raise ModelError(
             f"{card.name} is an exported graph, which OpenVINO runs; with onnxruntime give its weights "
             "as model.safetensors"
         )
-    if settings.precision == "bf16":
-        raise ModelError("precision bf16 was asked for, but onnxruntime computes in f32 here; use f32 or auto")
-    model: OnnxModel = graph.build(OnnxOps(), card, files)
+    return OnnxEngine(*session_of(card, graph.build(OnnxOps(), card, files), settings))
+
+
+def session_of(card: Card, model: OnnxModel, settings: Settings) -> tuple[Any, object]:
+    """A session of a graph, and what must live as long as it does. Raises ModelError when it cannot be run."""
+    import onnxruntime
+
+    if settings.precision not in ("auto", "f32"):
+        raise ModelError(
+            f"precision {settings.precision} was asked for, but onnxruntime computes in f32 here; use f32 or auto"
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cores(settings.threads)
     options.log_severity_level = 3
@@ -60,4 +66,4 @@ def load(card: Card, files: Mapping[str, Path], *, settings: Settings) -> OnnxEn
         session = onnxruntime.InferenceSession(model.graph, options, providers=["CPUExecutionProvider"])
     except RuntimeError as error:
         raise ModelError(f"{card.name} cannot be run by onnxruntime: {str(error).splitlines()[0]}") from error
-    return OnnxEngine(session, values)
+    return session, values

@@ -129,6 +129,10 @@ class OnnxOps:
         """x times a matrix (out, in) that is known now."""
         return self._node("MatMul", x, self.constant(matrix.T))
 
+    def combined(self, a: Node, b: Node) -> Node:
+        """The matrix product of two nodes."""
+        return self._node("MatMul", a, b)
+
     def reshape(self, x: Node, sizes: Sequence[int]) -> Node:
         """Another shape; 0 keeps an axis, -1 takes the rest."""
         return self._node("Reshape", x, self._vector(sizes))

@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from sememe.models.openvino_library import openvino
+
 Node: TypeAlias = Any
 
 
@@ -15,9 +17,7 @@ class OpenVINOOps:
     """Makes nodes; `model` ends with everything that leads to an output."""
 
     def __init__(self) -> None:
-        from openvino import opset15
-
-        self._op: Any = opset15
+        self._op: Any = openvino().opset15
         self.inputs: list[Node] = []
 
     def constant(self, array: npt.ArrayLike) -> Node:
@@ -91,6 +91,10 @@ class OpenVINOOps:
         """x times a matrix (out, in) that is known now."""
         return self._op.matmul(x, self.constant(matrix), False, True)
 
+    def combined(self, a: Node, b: Node) -> Node:
+        """The matrix product of two nodes."""
+        return self._op.matmul(a, b, False, False)
+
     def reshape(self, x: Node, sizes: Sequence[int]) -> Node:
         """Another shape; 0 keeps an axis, -1 takes the rest."""
         return self._op.reshape(x, self._vector(sizes), True)
@@ -151,7 +155,7 @@ class OpenVINOOps:
 
     def model(self, output: Node, name: str) -> Any:
         """The `openvino.Model` from the inputs to one output of that name."""
-        import openvino as ov
+        ov = openvino()
 
         result = self._op.result(output)
         result.output(0).get_tensor().set_names({name})

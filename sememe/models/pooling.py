@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from sememe.models.architecture import require
 from sememe.models.cards import Card, Step
+from sememe.models.rotary import require
 from sememe.models.weights import Tensors
 
 Node: TypeAlias = Any
@@ -38,17 +38,19 @@ class Tokens:
 
 def pooled(ops: Ops, tokens: Tokens, *, card: Card, files: Mapping[str, Path]) -> Node:
     """The vectors (batch, dim) of a batch, or (batch, length, dim) where every token has its own."""
-    own = card.weight_files(files)
-
-    def stepped(vector: Node, steps: tuple[Step, ...]) -> Node:
-        for step in steps:
-            vector = STEPS[step.kind](ops, vector, step, [files[step.file]] if step.file else own)
-        return vector
-
-    vector = stepped(tokens.states, card.token_steps)
+    vector = _stepped(ops, tokens.states, card.token_steps, card=card, files=files)
     if card.pooling != "tokens":
-        vector = stepped(_vector(ops, replace(tokens, states=vector), card), card.steps)
+        vector = _vector(ops, replace(tokens, states=vector), card)
+        vector = _stepped(ops, vector, card.steps, card=card, files=files)
     return ops.unit(vector) if card.normalize else vector
+
+
+def _stepped(ops: Ops, vector: Node, steps: tuple[Step, ...], *, card: Card, files: Mapping[str, Path]) -> Node:
+    """What the modules behind a transformer, or behind the pooling, make of their input."""
+    own = card.weight_files(files)
+    for step in steps:
+        vector = STEPS[step.kind](ops, vector, step, [files[step.file]] if step.file else own)
+    return vector
 
 
 def _vector(ops: Ops, tokens: Tokens, card: Card) -> Node:
@@ -72,6 +74,21 @@ def _vector(ops: Ops, tokens: Tokens, card: Card) -> Node:
         else:
             vectors.append(_mean(ops, mode, states, _weights(ops, kept), places))
     return ops.join(vectors) if len(vectors) > 1 else vectors[0]
+
+
+def spans(ops: Ops, tokens: Tokens, *, card: Card, files: Mapping[str, Path]) -> Node:
+    """The vectors (n, dim) of spans of one text's tokens, the mean of each.
+
+    The inputs `first` and `last`, (n,) int32 both, are the first token of each and the first that is not in it.
+    """
+    places = ops.unsqueeze(tokens.counted, 0)
+    first, last = (ops.unsqueeze(ops.input(name, 1), 1) for name in ("first", "last"))
+    inside = ops.both(ops.less(ops.subtract(first, ops.constant(np.int32(1))), places), ops.less(places, last))
+    weights = ops.convert(inside, "f32")
+    count = ops.maximum(ops.unsqueeze(ops.total(weights, 1), 1), ops.constant(np.float32(LEAST_COUNT)))
+    states = ops.reshape(tokens.states, (-1, card.architecture.hidden if card.architecture else 0))
+    vector = _stepped(ops, ops.divide(ops.combined(weights, states), count), card.steps, card=card, files=files)
+    return ops.unit(vector) if card.normalize else vector
 
 
 def _weights(ops: Ops, kept: Node) -> Node:

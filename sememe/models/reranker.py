@@ -18,7 +18,8 @@ from sememe.errors import InputError, ModelError
 from sememe.models.cards import TOKENIZER, Card, Step
 from sememe.models.folder import card_files
 from sememe.models.heads import Opened, classifier, open_folder, word
-from sememe.models.network import Network, load_tokenizer, windows
+from sememe.models.network import Network, windows
+from sememe.models.tokens import read_tokenizer
 from sememe.settings import Settings
 from sememe.types import Ids, Scores, Vectors
 
@@ -180,7 +181,7 @@ def _answer(found: Opened) -> tuple[Step, ...]:
     if given:
         ids = tuple(given[name] for name in ("true_token_id", "false_token_id") if given.get(name) is not None)
     else:
-        tokenizer = load_tokenizer(found.folder / TOKENIZER)
+        tokenizer = read_tokenizer(found.folder / TOKENIZER)
         ids = tuple(tokenizer.token_to_id(one) for one in _template(found).words)
     if not ids or not all(isinstance(one, int) and one >= 0 for one in ids):
         raise ModelError(f"{found.folder} does not know the words that its answers are: {_template(found).words}")

@@ -18,6 +18,9 @@ from sememe.models.weights import Tensors
 from sememe.types import Ids, Vectors
 from sememe.vectors import normalise
 
+BLOCK = 512
+"""Tokens whose rows are gathered at once."""
+
 
 class StaticEngine:
     """A table of token vectors (rows, dim) float32."""
@@ -32,9 +35,16 @@ class StaticEngine:
         """The mean of each text's rows; a text without a token is all zeros."""
         del batch_tokens, told
         vectors = np.zeros((len(ids), self._table.shape[1]), dtype=np.float32)
-        for i, row in enumerate(ids):
-            if row:
-                vectors[i] = self._table[row].mean(0)
+        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+        order = np.argsort(lengths, kind="stable")
+        # Texts of one length are one sum; a block of them stays in the cache.
+        for group in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1):
+            length = int(lengths[group[0]]) if len(group) else 0
+            step = max(1, BLOCK // max(1, length))
+            for start in range(0, len(group) if length else 0, step):
+                rows = group[start : start + step]
+                tokens = np.array([ids[row] for row in rows.tolist()])
+                vectors[rows] = self._table[tokens].sum(1) / np.float32(length)
         yield np.arange(len(ids)), normalise(vectors) if self._normalise else vectors
 
 

@@ -1,4 +1,4 @@
-"""A `TokenCounter` over a `tokenizers.Tokenizer`.
+"""A tokenizer from its file, and a `TokenCounter` over it.
 
 Knows when a tokenizer never looks across white space. Knows nothing of chunks, models or their limits.
 """
@@ -6,11 +6,16 @@ Knows when a tokenizer never looks across white space. Knows nothing of chunks, 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+from sememe.errors import ModelError
+from sememe.models.cards import Card
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -20,7 +25,49 @@ WORD_BY_WORD = frozenset({"NoneType", "BertNormalizer", "Lowercase", "NFC", "NFD
 MOST_WORDS = 50_000
 LONGEST_WORD = 64
 
+SURROGATES = re.compile("[\ud800-\udfff]")
+"""Half characters, which no encoding knows: they become U+FFFD before a tokenizer sees them."""
+
 _WORD = re.compile(r"[^ \t\n\r]+")
+
+
+def read_tokenizer(file: Path, *, max_tokens: int | None = None, side: str = "right") -> Tokenizer:
+    """The tokenizer of a file with padding off, and truncation at `max_tokens` or off.
+
+    What the file says of both is dropped: that of all-MiniLM-L6-v2 cuts and pads at 128, the model reads 256.
+    `side` is where a long text is cut. Raises ModelError when the file is no tokenizer.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:
+        raise ModelError(f"{file} is not a tokenizer that can be read: {error}") from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    if max_tokens is not None:
+        tokenizer.enable_truncation(max_tokens, direction=side)
+    return tokenizer
+
+
+def load_tokenizer(card: Card, files: Mapping[str, Path], *, max_tokens: int | None = None) -> Tokenizer:
+    """The tokenizer of a card, as `read_tokenizer` gives it, with the card's closing token at the end of an input.
+
+    Raises ModelError when the file is no tokenizer, or does not know that token.
+    """
+    from tokenizers.processors import Sequence as Both
+    from tokenizers.processors import TemplateProcessing
+
+    file = files[card.tokenizer]
+    tokenizer = read_tokenizer(file, max_tokens=max_tokens, side=card.truncation_side)
+    if card.closing:
+        number = tokenizer.token_to_id(card.closing)
+        if number is None:
+            raise ModelError(f"{file} has no token {card.closing!r}, with which this model's inputs end")
+        before = [] if tokenizer.post_processor is None else [tokenizer.post_processor]
+        closed = TemplateProcessing(single=["$A", card.closing], special_tokens=[(card.closing, number)])
+        tokenizer.post_processor = Both([*before, closed])
+    return tokenizer
 
 
 class TokenizersCounter:

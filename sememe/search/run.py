@@ -15,10 +15,10 @@ from sememe.search.fuse import Ranking, ordered, reciprocal_ranks, weighted
 from sememe.search.plan import Fetch, Fuse, Narrow, Neighbours, Plan, Rerank, Scan, Words
 from sememe.search.query import Query
 from sememe.search.view import Moment, View
-from sememe.space import Embedder, Space
+from sememe.space import Embedder, Held, Space
 from sememe.store import SQLiteStore
 from sememe.store.reading import Snapshot
-from sememe.store.records import FoundChunk, Held
+from sememe.store.records import FoundChunk
 from sememe.types import CHUNK_PREFIX, Hit, Reranker, Stage, Vectors, embedded_input
 from sememe.vectors import normalise
 

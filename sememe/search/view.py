@@ -12,8 +12,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,10 +24,12 @@ from sememe.index import columns, faiss, funnel, slab
 from sememe.index.exact import Allowed, ExactIndex, Mask, in_memory, over_slab
 from sememe.index.funnel import Funnel, Measured
 from sememe.index.slab import Rows, Slab
-from sememe.search.words import Words
+from sememe.space import Held
 from sememe.store.reading import Snapshot
-from sememe.store.records import Held
 from sememe.types import IndexRecord, Metric
+
+if TYPE_CHECKING:
+    from sememe.search.words import Words
 
 KEPT_FILTERS = 32
 """Masks that are remembered: one of a million rows is a megabyte."""
@@ -80,9 +83,9 @@ class View:
     """The indexes of a collection, current as of the snapshot that they are asked for."""
 
     def __init__(
-        self, folder: Path, dim: int, metric: Metric, *, name: str = "", words: Words | None = None
+        self, folder: Path, dim: int, metric: Metric, *, name: str = ""
     ) -> None:  # fmt: skip
-        """Of the collection in `folder`, by its own space, or a further one by its `name`; `words` may be shared."""
+        """Of the collection in `folder`, by its own space, or a further one by its `name`."""
         self._collection = folder
         self._name = name
         self._dim = dim
@@ -92,7 +95,13 @@ class View:
         self._moment: Moment | None = None
         self._damaged: set[str] = set()
         self._metadata: dict[int, Mapping[str, Any]] = {}
-        self.words = words or Words(folder)
+
+    @cached_property
+    def words(self) -> Words:
+        """The lexical index, loaded by the first search for words."""
+        from sememe.search.words import Words
+
+        return Words(self._collection)
 
     def at(self, snapshot: Snapshot) -> Moment:
         """The indexes at the moment of the snapshot."""

@@ -83,7 +83,7 @@ def read_file(found: Found, key: str, options: ReadOptions = NO_CHOICE) -> Read:
     from there when it cannot be read to its end or has changed since.
     """
     file = _File(found.path)
-    source = Source(found.path.name, found.stat.st_size, file.open, path=found.path)
+    source = Source(found.path.name, found.size, file.open, path=found.path)
     result = read_source(source, key, options)
     if isinstance(result, Refused):
         return result
@@ -134,13 +134,14 @@ def _read_plain(file: BinaryIO, form: Format, source: Source, key: str) -> Docum
         return Refused(path, "no text")
     reader = importlib.import_module(f"sememe.sources.{form.module}")
     remarks = [encoding.remark] if encoding.remark else []
+    metadata = reader.metadata(opening, remarks) if form.front else {}
     return Document(
         key=key,
         blocks=reader.blocks(_pieces(source, encoding, remarks), remarks),
         reader=form.reader(NO_CHOICE),
         title=reader.title(opening) or _stem(source.name),
         media_type=form.media_type,
-        metadata={} if encoding.codec == "utf-8" else {"encoding": encoding.codec},
+        metadata=metadata if encoding.codec == "utf-8" else {**metadata, "encoding": encoding.codec},
         remarks=remarks,
     )
 
@@ -164,13 +165,14 @@ def read_text(
     remarks = [f"{replaced} lone surrogate{'s' * (replaced > 1)} replaced"] if replaced else []
     pieces = (content[start : start + PIECE] for start in range(0, len(content), PIECE))
     reader = importlib.import_module(f"sememe.sources.{form.module}")
+    own = reader.metadata(content[:PIECE], remarks) if form.front else {}
     return Document(
         key=key,
         blocks=reader.blocks(pieces, remarks),
         reader=form.reader(NO_CHOICE),
         title=title or reader.title(content[:PIECE]),
         media_type=media_type,
-        metadata=metadata or {},
+        metadata={**own, **(metadata or {})},
         remarks=remarks,
     )
 

@@ -29,6 +29,7 @@ class Format:
     `member` is a file in a ZIP archive and how it begins, for the formats that are one. `needs` is the module that
     is missing where `extra` is not installed. `place` is what its places are called. `columns`: whether a person's
     choice of columns and tables changes what is read. `cookie`: whether a comment may name its encoding (PEP 263).
+    `front`: whether lines at its head may say metadata of it.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Format:
     place: str = ""
     columns: bool = False
     cookie: bool = False
+    front: bool = False
 
     @property
     def media_type(self) -> str:
@@ -80,8 +82,9 @@ TEXT: Final = Format("text", "Plain text", "text", ".txt .text", "text/plain", p
 FORMATS: tuple[Format, ...] = (
     TEXT,
     Format("lines", "Source code, settings, logs", "text", LINE_SUFFIXES, "text/plain", plain=True),
-    Format("markdown", "Markdown", "markdown", ".md .markdown .mdown .mkd", "text/markdown", plain=True),
-    Format("python", "Python", "python", ".py .pyi .pyw", "text/x-python", plain=True, cookie=True),
+    Format("markdown", "Markdown", "markdown", ".md .markdown .mdown .mkd", "text/markdown", 2, plain=True,
+           front=True),
+    Format("python", "Python", "python", ".py .pyi .pyw", "text/x-python", 2, plain=True, cookie=True),
     Format("html", "HTML", "html", ".html .htm .xhtml", "text/html application/xhtml+xml", begins=_HTML),
     Format("rst", "reStructuredText", "rst", ".rst .rest", "text/x-rst", plain=True),
     Format("pdf", "PDF", "pdf", ".pdf", "application/pdf", binary=True, begins=rb"(?s).{0,1000}?%PDF-",

@@ -37,7 +37,11 @@ PIECE = 48 * 1024
 LINE = 64 * 1024
 
 _SEPARATOR = re.compile(rb"From (?:\S+|\"[^\"]*\"\S*)? ?.*\d\d?:\d\d.*\d{4}\D*$|From - ?\r?\n$")
+_HEAD = re.compile(rb".*?\n\r?\n", re.DOTALL)
 _BLANK = (b"\n", b"\r\n", b"\r")
+# An address without quotes, comments and routes, as most are: the library takes each apart letter by letter.
+_ADDRESS = r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*"
+_PERSON = re.compile(rf"(?:([A-Za-z0-9]+(?: [A-Za-z0-9]+)*) )?<({_ADDRESS})>|({_ADDRESS})")
 _QUOTED_FROM = re.compile(rb"^>(>*From )", re.MULTILINE)
 _SPACE = re.compile(r"\s+")
 # What the standard library raises on headers and bodies that no standard foresaw.
@@ -130,9 +134,19 @@ def _spans(file: BinaryIO) -> Iterator[tuple[int, int]]:
 
 
 def _parsed(content: bytes) -> Message:
-    """The message. The parser takes anything; where it does fail, the whole is the body of one without headers."""
+    """The message. The parser takes anything; where it does fail, the whole is the body of one without headers.
+
+    It goes line by line, so it is spared the body of a message that has no parts.
+    """
     try:
-        return email.message_from_bytes(content)
+        head = _HEAD.match(content)
+        message = email.message_from_bytes(head[0] if head else content)
+        if head is None:
+            return message
+        if message.get_payload() or message.get_content_maintype() in ("multipart", "message"):
+            return email.message_from_bytes(content)
+        message.set_payload(content[head.end() :].decode("ascii", "surrogateescape"))
+        return message
     except _BUGS:
         message = Message()
         message.set_payload(content.decode("utf-8", "replace"))
@@ -144,6 +158,9 @@ class _Message:
 
     def __init__(self, message: Message, depth: int, options: ReadOptions) -> None:
         self._message = message
+        self._headers: dict[str, str] = {}
+        for name, value in message.raw_items():
+            self._headers.setdefault(name.lower(), str(value))
         self._depth = depth
         self._options = options
         self._remarks: list[str] = []
@@ -155,7 +172,18 @@ class _Message:
 
     def header(self, name: str) -> str:
         """A header in one line, its encoded words decoded."""
-        return _decoded(_raw(self._message, name))
+        return _decoded(self._raw(name))
+
+    def _raw(self, name: str) -> str:
+        """A header as it was written; bytes beyond ASCII are UTF-8 if they can be, else Windows-1252."""
+        value = self._headers.get(name, "")
+        if value.isascii():
+            return value
+        content = value.encode("utf-8", "surrogateescape")
+        try:
+            return content.decode()
+        except UnicodeDecodeError:
+            return content.decode("cp1252", "replace")
 
     def document(self, key: str, reader: str, place: str) -> Document | Refused:
         """The message without its attachments."""
@@ -217,15 +245,18 @@ class _Message:
             "from": ", ".join(self._people("from")),
             "to": self._people("to"),
             "cc": self._people("cc"),
-            "date": _date(_raw(self._message, "date")),
+            "date": _date(self._raw("date")),
         }
         for name in ("message-id", "in-reply-to", "list-id"):
             found[name] = self.header(name).strip("<>") if name != "list-id" else _list_id(self.header(name))
         return {name: clean(value) for name, value in found.items() if value}
 
     def _people(self, name: str) -> list[str]:
+        value = self._raw(name)
+        if not value:
+            return []
         try:
-            pairs = getaddresses([_raw(self._message, name)])
+            pairs = _plain_addresses(value) or getaddresses([value])
         except _BUGS:
             return [self.header(name)]
         named = [(_decoded(person), _decoded(address)) for person, address in pairs if person or address]
@@ -283,18 +314,10 @@ def _text(part: Message, remarks: list[str]) -> str:
         return str(clean("".join(decode(file, encoding, remarks))))
 
 
-def _raw(message: Message, name: str) -> str:
-    """A header as it was written; bytes beyond ASCII are UTF-8 if they can be, else Windows-1252."""
-    value = next((value for header, value in message.raw_items() if header.lower() == name), "")
-    content = str(value).encode("utf-8", "surrogateescape")
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        return content.decode("cp1252", "replace")
-
-
 def _decoded(value: str) -> str:
     """Encoded words (RFC 2047) as text, in one line."""
+    if not value:
+        return ""
     try:
         value = "".join(
             piece.decode(charset or "ascii", "replace") if isinstance(piece, bytes) else piece
@@ -303,6 +326,12 @@ def _decoded(value: str) -> str:
     except (*_BUGS, HeaderParseError):
         pass  # as it was written, then
     return str(clean(_SPACE.sub(" ", value).strip()))
+
+
+def _plain_addresses(value: str) -> list[tuple[str, str]]:
+    """Names and addresses of a list that needs no parser; none where it does."""
+    found = [_PERSON.fullmatch(one) for one in value.split(", ")]
+    return [(one[1] or "", one[2] or one[3]) for one in found if one] if all(found) else []
 
 
 def _date(value: str) -> str:

@@ -11,7 +11,9 @@ import html
 import re
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
+from typing import Any
 
+from sememe.sources import frontmatter
 from sememe.types import Block
 
 LONGEST_LINE = 4096
@@ -29,7 +31,7 @@ _ITEM = re.compile(r"([-+*]|(\d{1,9})[.)])([ \t]+|$)")
 _NESTED = re.compile(r"(?:(?:>|[-+*]|\d{1,9}[.)])[ \t]+)+")
 _DEFINITION = re.compile(r"\[[^\[\]]+\]:")
 _FRONT_KEY = re.compile(r"[A-Za-z_][\w .-]*:(?:\s|$)")
-_FRONT_TITLE = re.compile(r"title:[ \t]+(.*)$")
+_FRONT_COMMENT = re.compile(r"[ \t]*(?:#|$)")
 
 _CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
 _ESCAPE = re.compile(r"(\\)([!-/:-@\[-`{-~])")
@@ -72,7 +74,15 @@ def title(head: str) -> str:
     """The title of a document that begins with `head`: that of its front matter, else its first heading of level 1."""
     scanner = _Scanner()
     first = next((block.title for block in scanner.blocks(lines((head,))) if block.level == 1), "")
-    return scanner.title or first
+    given = frontmatter.fields(scanner.front, []).get("title") if scanner.front else None
+    return str(given) if isinstance(given, str | int | float) and str(given).strip() else first
+
+
+def metadata(head: str, remarks: list[str]) -> dict[str, Any]:
+    """What the front matter of a document that begins with `head` says of it; what could not be read is remarked."""
+    scanner = _Scanner()
+    next(scanner.blocks(lines((head,))), None)
+    return frontmatter.fields(scanner.front, remarks) if scanner.front else {}
 
 
 def plain(marked: str) -> str:
@@ -124,7 +134,7 @@ class _Scanner:
     """
 
     def __init__(self) -> None:
-        self.title = ""
+        self.front = ""
         self._body: list[str] = []
         self._size = 0
         self._paragraph: list[str] = []
@@ -153,27 +163,20 @@ class _Scanner:
         """All lines but those of a YAML header, which are body. A rule that begins a document is none."""
         taken = list(islice(lines, 1))
         if taken and taken[0].rstrip() == "---":
-            taken += islice(lines, 1)
-            size = 0
-            while len(taken) > 1 and _FRONT_KEY.match(taken[1]) and size < LONGEST_FRONT_MATTER:
-                line = next(lines, None)
-                if line is None:
-                    break
+            size, begun = 0, False
+            for line in lines:
                 taken.append(line)
                 size += len(line)
-                if line.rstrip() in ("---", "..."):
-                    self._read_front_matter(taken)
+                if begun and line.rstrip() in ("---", "..."):
+                    self.front = "".join(taken[1:-1])
+                    for kept in taken:
+                        self._keep(kept)
                     taken = []
+                    break
+                begun = begun or _FRONT_KEY.match(line) is not None
+                if size >= LONGEST_FRONT_MATTER or not (begun or _FRONT_COMMENT.match(line)):
+                    break
         return chain(taken, lines)
-
-    def _read_front_matter(self, lines: list[str]) -> None:
-        for line in lines:
-            match = _FRONT_TITLE.match(line.rstrip())
-            value = match[1].strip() if match else ""
-            if value and value[0] not in "|>":
-                quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-                self.title = value[1:-1] if quoted else value
-            self._keep(line)
 
     def _keep(self, line: str) -> None:
         self._body.append(line)

@@ -106,7 +106,7 @@ def _cut(lines: list[str], marks: list[_Mark]) -> Iterator[Block]:
     at = 0
     ended = 0
     for mark in [*marks, _Mark(len(lines), 1)]:
-        first = _with_comments(lines, at, mark) if mark.title else mark.line
+        first = _with_comments(lines, at, mark, after=bool(ended)) if mark.title else mark.line
         if ended and any(line.strip() and not line.lstrip().startswith("#") for line in lines[at:first]):
             yield Block("", ended)
         yield from _body(lines[at:first])
@@ -117,13 +117,17 @@ def _cut(lines: list[str], marks: list[_Mark]) -> Iterator[Block]:
             at = mark.named + 1
 
 
-def _with_comments(lines: list[str], least: int, mark: _Mark) -> int:
-    """The line where the comments right above a definition begin, as deep as the definition itself."""
+def _with_comments(lines: list[str], least: int, mark: _Mark, *, after: bool) -> int:
+    """The line where the comments above a definition begin, as deep as the definition itself.
+
+    Behind another definition blank lines may lie between: what follows is what a banner is about.
+    """
     indent = re.match(r"[ \t]*", lines[mark.line])
     comment = f"{indent[0] if indent else ''}#"
-    first = mark.line
-    while first > least and lines[first - 1].startswith(comment):
-        first -= 1
+    first = at = mark.line
+    while at > least and (lines[at - 1].startswith(comment) or (after and not lines[at - 1].strip())):
+        at -= 1
+        first = at if lines[at].strip() else first
     return first
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,10 +35,17 @@ _Identity: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A regular file, and what was known of it (size, `st_mtime_ns`) when it was found."""
+    """A regular file, and what was known of it when it was found: bytes, when it was written, its inode."""
 
     path: Path
-    stat: os.stat_result
+    size: int
+    mtime_ns: int
+    inode: int = 0
+
+    @classmethod
+    def at(cls, path: Path, found: os.stat_result) -> Found:
+        """The file at a path, by its `stat`."""
+        return cls(path, found.st_size, found.st_mtime_ns, found.st_ino)
 
 
 def key_of(path: Path) -> str:
@@ -73,7 +80,8 @@ def walk(
 
     Names that begin with a dot (unless `hidden`), folders of generated files and editors' temporary files are left
     out below a path, and counted by rule in `left_out`. `exclude` holds resolved folders that are never
-    entered, and so is a folder that holds a file named `marker`. Links are followed.
+    entered, and so is a folder that holds a file named `marker`. Links below a path are followed last, so that a file
+    or folder has its own name and not that of a link to it.
     Raises InputError, before anything is yielded, when a path does not exist.
     """
     roots = [Path(path) for path in paths]
@@ -94,21 +102,26 @@ class _Walker:
         self._left_out = left_out
         self._files: set[_Identity | str] = set()
         self._folders: set[_Identity] = set()
+        self._links: deque[tuple[Path, list[_Identity]]] = deque()
 
     def walk(self, roots: list[Path]) -> Iterator[Found | Refused]:
         for root in roots:
-            yield from self._under(root)
+            yield from self._under(root, [])
+        while self._links:
+            yield from self._under(*self._links.popleft())
 
-    def _under(self, root: Path) -> Iterator[Found | Refused]:
+    def _under(self, root: Path, above: list[_Identity]) -> Iterator[Found | Refused]:
         """Depth first, without recursion: a folder may be deeper than Python's stack."""
-        above: list[_Identity] = []
         levels: list[Iterator[Path]] = [iter((root,))]
         while levels:
             path = next(levels[-1], None)
             if path is None:
                 levels.pop()
-                if above:
+                if levels:
                     above.pop()
+                continue
+            if len(levels) > 1 and path.is_symlink():
+                self._links.append((path, list(above)))
                 continue
             entries = self._look_at(path, above)
             if isinstance(entries, Found | Refused):
@@ -132,7 +145,7 @@ class _Walker:
         if same in self._files:
             return None
         self._files.add(same)
-        return Found(path, found)
+        return Found.at(path, found)
 
     def _enter(
         self, path: Path, found: os.stat_result, above: list[_Identity]

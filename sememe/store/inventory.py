@@ -10,8 +10,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from sememe.space import Held
+from sememe.store.golden import Judgement
 from sememe.store.reading import Snapshot
-from sememe.store.records import BackupRow, Beside, ForgetRow, Held, Layers, Moved, StoredContainer, outside_of
+from sememe.store.records import BackupRow, Beside, ForgetRow, Layers, Moved, StoredContainer, outside_of
 from sememe.store.writing import STARTS_WITH, prefix
 from sememe.types import PART, Embedded
 
@@ -120,6 +122,18 @@ class Inventory(Snapshot):
         columns = "id, started, finished, salt, marks, targets, receipt"
         return [ForgetRow(*row) for row in self._rows(f"SELECT {columns} FROM forgets{only} ORDER BY id")]
 
+    def judgements(self, name: str | None = None) -> list[Judgement]:
+        """Those of a golden set, or of all, ordered by set and query."""
+        only, bindings = ("", ()) if name is None else (" WHERE name = ?", (name,))
+        columns = "name, query, key, start, end, grade, origin"
+        sql = f"SELECT {columns} FROM golden{only} ORDER BY name, query, key, start"
+        return [Judgement(*row) for row in self._rows(sql, bindings)]
+
+    def usual_recall(self) -> float | None:
+        """The share of true neighbours that searches ask for unless they say; None when nobody chose one."""
+        found = self._rows("SELECT value FROM meta WHERE name = 'recall'")
+        return float(found[0][0]) if found else None
+
     def contents(self) -> Iterator[bytes]:
         """Everything that people put into live documents and the ledger, and our own words: values, as UTF-8 or
         as they are stored. Staged rows, orphans and what is forgotten are not among them."""
@@ -135,6 +149,7 @@ class Inventory(Snapshot):
             "SELECT key || char(10) || reason || char(10) || remarks || truncated FROM ledger",
             "SELECT command || summary FROM runs",
             "SELECT path FROM backups",
+            "SELECT DISTINCT name || char(10) || origin || char(10) || key FROM golden",
             "SELECT receipt FROM forgets",
             "SELECT body FROM spaces",
             "SELECT canaries FROM spaces",

@@ -18,12 +18,11 @@ import apsw
 import numpy as np
 
 from sememe.errors import StoreDamaged
-from sememe.space import Space, id_of
+from sememe.space import Held, Space, id_of
 from sememe.store.connection import WHAT_TO_DO
 from sememe.store.records import (
     CachedVector,
     FoundChunk,
-    Held,
     KnownDocument,
     SourceStamp,
     StoredChunk,
@@ -443,7 +442,7 @@ class Snapshot:
         A document that could not be read the last time is left out: it has to be read again for the ledger to agree.
         """
         result = {}
-        for row in self._rows(
+        for row in self._connection.execute(
             f"SELECT {KNOWN_COLUMNS} FROM documents WHERE live = 1 AND origin = 'file' AND {STARTS_WITH}"
             " AND key NOT IN (SELECT key FROM ledger WHERE status = 'failed')", prefix(under)
         ):  # fmt: skip

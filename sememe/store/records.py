@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from sememe.space import Space
-from sememe.types import Metadata, Origin, Recipe, SpaceKind
+from sememe.types import Metadata, Origin, Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,44 +150,6 @@ class WholeDocument:
     texts: Sequence[tuple[int, str]]
     chunks: Sequence[NewChunk]
     places: Sequence[tuple[int, str]] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A space that a collection has vectors in: its own, which has no `name`, or a further one.
-
-    `model` is what its model was called when it was added. `filled` counts how often vectors came that no change
-    tells of; `complete` says that every chunk has one.
-    """
-
-    space: Space
-    name: str = ""
-    kind: SpaceKind = "dense"
-    model: str = ""
-    filled: int = 0
-    complete: bool = True
-
-    @property
-    def key(self) -> str:
-        """The id of a further space, "" of the collection's own."""
-        return self.space.id if self.name else ""
-
-    def index(self, name: str) -> str:
-        """What the truth calls an index over this space's vectors."""
-        return f"{name}.{self.key}" if self.name else name
-
-    def folder(self, collection: Path) -> Path:
-        """Where the files of its indexes are."""
-        return collection / f"{SPACE_FOLDER}{self.key}" if self.name else collection
-
-    @property
-    def details(self) -> str:
-        """What the record of an index over all of its vectors has to say, or the index lacks some."""
-        return json.dumps({"filled": self.filled}) if self.name else "{}"
-
-
-SPACE_FOLDER = "space-"
-"""What the folder of a further space is called, before the id of the space."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,15 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         """,
     ),
     (
+        "golden sets: queries, and the documents or spans that answer them",
+        """
+        CREATE TABLE golden (
+            name TEXT NOT NULL, query TEXT NOT NULL, key TEXT NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL,
+            grade INTEGER NOT NULL, origin TEXT NOT NULL, PRIMARY KEY (name, query, key, start)
+        ) STRICT, WITHOUT ROWID;
+        """,
+    ),
+    (
         "further spaces by name: every input may have a vector in each",
         """
         CREATE TABLE names (

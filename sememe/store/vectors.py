@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import apsw
 
-from sememe.space import Space
-from sememe.store.records import CachedVector, Held
+from sememe.space import Held, Space
+from sememe.store.records import CachedVector
 from sememe.types import Embedded, Vectors
 
 IN_USE = "EXISTS (SELECT 1 FROM vectors o JOIN chunks c ON c.vector = o.id WHERE o.input = vectors.input)"
@@ -88,22 +88,22 @@ class VectorWrites:
         )
         return bool(self._connection.execute("SELECT complete FROM names WHERE name = ?", (held.name,)).get)
 
-    def add_vectors(self, space: str, inputs: Sequence[bytes], embedded: Embedded) -> None:
-        """Write the vectors of inputs. One that another process has written meanwhile is kept as it is."""
-        self.add_blobs(
-            space,
-            [
-                (key, int(embedded.tokens[i]), int(embedded.kept[i]), embedded.vectors[i].astype("<f4").tobytes())
-                for i, key in enumerate(inputs)
-            ],
-        )
+    def add_vectors(self, space: str, inputs: Sequence[bytes], embedded: Embedded) -> dict[bytes, CachedVector]:
+        """Write the vectors of inputs. One that another process has written meanwhile is kept as it is, and is not
+        among those that are returned.
+        """
+        blobs = [embedded.vectors[i].astype("<f4").tobytes() for i in range(len(inputs))]
+        counts = zip(embedded.tokens.tolist(), embedded.kept.tolist(), strict=True)
+        return self.add_blobs(space, [(k, *c, blob) for k, c, blob in zip(inputs, counts, blobs, strict=True)])
 
-    def add_blobs(self, space: str, rows: Sequence[tuple[bytes, int, int, bytes]]) -> None:
-        """Write vectors as they are stored: of each input its tokens, how many were read, and the bytes."""
-        self._connection.executemany(
-            "INSERT OR IGNORE INTO vectors (space, input, tokens, kept, crc, vector) VALUES (?, ?, ?, ?, ?, ?)",
+    def add_blobs(self, space: str, rows: Sequence[tuple[bytes, int, int, bytes]]) -> dict[bytes, CachedVector]:
+        """The same for vectors as they are stored: of each input its tokens, how many were read, and the bytes."""
+        written = self._connection.executemany(
+            "INSERT OR IGNORE INTO vectors (space, input, tokens, kept, crc, vector) VALUES (?, ?, ?, ?, ?, ?) "
+            "RETURNING input, id, tokens, kept",
             [(space, key, tokens, kept, zlib.crc32(blob), blob) for key, tokens, kept, blob in rows],
         )
+        return {key: CachedVector(id=row, tokens=tokens, kept=kept) for key, row, tokens, kept in written}
 
     def cached(self, space: str, inputs: Sequence[bytes]) -> dict[bytes, CachedVector]:
         """Those of the inputs that have a vector in the space."""
@@ -113,8 +113,17 @@ class VectorWrites:
         self._connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('orphans', 'yes')")
 
     def may_have_orphans(self) -> bool:
-        """Whether staged documents were dropped since the last `drop_orphans`, which may have left vectors."""
-        return self._connection.execute("SELECT 1 FROM meta WHERE name = 'orphans'").get is not None
+        """Whether staged documents were dropped since the last `drop_orphans`, which may have left vectors.
+
+        Not while a document that was refused for some of its chunks may come again, and need those of the others.
+        """
+        return (
+            self._connection.execute(
+                "SELECT 1 FROM meta WHERE name = 'orphans' AND NOT EXISTS "
+                "(SELECT 1 FROM ledger WHERE status = 'failed' AND chunks > 0)"
+            ).get
+            is not None
+        )
 
     def drop_orphans(self) -> int:
         """Delete vectors, of any space, of inputs that no chunk was made from; returns how many went."""

@@ -17,6 +17,7 @@ from typing import Any
 import apsw
 import numpy as np
 
+from sememe.store.golden import Judging
 from sememe.store.records import (
     NOTHING,
     BackupRow,
@@ -46,7 +47,7 @@ INSERT_PLACE = "INSERT INTO places (document, start, place) VALUES (?, ?, ?)"
 INSERT_CHUNK = "INSERT INTO chunks (document, position, start, end, headings, vector) VALUES (?, ?, ?, ?, ?, ?)"
 
 
-class Transaction(VectorWrites):
+class Transaction(VectorWrites, Judging):
     """The writes of one transaction, on a connection that holds the write lock."""
 
     def __init__(self, connection: apsw.Connection) -> None:
@@ -269,6 +270,14 @@ class Transaction(VectorWrites):
                 for row in rows
             ],
         )  # fmt: skip
+
+    def noted(self, keys: Sequence[str], run: int) -> list[LedgerRow]:
+        """How those of the keys ended that this run has recorded already: status, chunks and tokens."""
+        rows: list[tuple[Any, ...]] = self._connection.execute(
+            "SELECT key, status, chunks, tokens FROM ledger WHERE run = ? AND key IN (SELECT value FROM json_each(?))",
+            (run, json.dumps(list(keys))),
+        ).fetchall() if keys else []  # fmt: skip
+        return [LedgerRow(key, status, chunks=chunks, tokens=tokens) for key, status, chunks, tokens in rows]
 
     def strike(self, keys: Sequence[str]) -> int:
         """Take inputs that are gone for good out of the ledger; returns how many were in it."""

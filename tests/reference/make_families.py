@@ -25,7 +25,7 @@ import torch
 import transformers
 from safetensors.numpy import load_file, save_file
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Dense, Normalize, Transformer
+from sentence_transformers.base.modules import Dense, Normalize, Router, Transformer
 from sentence_transformers.sentence_transformer.modules import LayerNorm, Pooling, StaticEmbedding
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -53,7 +53,11 @@ def texts() -> list[str]:
 
 
 def tokenizer(kind: str) -> transformers.PreTrainedTokenizerFast:
-    """Word pieces for encoders, byte pairs for the others, with the special tokens and template of their kind."""
+    """Word pieces for encoders, byte pairs for the others, with the special tokens and template of their kind.
+
+    "-left" behind the kind cuts long texts at their start.
+    """
+    kind, _, cut = kind.partition("-")
     specials = {
         "bert": ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
         "roberta": ["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
@@ -81,6 +85,7 @@ def tokenizer(kind: str) -> transformers.PreTrainedTokenizerFast:
     pairs = [(token, made.token_to_id(token)) for token in template.split() if token != "$A"]
     made.post_processor = processors.TemplateProcessing(single=template, special_tokens=pairs)
     side = "left" if kind == "qwen" else "right"
+    names |= {"truncation_side": cut} if cut else {}
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=made, model_max_length=LONGEST, padding_side=side, **names
     )
@@ -180,6 +185,18 @@ def families() -> None:
     make("gte", t.GteConfig(**{**BERT_SIZES, "type_vocab_size": 1}, rope_parameters=rope), "roberta", cls)
     make("qwen3", t.Qwen3Config(**DECODER_SIZES, pad_token_id=0, eos_token_id=1), "qwen", last, both)
     make("mistral", t.MistralConfig(**DECODER_SIZES, sliding_window=10, pad_token_id=0), "qwen", last)
+    yarn = {"rope_type": "yarn", "rope_theta": 300.0, "factor": 4.0, "beta_fast": 8}
+    yarn |= {"original_max_position_embeddings": 16}
+    make("qwen2", t.Qwen2Config(**DECODER_SIZES, rope_parameters=yarn, pad_token_id=0), "qwen", last)
+    llama3 = {
+        "rope_type": "llama3", "rope_theta": 300.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 32,
+    }  # fmt: skip
+    make("llama", t.LlamaConfig(**DECODER_SIZES, rope_parameters=llama3, pad_token_id=0), "qwen", last)
+    linear = {"rope_type": "linear", "rope_theta": 300.0, "factor": 3.0}
+    make("eurobert", t.EuroBertConfig(**DECODER_SIZES, rope_parameters=linear, pad_token_id=0), "gemma", mean)
+    dynamic = {"rope_type": "dynamic", "rope_theta": 300.0, "factor": 2.0}
+    make("dynamic", t.LlamaConfig(**DECODER_SIZES, rope_parameters=dynamic, pad_token_id=0), "qwen-left", last)
     gemma = {**DECODER_SIZES, "query_pre_attn_scalar": 12, "sliding_window": 16, "use_bidirectional_attention": True}
     kinds = ["sliding_attention", "full_attention", "sliding_attention"]
     make("gemma3", t.Gemma3TextConfig(**gemma, layer_types=kinds, attn_implementation="eager"), "gemma", two_dense)
@@ -188,6 +205,15 @@ def families() -> None:
     SentenceTransformer(modules=[static, Normalize()], device="cpu").save(
         str(FOLDERS / "static"), create_model_card=False
     )
+    router(static, Transformer(str(FOLDERS / "bert"), max_seq_length=LONGEST))
+
+
+def router(query: Any, transformer: Any) -> None:
+    """A model with a table for queries and a transformer for documents."""
+    document = [transformer, Pooling(32, "cls"), drawn(Dense(32, 32, activation_function=torch.nn.Tanh()))]
+    towers = Router.for_query_document(query_modules=[query], document_modules=document)
+    model = SentenceTransformer(modules=[towers, Normalize()], prompts={"query": PROMPT}, device="cpu")
+    model.save(str(FOLDERS / "router"), create_model_card=False)
 
 
 def as_on_the_hub(name: str, config: dict[str, Any], prefix: str) -> None:
@@ -214,6 +240,16 @@ def hub_layouts() -> None:
         "layer_norm_type": "layer_norm", "logn_attention_scale": False,
     }  # fmt: skip
     as_on_the_hub("gte", gte, "new.")
+    as_on_the_hub("qwen3", json.loads((FOLDERS / "qwen3" / "config.json").read_text()), "model.")
+    _end_told_beside(FOLDERS / "qwen3-hub")
+
+
+def _end_told_beside(folder: Path) -> None:
+    """As Mistral's makers write it: the token at the end is in tokenizer_config.json, not in tokenizer.json."""
+    made = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps({**made, "post_processor": None}))
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**config, "add_eos_token": True}))
 
 
 def vectors() -> dict[str, Any]:
@@ -226,7 +262,8 @@ def vectors() -> dict[str, Any]:
         kept = [text.replace("\ud800", "\ufffd") for text in texts()]
         found[folder.name] = model.encode(kept, batch_size=8, show_progress_bar=False)
         for role in [role for role in ("query", "document") if model.prompts.get(role)]:
-            found[f"{folder.name}:{role}"] = model.encode(kept, prompt_name=role, batch_size=8, show_progress_bar=False)
+            encode = getattr(model, f"encode_{role}")
+            found[f"{folder.name}:{role}"] = encode(kept, batch_size=8, show_progress_bar=False)
     return found
 
 

@@ -220,7 +220,7 @@ def splades() -> dict[str, Any]:
         found |= sparse(model, f"sparse-{name}")
     language = transformer("distilbert", t.AutoModelForMaskedLM.from_config, 9, transformer_task="fill-mask")
     weight = torch.rand(PIECES, generator=torch.Generator().manual_seed(4)) * 5
-    plain = SparseStaticEmbedding(pair_tokenizer("bert"), weight=weight, frozen=True)
+    plain = SparseStaticEmbedding(language.tokenizer, weight=weight, frozen=True)
     router = Router.for_query_document(query_modules=[plain], document_modules=[language, SpladePooling("max")])
     return found | sparse(SparseEncoder(modules=[router], similarity_fn_name="dot", device="cpu"), "sparse-router")
 

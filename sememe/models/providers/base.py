@@ -11,21 +11,22 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from sememe.errors import CostLimit, Incomplete, InputError, ModelError, ProviderError, SememeError
-from sememe.models.network import SURROGATES
 from sememe.models.providers import names
 from sememe.models.providers.batches import batches
 from sememe.models.providers.calling import LONGEST_WAIT, Budget, Caller, Usage
 from sememe.models.providers.connecting import connect
 from sememe.models.providers.counting import BYTES_A_PIECE, EstimatedCounter
+from sememe.models.providers.lanes import WORKERS_A_LANE, Gate
 from sememe.models.providers.names import Hosting
 from sememe.models.providers.wire import Answer, ContextWire, Input, Trouble, Wire
+from sememe.models.tokens import SURROGATES
 from sememe.settings import Settings
 from sememe.space import CANARY_TEXTS, Space
 from sememe.types import Embedded, Progress, Role, Vectors
@@ -51,14 +52,17 @@ class _Job:
     """One call: its inputs, and what has become of each so far."""
 
     inputs: list[Input]
-    tokens: list[int]
     role: Role
     progress: Progress | None = None
     together: bool = False
+    tokens: list[int] = field(init=False)
     made: dict[int, tuple[Vectors, int]] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
     stop: SememeError | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.tokens = [0] * len(self.inputs)
 
 
 class Hosted:
@@ -122,9 +126,10 @@ class Hosted:
                         f"there; unset it, or use a local model"
                     )
                 self._key = found.key
-                wire = connect(self._hosting, found)
+                gate = Gate(hosted.concurrency, hosted.requests_per_minute, hosted.tokens_per_minute)
+                wire = connect(self._hosting, found, gate.lane)
                 self._closing = weakref.finalize(self, wire.close)
-                self._caller = Caller(wire, hosted, self._budget)
+                self._caller = Caller(wire, hosted, self._budget, gate=gate)
             return self._caller
 
     def _failure(self, trouble: Trouble) -> SememeError:
@@ -261,7 +266,7 @@ class HostedEmbedder(Hosted):
                 f"{self._hosting.name} cannot embed chunks together; jina-embeddings-v3 and v4 and "
                 f"voyage-context-3 and -4 can"
             )
-        job = _Job(list(chunks), [self._counter.count(chunk) for chunk in chunks], "document", together=True)
+        job = _Job(list(chunks), "document", together=True)
         job.refused = {i: EMPTY for i, chunk in enumerate(chunks) if not chunk.strip()}
         if job.inputs and not job.refused:
             self._run(job, list(range(len(job.inputs))))
@@ -303,12 +308,9 @@ class HostedEmbedder(Hosted):
 
     def _job(self, inputs: Sequence[Input], role: Role, progress: Progress | None) -> _Job:
         """Embed what can be embedded; what was paid for before and not handed over is taken from there."""
-        tokens = [self._counter.count(i) if isinstance(i, str) else IMAGE_TOKENS for i in inputs]
-        job = _Job(list(inputs), tokens, role, progress)
+        job = _Job(list(inputs), role, progress)
         self._take_paid(job)
-        job.refused = {
-            i: "it is empty, and an empty text has no meaning to embed" for i, g in enumerate(inputs) if not g
-        }
+        job.refused = {i: EMPTY for i, given in enumerate(inputs) if not given}
         todo = [i for i in range(len(inputs)) if i not in job.made and i not in job.refused]
         if todo:
             self._run(job, todo)
@@ -334,15 +336,15 @@ class HostedEmbedder(Hosted):
         """Send the inputs at the places `todo` through the lanes."""
         self._connected().gate.stopped.clear()
         model, provider, lanes = self._hosting.model, self._hosting.provider, self._settings.hosted.concurrency
-        counted = [job.tokens[i] + SPECIAL_TOKENS for i in todo]
+        counted = self._counted(job, todo)
         if job.together:
-            parts = batches(counted, items=provider.items, most=model.tokens, alone=model.tokens)
+            parts = batches(counted, len(todo), items=provider.items, most=model.tokens, alone=model.tokens)
         else:
             most = model.request_tokens or provider.tokens
-            parts = batches(counted, items=provider.items, most=most, alone=model.tokens, lanes=lanes)
+            parts = batches(counted, len(todo), items=provider.items, most=most, alone=model.tokens, lanes=lanes)
         with self._lock:
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(max_workers=lanes, thread_name_prefix="sememe-hosted")
+                self._pool = ThreadPoolExecutor(WORKERS_A_LANE * lanes, thread_name_prefix="sememe-hosted")
         running: list[Future[None]] = [
             self._pool.submit(self._batch, job, [todo[i] for i in part]) for part in parts
         ]  # fmt: skip
@@ -353,6 +355,13 @@ class HostedEmbedder(Hosted):
             self.interrupt()
             raise
 
+    def _counted(self, job: _Job, todo: list[int]) -> Iterator[int]:
+        """The tokens of the inputs with what goes around them, counted while the first requests are under way."""
+        for i in todo:
+            given = job.inputs[i]
+            job.tokens[i] = self._counter.count(given) if isinstance(given, str) else IMAGE_TOKENS
+            yield job.tokens[i] + SPECIAL_TOKENS
+
     def _batch(self, job: _Job, places: list[int]) -> None:
         """Send one request; when it is refused, its halves, down to the input that was meant."""
         if job.stop is None and self._connected().gate.stopped.is_set():
@@ -361,7 +370,7 @@ class HostedEmbedder(Hosted):
             return
         inputs = [job.inputs[i] for i in places]
         counted = [job.tokens[i] for i in places]
-        outcome = self._send(inputs, job.role, sum(counted) + SPECIAL_TOKENS * len(places), together=job.together)
+        outcome = self._send(inputs, job, sum(counted) + SPECIAL_TOKENS * len(places))
         if isinstance(outcome, Answer):
             self._place(job, places, counted, outcome)
         elif isinstance(outcome, SememeError):
@@ -375,9 +384,7 @@ class HostedEmbedder(Hosted):
             self._batch(job, places[: len(places) // 2])
             self._batch(job, places[len(places) // 2 :])
 
-    def _send(
-        self, inputs: list[Input], role: Role, tokens: int, *, together: bool = False
-    ) -> Answer | Trouble | CostLimit:
+    def _send(self, inputs: list[Input], job: _Job, tokens: int) -> Answer | Trouble | CostLimit:
         """One request, within the budget, its answer checked: as many vectors as inputs, of the right length."""
         if not self._budget.reserve(tokens):
             spent, most = self.usage.dollars, self._settings.hosted.max_cost
@@ -387,13 +394,13 @@ class HostedEmbedder(Hosted):
             )
 
         def send(wire: Wire) -> Answer:
-            if together and isinstance(wire, ContextWire):
-                return wire.embed_together([str(chunk) for chunk in inputs], role)
-            return wire.embed(inputs, role)
+            if job.together and isinstance(wire, ContextWire):
+                return wire.embed_together([str(chunk) for chunk in inputs], job.role)
+            return wire.embed(inputs, job.role)
 
         billed = 0
         try:
-            outcome = self._connected().call(send, tokens)
+            outcome = self._connected().call(send, tokens, wanted=lambda: job.stop is None)
             if isinstance(outcome, Answer):
                 billed = outcome.tokens if outcome.tokens is not None else tokens
         finally:
@@ -419,7 +426,7 @@ class HostedEmbedder(Hosted):
             return False
         if inputs == [CANARY_TEXTS[0]]:
             return True
-        return not isinstance(self._send([CANARY_TEXTS[0]], "document", 64), Answer)
+        return not isinstance(self._send([CANARY_TEXTS[0]], _Job([], "document"), 64), Answer)
 
     def _place(self, job: _Job, places: list[int], counted: list[int], answer: Answer) -> None:
         """Hand out the rows of an answer. One that is not finite, or zero, is no meaning of anything."""

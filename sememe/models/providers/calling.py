@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from sememe.models.providers.lanes import Gate, Interrupted
 from sememe.models.providers.wire import Trouble, Wire
 from sememe.settings import Hosted
 
@@ -68,54 +68,28 @@ class Budget:
             self.usage.retries += retry
 
 
-class Gate:
-    """When the next request may go: not while the provider asked us to stay away, and at most so many a minute."""
-
-    def __init__(self, requests_per_minute: int, tokens_per_minute: int) -> None:
-        self._a_request = 60 / requests_per_minute if requests_per_minute else 0.0
-        self._a_token = 60 / tokens_per_minute if tokens_per_minute else 0.0
-        self._next = 0.0
-        self._closed_until = 0.0
-        self._lock = threading.Lock()
-        self.stopped = threading.Event()
-
-    def enter(self, tokens: int) -> None:
-        """Wait for one's turn."""
-        with self._lock:
-            turn = max(time.monotonic(), self._next)
-            self._next = turn + max(self._a_request, tokens * self._a_token)
-        while not self.stopped.is_set():
-            left = max(turn, self._closed_until) - time.monotonic()
-            if left <= 0:
-                return
-            self.stopped.wait(left)
-
-    def close(self, seconds: float) -> None:
-        """Let nobody through for so long."""
-        with self._lock:
-            self._closed_until = max(self._closed_until, time.monotonic() + seconds)
-
-
 class Caller:
     """Sends requests over one wire until they are answered, or there is no use in going on."""
 
-    def __init__(self, wire: Wire, hosted: Hosted, budget: Budget) -> None:
+    def __init__(self, wire: Wire, hosted: Hosted, budget: Budget, *, gate: Gate) -> None:
         self._wire = wire
         self._hosted = hosted
         self._budget = budget
-        self.gate = Gate(hosted.requests_per_minute, hosted.tokens_per_minute)
+        self.gate = gate
 
-    def call(self, send: Callable[[Wire], T], tokens: int) -> T | Trouble:
-        """The answer, or the trouble that remained after the last attempt."""
+    def call(self, send: Callable[[Wire], T], tokens: int, *, wanted: Callable[[], bool] = lambda: True) -> T | Trouble:
+        """The answer, or the trouble that remained after the last attempt, or after which it was not `wanted`."""
         attempt = 0
         while True:
-            self.gate.enter(tokens)
+            self.gate.enter(tokens, wanted)
             if self.gate.stopped.is_set():
                 return Trouble("down", "it was interrupted")
             self._budget.count(retry=attempt > 0)
             trouble: Trouble
             try:
                 return send(self._wire)
+            except Interrupted as error:
+                return Trouble("down", str(error))
             except self._wire.errors as error:
                 trouble = self._wire.trouble(error)
             attempt += 1

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sememe.errors import MissingExtra
+from sememe.models.providers.lanes import Lane, client
 from sememe.models.providers.names import Hosting
 from sememe.models.providers.wire import (
     GARBLED,
@@ -28,7 +29,7 @@ INPUT_TYPES = {"document": "search_document", "query": "search_query"}
 class CohereWire:
     """`POST /v2/embed` and `/v2/rerank`. An input that is too long is refused, never cut (`truncate` NONE)."""
 
-    def __init__(self, hosting: Hosting, access: Access) -> None:
+    def __init__(self, hosting: Hosting, access: Access, lane: Lane) -> None:
         try:
             import cohere
             import httpx
@@ -38,7 +39,7 @@ class CohereWire:
         self._hosting = hosting
         self._api_error = ApiError
         self._http_error = httpx.HTTPError
-        self._http = httpx.Client(timeout=access.timeout)
+        self._http = client(httpx, lane, timeout=access.timeout)
         self._client: Any = cohere.ClientV2(
             api_key=access.key, base_url=access.url, timeout=access.timeout, max_retries=0, httpx_client=self._http,
             log_warning_experimental_features=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sememe.errors import MissingExtra
+from sememe.models.providers.lanes import Lane, client
 from sememe.models.providers.names import Hosting
 from sememe.models.providers.wire import (
     GARBLED,
@@ -23,7 +24,7 @@ from sememe.types import Role
 class MistralWire:
     """`POST /v1/embeddings`. Vectors come as numbers: the SDK cannot read the base64 that it can ask for."""
 
-    def __init__(self, hosting: Hosting, access: Access) -> None:
+    def __init__(self, hosting: Hosting, access: Access, lane: Lane) -> None:
         try:
             import httpx2
             from mistralai.client import Mistral, errors
@@ -34,7 +35,7 @@ class MistralWire:
         self._errors = errors
         self._http_error = httpx2.HTTPError
         self._dimensions = UNSET if hosting.dimensions is None else hosting.dimensions
-        self._http = httpx2.Client()
+        self._http = client(httpx2, lane, timeout=access.timeout)
         self._client = Mistral(
             api_key=access.key, server_url=access.url, timeout_ms=int(access.timeout * 1000), retry_config=None,
             client=self._http,

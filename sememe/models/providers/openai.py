@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sememe.errors import MissingExtra
+from sememe.models.providers.lanes import Lane, client
 from sememe.models.providers.names import Hosting
 from sememe.models.providers.wire import (
     GARBLED,
@@ -23,16 +24,19 @@ from sememe.types import Role
 class OpenAIWire:
     """`POST /embeddings`. There are no roles: a query and a document of one text have one vector."""
 
-    def __init__(self, hosting: Hosting, access: Access) -> None:
+    def __init__(self, hosting: Hosting, access: Access, lane: Lane) -> None:
         try:
+            import httpx2
             import openai
         except ImportError:
             raise MissingExtra("openai", hosting.name) from None
         self._sdk = openai
+        self._response = httpx2.Response
         self._hosting = hosting
         self._client = openai.OpenAI(
             # A server of one's own may want no key; the SDK wants one all the same.
             api_key=access.key or "none", base_url=access.url, timeout=access.timeout, max_retries=0,
+            http_client=client(httpx2, lane, timeout=access.timeout),
         )  # fmt: skip
 
     @property
@@ -43,14 +47,15 @@ class OpenAIWire:
     def embed(self, inputs: Sequence[Input], role: Role) -> Answer:
         """Vectors come as base64 of float32 from servers that can, else as numbers."""
         del role
-        dimensions = self._hosting.dimensions
-        answer = self._client.embeddings.create(
-            input=[str(text) for text in inputs], model=self._hosting.model.name, encoding_format="base64",
-            dimensions=dimensions if dimensions is not None else self._sdk.omit,
-        )  # fmt: skip
-        data = [{"index": getattr(item, "index", None), "embedding": item.embedding} for item in answer.data]
-        usage = getattr(answer, "usage", None)
-        return Answer(rows(in_order(data, "embedding")), usage.total_tokens if usage else None)
+        body: dict[str, object] = {"input": list(inputs), "model": self._hosting.model.name}
+        body["encoding_format"] = "base64"
+        if self._hosting.dimensions is not None:
+            body["dimensions"] = self._hosting.dimensions
+        # The method for embeddings goes through every input and every item of the answer by its types, which
+        # takes half as long again as all that is done for a request.
+        answer = self._client.post("/embeddings", cast_to=self._response, body=body).json()
+        usage = answer.get("usage") or {}
+        return Answer(rows(in_order(answer["data"], "embedding")), usage.get("total_tokens"))
 
     def trouble(self, error: Exception) -> Trouble:
         """What an exception means."""

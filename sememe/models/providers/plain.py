@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sememe.errors import MissingExtra
+from sememe.models.providers.lanes import Lane, client
 from sememe.models.providers.names import Hosting
 from sememe.models.providers.wire import (
     GARBLED,
@@ -27,7 +28,7 @@ from sememe.types import Role
 class HTTPWire:
     """JSON over HTTP with a bearer key, for providers that have no SDK. Never retries, follows no redirect."""
 
-    def __init__(self, hosting: Hosting, access: Access) -> None:
+    def __init__(self, hosting: Hosting, access: Access, lane: Lane) -> None:
         try:
             import httpx2
         except ImportError:
@@ -35,8 +36,7 @@ class HTTPWire:
         headers = {"User-Agent": "sememe"}
         if access.key:
             headers["Authorization"] = f"Bearer {access.key}"
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=64)
-        self._client = httpx2.Client(base_url=access.url or "", headers=headers, timeout=access.timeout, limits=limits)
+        self._client = client(httpx2, lane, timeout=access.timeout, url=access.url or "", headers=headers)
         self._http_error = httpx2.HTTPError
         self._status_error = httpx2.HTTPStatusError
         self.hosting = hosting
@@ -142,7 +142,7 @@ def _named(given: Input) -> dict[str, str]:
     return {"text": given} if isinstance(given, str) else {"image": base64.b64encode(given).decode()}
 
 
-PLAIN: dict[str, Callable[[Hosting, Access], JinaWire | OllamaWire | TEIWire]] = {
+PLAIN: dict[str, Callable[[Hosting, Access, Lane], JinaWire | OllamaWire | TEIWire]] = {
     "jina": JinaWire,
     "ollama": OllamaWire,
     "tei": TEIWire,

@@ -42,7 +42,7 @@ class HostedReranker(Hosted):
             query = f"{instruction}\n{query}"
         count, asked = EstimatedCounter().count, EstimatedCounter().count(query)
         tokens = [asked + count(text) + SPECIAL_TOKENS for text in texts]
-        parts = batches(tokens, items=DOCUMENTS, most=None, alone=max(tokens, default=0))
+        parts = batches(tokens, len(tokens), items=DOCUMENTS, most=None, alone=max(tokens, default=0))
         made = [self._scored(query, [texts[i] for i in part], sum(tokens[i] for i in part)) for part in parts]
         return np.concatenate(made) if made else np.zeros(0, dtype=np.float32)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sememe.errors import MissingExtra
+from sememe.models.providers.lanes import Lane
 from sememe.models.providers.names import Hosting
 from sememe.models.providers.wire import (
     GARBLED,
@@ -30,7 +31,7 @@ class VoyageWire:
     The provider puts its own prompt before a text by its role. An input that is too long is refused, never cut.
     """
 
-    def __init__(self, hosting: Hosting, access: Access) -> None:
+    def __init__(self, hosting: Hosting, access: Access, lane: Lane) -> None:
         try:
             import requests
             import voyageai
@@ -39,6 +40,7 @@ class VoyageWire:
         # The SDK's log repeats what a server says, and some servers repeat the key that they refuse.
         logging.getLogger("voyage").setLevel(logging.WARNING)
         self._hosting = hosting
+        self._lane = lane
         self._error = voyageai.error
         self._http_error = requests.RequestException
         self._client: Any = voyageai.Client(  # type: ignore[attr-defined]
@@ -55,15 +57,17 @@ class VoyageWire:
         name, dimensions = self._hosting.model.name, self._hosting.dimensions
         if "-multimodal-" in name:
             contents = [{"content": [_part(one)]} for one in inputs]
-            answer = self._client.multimodal_embed(
-                contents, model=name, input_type=role, truncation=False, output_dimension=dimensions
-            )
+            with self._lane():
+                answer = self._client.multimodal_embed(
+                    contents, model=name, input_type=role, truncation=False, output_dimension=dimensions
+                )
             return Answer(rows(answer.embeddings), answer.total_tokens)
         if "-context-" in name:
             return self._in_context([[str(text)] for text in inputs], role)
-        answer = self._client.embed(
-            list(inputs), model=name, input_type=role, truncation=False, output_dimension=dimensions
-        )
+        with self._lane():
+            answer = self._client.embed(
+                list(inputs), model=name, input_type=role, truncation=False, output_dimension=dimensions
+            )
         return Answer(rows(answer.embeddings), answer.total_tokens)
 
     def embed_together(self, chunks: Sequence[str], role: Role) -> Answer:
@@ -71,15 +75,18 @@ class VoyageWire:
         return self._in_context([list(chunks)], role)
 
     def _in_context(self, documents: list[list[str]], role: Role) -> Answer:
-        answer = self._client.contextualized_embed(
-            documents, model=self._hosting.model.name, input_type=role, output_dimension=self._hosting.dimensions
-        )
+        name, dimensions = self._hosting.model.name, self._hosting.dimensions
+        with self._lane():
+            answer = self._client.contextualized_embed(
+                documents, model=name, input_type=role, output_dimension=dimensions
+            )
         results = sorted(answer.results, key=lambda result: int(result.index))
         return Answer(rows([vector for result in results for vector in result.embeddings]), answer.total_tokens)
 
     def rerank(self, query: str, documents: Sequence[str]) -> Ranked:
         """Relevance between 0 and 1."""
-        answer = self._client.rerank(query, list(documents), model=self._hosting.model.name, truncation=False)
+        with self._lane():
+            answer = self._client.rerank(query, list(documents), model=self._hosting.model.name, truncation=False)
         pairs = [(result.index, result.relevance_score) for result in answer.results]
         return ranked(pairs, len(documents), answer.total_tokens)
 

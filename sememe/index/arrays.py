@@ -1,0 +1,37 @@
+"""Arrays by name in a folder, one .npy file each, written whole and mapped into memory. Knows NumPy and files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sememe.errors import StoreDamaged
+
+
+def saved(folder: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write arrays, each beside the one it replaces: a reader sees the old one or the new one, whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, array in arrays.items():
+        staged = folder / f"{name}.tmp"
+        with staged.open("wb") as file:
+            np.save(file, np.ascontiguousarray(array))
+            file.flush()
+            os.fsync(file.fileno())
+        staged.replace(folder / f"{name}.npy")
+
+
+def mapped(folder: Path, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
+    """Arrays of a folder by name, read only. Raises StoreDamaged when one is missing or cut short."""
+    found: dict[str, npt.NDArray[Any]] = {}
+    for name in names:
+        path = folder / f"{name}.npy"
+        try:
+            found[name] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise StoreDamaged(f"{path} cannot be read ({error}); remove {folder} and build the index again") from error
+    return found

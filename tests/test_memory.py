@@ -1,0 +1,61 @@
+"""Embedding takes the memory of a window, whatever the number of texts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+MEGABYTES = 60
+"""What may be added to what a tenth of the texts took: vectors, and what an allocator keeps."""
+
+UNEQUAL = """
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+import sememe
+from sememe.settings import from_environment
+
+class Unequal(Sequence):
+    "Texts made when asked for: nine of ten are a few words, some hundreds, one of a thousand fills many windows."
+    def __init__(self, count):
+        self._count = count
+    def __len__(self):
+        return self._count
+    def __getitem__(self, i):
+        if i >= self._count:
+            raise IndexError(i)
+        return "tea and sugar " * (2_000 if i % 1000 == 7 else 100 if i % 10 == 3 else 1 + i % 3)
+
+def peak():
+    status = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) / 1024
+
+folder, count, window = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+settings = from_environment()
+model = sememe.load_model(Path(folder), settings=replace(settings, window=window or settings.window))
+model.encode(Unequal(count // 10))
+before = peak()
+assert model.embed(Unequal(count)).vectors.shape == (count, model.dim)
+print(peak() - before - count * model.dim * 4 / 1024**2)
+"""
+
+
+def added(folder: Path, count: int, *, window: int = 0) -> float:
+    """The megabytes that ten times the texts take more, their vectors aside; a window of 0 is the usual one."""
+    command = [sys.executable, "-c", UNEQUAL, str(folder), str(count), str(window)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return float(done.stdout)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("count", [20_000, pytest.param(200_000, marks=pytest.mark.slow)])
+def test_many_texts_of_unequal_length_are_embedded_in_bounded_memory(
+    make_model_folder: Callable[..., Path], count: int
+) -> None:
+    assert added(make_model_folder("memory"), count) < MEGABYTES

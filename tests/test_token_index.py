@@ -1,0 +1,206 @@
+"""Texts of many vectors and texts of weighted words, in indexes, against the arithmetic written out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_families import REFERENCE
+
+from sememe.errors import InputError, StoreDamaged
+from sememe.index import late, sparse
+from sememe.index.tokens import fixed, pooled, train
+from sememe.types import SparseVector
+from sememe.vectors import maxsim, normalise
+
+DIM = 128
+
+
+def clustered(rng: np.random.Generator, count: int, dim: int = DIM) -> np.ndarray:
+    """Unit vectors around a few centres, as token vectors lie."""
+    centres = np.random.default_rng(5).standard_normal((40, dim))
+    return normalise((centres[rng.integers(0, 40, count)] + 0.6 * rng.standard_normal((count, dim))).astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[np.ndarray]:
+    rng = np.random.default_rng(1)
+    return [clustered(rng, int(count)) for count in rng.integers(5, 80, 200)]
+
+
+@pytest.fixture(scope="module")
+def queries(texts: list[np.ndarray]) -> list[np.ndarray]:
+    rng = np.random.default_rng(2)
+    return [normalise(text[:12] + 0.05 * clustered(rng, len(text[:12]))) for text in texts[::20]]
+
+
+@pytest.fixture(scope="module")
+def index(texts: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> late.LateIndex:
+    return late.build(tmp_path_factory.mktemp("late"), np.arange(len(texts)) * 3 + 7, texts)
+
+
+def naive(query: np.ndarray, texts: list[np.ndarray]) -> np.ndarray:
+    return np.array([(query @ text.T).max(1).sum() if len(text) else -np.inf for text in texts])
+
+
+# --- late interaction
+
+
+def test_max_sim_is_the_sum_of_the_best_products(texts: list[np.ndarray], queries: list[np.ndarray]) -> None:
+    some = [*texts[:5], np.zeros((0, DIM), np.float32), *texts[5:9], np.zeros((0, DIM), np.float32)]
+    starts = np.cumsum([0, *(len(text) for text in some)])
+    found = maxsim(queries[0], np.concatenate(some), starts)
+    np.testing.assert_allclose(found, naive(queries[0], some), rtol=1e-5)
+
+
+def test_tokens_take_at_most_forty_bytes_and_their_products_stay(texts: list[np.ndarray]) -> None:
+    tokens = np.concatenate(texts)
+    codec = train(tokens)
+    nearest, packed = codec.encode(tokens)
+    assert codec.bytes == nearest.itemsize + packed.shape[1] <= 40
+    decoded = codec.decode(nearest, packed) @ codec.axes.T
+    cosines = np.einsum("nd,nd->n", normalise(decoded), tokens)
+    assert cosines.mean() > 0.95
+
+
+def test_wide_tokens_take_forty_bytes_too() -> None:
+    tokens = clustered(np.random.default_rng(3), 3000, 384)
+    codec = train(tokens)
+    assert codec.bytes <= 40
+    nearest, packed = codec.encode(tokens)
+    assert (normalise(codec.decode(nearest, packed) @ codec.axes.T) * tokens).sum(1).mean() > 0.8
+
+
+def test_a_search_orders_by_the_max_sim_of_what_is_stored(
+    index: late.LateIndex, texts: list[np.ndarray], queries: list[np.ndarray]
+) -> None:
+    ids = np.arange(len(texts)) * 3 + 7
+    codec = train(np.concatenate(texts))
+    decoded = [codec.decode(*codec.encode(text)) @ codec.axes.T for text in texts]
+    for query in queries:
+        exact = naive(query, decoded)
+        order = np.lexsort((ids, -exact))[:10]
+        found, scores = index.search(query, 10, candidates=len(texts))
+        np.testing.assert_array_equal(found, ids[order])
+        np.testing.assert_allclose(scores, exact[order], rtol=1e-4)
+
+
+def test_few_candidates_hold_what_a_whole_scan_finds(
+    index: late.LateIndex, texts: list[np.ndarray], queries: list[np.ndarray]
+) -> None:
+    whole = [set(index.search(query, 10, candidates=len(texts))[0]) for query in queries]
+    some = [set(index.search(query, 10, candidates=60)[0]) for query in queries]
+    assert sum(len(a & b) for a, b in zip(whole, some, strict=True)) / (10 * len(queries)) > 0.7
+    # Here the encodings are asked for 50 texts of the 200 first.
+    assert [index.search(query, 1, candidates=5)[0][0] for query in queries] == list(range(7, 3 * len(texts), 60))
+
+
+def test_a_folder_takes_what_it_says_on_disk(tmp_path: Path, texts: list[np.ndarray]) -> None:
+    index = late.build(tmp_path / "late", np.arange(30), texts[:30])
+    tokens = sum(map(len, texts[:30]))
+    parts = {path.stem: path.stat().st_size for path in (tmp_path / "late").iterdir()}
+    assert index.bytes == sum(parts.values())
+    assert parts["nearest"] + parts["packed"] < 34 * tokens + 300
+    assert parts["encodings"] < 513 * len(texts)
+
+
+def test_deleted_texts_and_those_without_a_token_are_never_found(
+    tmp_path: Path, texts: list[np.ndarray], queries: list[np.ndarray]
+) -> None:
+    some = [*texts[:30], np.zeros((0, DIM), np.float32)]
+    index = late.build(tmp_path / "late", np.arange(31), some)
+    assert index.search(queries[0], 100)[0].tolist().count(30) == 0
+    index.delete(np.array([0, 5, 999]))
+    for opened in (index, late.LateIndex(tmp_path / "late")):
+        assert len(opened) == 29
+        assert not {0, 5} & set(opened.search(queries[0], 100)[0].tolist())
+    index.delete(np.arange(31))
+    assert index.search(queries[0], 3)[0].shape == (0,)
+
+
+def test_queries_of_other_dimensions_and_damaged_files_are_told(tmp_path: Path, texts: list[np.ndarray]) -> None:
+    index = late.build(tmp_path / "late", np.arange(3), texts[:3])
+    with pytest.raises(InputError, match="128 dimensions"):
+        index.search(np.zeros((2, 5), np.float32), 1)
+    with pytest.raises(InputError, match="no token to calibrate"):
+        late.build(tmp_path / "none", np.zeros(0, np.int64), [])
+    whole = (tmp_path / "late" / "packed.npy").read_bytes()
+    (tmp_path / "late" / "packed.npy").write_bytes(whole[:-50])
+    with pytest.raises(StoreDamaged, match=r"packed\.npy"):
+        late.LateIndex(tmp_path / "late")
+
+
+def test_inner_products_of_encodings_approximate_max_sim(texts: list[np.ndarray], queries: list[np.ndarray]) -> None:
+    one = fixed(DIM, repetitions=20, bits=4, width=16)
+    encodings = np.stack([one.text(text) for text in texts])
+    assert encodings.shape == (200, one.dim) == (200, 20 * 16 * 16)
+    for query in queries:
+        near, exact = encodings @ one.query(query), naive(query, texts)
+        assert np.corrcoef(near, exact)[0, 1] > 0.4
+        assert np.argsort(-near).tolist().index(int(exact.argmax())) < 5
+
+
+def test_a_text_of_one_token_has_it_in_every_cell(texts: list[np.ndarray]) -> None:
+    one = fixed(DIM)
+    cells = one.text(texts[0][:1]).reshape(8, 8, 8)
+    np.testing.assert_allclose(cells, np.broadcast_to(cells[:, :1], cells.shape), atol=1e-7)
+    assert not one.text(np.zeros((0, DIM), np.float32)).any()
+
+
+def test_pooling_merges_as_the_reference_does() -> None:
+    with np.load(REFERENCE / "heads.npz") as stored:
+        whole, lengths = stored["late-attended:document"], stored["late-attended:document:lengths"]
+        expected, counts = stored["pooled"], stored["pooled:lengths"]
+    parts = [pooled(rows, 2.0) for rows in np.split(whole, np.cumsum(lengths)[:-1])]
+    assert [len(part) for part in parts] == counts.tolist()
+    # The order of clusters is nobody's promise.
+    for part, rows in zip(parts, np.split(expected, np.cumsum(counts)[:-1]), strict=True):
+        assert (part @ rows.T).max(1).min() > 1 - 1e-5
+
+
+def test_pooling_by_one_changes_nothing(texts: list[np.ndarray]) -> None:
+    np.testing.assert_allclose(pooled(texts[0], 1.0), texts[0], atol=1e-6)
+    assert len(pooled(texts[0][:2], 4.0)) == 2
+
+
+# --- sparse
+
+weights = st.dictionaries(st.integers(0, 30), st.floats(0.125, 8, width=32), max_size=8)
+
+
+def vector(entries: dict[int, float]) -> SparseVector:
+    words = sorted(entries)
+    return SparseVector(np.array(words, np.int32), np.array([entries[word] for word in words], np.float32))
+
+
+def dense(one: SparseVector) -> np.ndarray:
+    row = np.zeros(31)
+    row[one.indices] = one.values
+    return row
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(weights, max_size=12), weights, st.integers(1, 15), st.sets(st.integers(0, 12)))
+def test_an_inverted_index_answers_as_the_dot_product_does(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[int, float]], asked: dict[int, float], k: int,
+    deleted: set[int],
+) -> None:  # fmt: skip
+    vectors, query = [vector(row) for row in rows], vector(asked)
+    folder = tmp_path_factory.mktemp("sparse")
+    sparse.build(folder, np.arange(len(rows)), vectors).delete(np.array(sorted(deleted), np.int64))
+    index = sparse.SparseIndex(folder)
+    products = np.array([dense(one) @ dense(query) for one in vectors])
+    order = [i for i in np.lexsort((np.arange(len(rows)), -products)) if products[i] > 0 and i not in deleted][:k]
+    found, scores = index.search(query, k)
+    assert len(index) == len(rows) - len(deleted & set(range(len(rows))))
+    np.testing.assert_allclose(scores, products[order], rtol=1e-6)
+    np.testing.assert_allclose(products[found], products[order], rtol=1e-6)
+
+
+def test_a_hit_is_explained_by_the_words_that_it_shares() -> None:
+    query, text = vector({1: 2.0, 4: 1.0, 9: 5.0}), vector({1: 0.5, 9: 3.0, 11: 7.0})
+    assert sparse.shared(query, text) == [(9, 15.0), (1, 1.0)]
+    assert sparse.shared(query, vector({})) == []
