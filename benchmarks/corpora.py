@@ -3,8 +3,8 @@
 Labelled means that one document answers each query by construction. WordNet: a document is a synset's words
 and its examples, a query its gloss. Debian: a document is a package's long description, a query its short
 one. Functions: a document is a function of Python's standard library without its documentation, a query the first
-sentence of that. What is chosen is decided by hashes, so it depends on the source's version alone. Everything is kept in a
-cache folder. This file knows nothing of embedding and needs the standard library only, but for tokens.
+sentence of that. What is chosen is decided by hashes, so it depends on the source's version alone. Everything is kept
+in a cache folder. This file knows nothing of embedding and needs the standard library only, but for tokens.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from sememe.search.plan import Plan
 from sememe.search.query import Query, checked
 from sememe.search.run import Models
 from sememe.search.view import View
-from sememe.search.words import Words
 from sememe.store import SQLiteStore
+from sememe.types import Reranker
 
 HOTTEST = 12
 """Words that are marked in a text: those without which its score falls most."""
@@ -33,17 +33,14 @@ def explain(collection: Collection, query: str | Query, name: str, *, heat: bool
     numbers = [chunk.id for chunk in collection.get(name).chunks]
     held = collection.further.held(asked.route.space)
     asked = checked(asked, held.space.dim)
-    if isinstance(asked.route.rerank, str | Path):
-        reranker = load_reranker(asked.route.rerank)
-        asked = replace(asked, route=replace(asked.route, rerank=reranker))
-    else:
-        reranker = asked.route.rerank
+    named = asked.route.rerank
+    reranker: Reranker | None = load_reranker(named) if isinstance(named, str | Path) else named
     embedder = None
     if asked.text is not None and asked.mode != "lexical":
         embedder = collection.further.target(held).embedder if held.name else collection.embedder
     store = SQLiteStore(collection.path)
     try:
-        view = View(collection.path, held.space.dim, held.space.metric, name=held.name, words=Words(collection.path))
+        view = View(collection.path, held.space.dim, held.space.metric, name=held.name)
         return explained(
             asked, numbers, store=store, view=view, space=held.space, models=Models(embedder, reranker), heat=heat
         )

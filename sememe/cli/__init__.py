@@ -77,7 +77,9 @@ def application(wanted: str | None = None) -> typer.Typer:
         for name in names:
             if alone and name != wanted:
                 continue
-            made = getattr(import_module(f"sememe.cli.{file}"), f"{name}_" if iskeyword(name) else name.replace("-", "_"))
+            made = getattr(
+                import_module(f"sememe.cli.{file}"), f"{name}_" if iskeyword(name) else name.replace("-", "_")
+            )
             if isinstance(made, typer.Typer):
                 app.add_typer(made, name=name)
             else:

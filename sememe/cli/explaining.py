@@ -29,9 +29,6 @@ from sememe.filters import parse
 from sememe.search.explain import Explanation
 from sememe.search.query import RERANKED, Mode, Query, Route
 
-COLOURS = {"word": {"underline": True}, "heat": {"fg": "yellow"}, "word heat": {"fg": "yellow", "underline": True}}
-NOT_FOUND = 1
-
 
 def explain(
     query: Annotated[str, typer.Argument(help="What was looked for.")],
@@ -96,5 +93,8 @@ def _print(found: Explanation) -> None:
         typer.echo("\nThe score of the vector falls without")
     for one in hottest:
         typer.echo(f"{one.drop:>+9.4f}  {found.text[one.start : one.end]}")
-    pieces = (typer.style(piece, **COLOURS[mark]) if mark else piece for piece, mark in marked(found))
+    pieces = (
+        typer.style(piece, fg="yellow" if "heat" in mark else None, underline="word" in mark) if mark else piece
+        for piece, mark in marked(found)
+    )
     typer.echo(f"\n{''.join(pieces)}")

@@ -83,6 +83,14 @@ class ExactIndex:
         vectors = self.rows.scanned(start)
         return best(queries, vectors, self.rows.ids[start:], k=k, dead=dead, metric=self.metric)
 
+    def sample(self, count: int) -> Vectors:
+        """Up to `count` live vectors at random, the same ones of the same rows: (min(count, n), dim)."""
+        live = np.flatnonzero(~self.dead)
+        total = len(live) + len(self.tail_ids)
+        chosen = np.sort(np.random.default_rng(0).choice(total, size=min(count, total), replace=False))
+        inside = chosen < len(live)
+        return np.concatenate([self.rows.take(live[chosen[inside]]), self.tail_vectors[chosen[~inside] - len(live)]])
+
     def standing(self, query: Vectors, number: int, *, allowed: Allowed | None = None) -> tuple[int, float] | None:
         """The rank of one row among those that may be returned, from 1, and its score; None when it is not there.
 

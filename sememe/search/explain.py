@@ -22,7 +22,7 @@ from sememe.index.terms import TermPart, refused, term_parts
 from sememe.search import plan as planning
 from sememe.search.plan import Fetch, Fuse, Narrow, Neighbours, Plan, Rerank, Scan, Step, Words
 from sememe.search.query import Query
-from sememe.search.run import BM25, RERANK, Found, Models, embedded_query, fused, row_ids, run
+from sememe.search.run import BM25, RERANK, Found, Models, embedded_query, row_ids, run
 from sememe.search.view import Moment, View
 from sememe.space import Embedder, Space
 from sememe.store import SQLiteStore
@@ -177,8 +177,8 @@ def _standings(search: _Search, number: int) -> Iterator[Standing]:
             rank, score = _among_words(search, number)
             yield Standing(BM25, rank, score, kept=step.depth, passed=number in rankings[BM25][0])
         elif isinstance(step, Fuse):
-            name, best = fused(step, [rankings[part] for part in rankings if part != RERANK])
-            yield _place(name, [found for found, _ in best], [score for _, score in best], number, len(best))
+            best = search.found.fused
+            yield _place(step.kind, [found for found, _ in best], [score for _, score in best], number, len(best))
         elif isinstance(step, Rerank):
             ids, scores = rankings[RERANK]
             yield _place(RERANK, ids.tolist(), scores.tolist(), number, step.depth)
@@ -236,7 +236,7 @@ def _fell(plan: Plan, standings: tuple[Standing, ...], where: list[str], silent:
     """The first step that it did not come through, in a sentence."""
     if where:
         return f"the filter refuses it: {'; '.join(where)}"
-    parts = [one for one in standings if one.name not in ("rrf", "weighted", RERANK)]
+    parts = [one for one in standings if one.name not in ("evidence", "rrf", "weighted", RERANK)]
     if not any(one.passed for one in parts):
         return "; ".join(_missed(one, plan, silent) for one in parts)
     last = standings[-1]

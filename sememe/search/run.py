@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +13,8 @@ from sememe.index.exact import Allowed
 from sememe.index.slab import RowsDamaged
 from sememe.search import plan as planning
 from sememe.search.fuse import Ranking, ordered, reciprocal_ranks, weighted
-from sememe.search.plan import Fetch, Fuse, Narrow, Neighbours, Plan, Rerank, Scan, Words
+from sememe.search.judge import Judge
+from sememe.search.plan import Calibrate, Fetch, Fuse, Narrow, Neighbours, Plan, Rerank, Scan, Words
 from sememe.search.query import Query
 from sememe.search.view import Moment, View
 from sememe.space import Embedder, Held, Space
@@ -40,11 +42,16 @@ class Hits(list[Hit]):
 
 @dataclass(slots=True)
 class Found:
-    """What the steps have come to so far: one ranking a part, and then the order of all."""
+    """What the steps have come to so far: one ranking a part, all of them fused, and then the order of all.
+
+    `shares` says by id how many of all random chunks would score as high, where that is known.
+    """
 
     rankings: dict[str, Ranking] = field(default_factory=dict)
     best: list[tuple[int, float]] = field(default_factory=list)
     kind: str = ""
+    fused: list[tuple[int, float]] = field(default_factory=list)
+    shares: dict[int, float] = field(default_factory=dict)
 
     def choose(self) -> None:
         """Where nothing was fused, the order is that of the one ranking."""
@@ -97,7 +104,7 @@ def _answer(
     found = run(
         plan, query, vector=vector, allowed=allowed, moment=moment, view=view, snapshot=snapshot, reranker=reranker
     )
-    hits = _hits(snapshot, found)
+    hits = _hits(snapshot, found, len(moment.exact))
     matched = None if allowed is None else allowed.count
     return Hits(hits, plan, matched=matched, notes=_notes(query, matched, moment, view, snapshot))
 
@@ -115,20 +122,32 @@ def run(
             ids = None if allowed is None else row_ids(moment, allowed)
             found.rankings[BM25] = view.words.search(snapshot, query.text, k=step.depth, allowed=ids)
         elif isinstance(step, Fuse):
-            found.kind, found.best = fused(step, list(found.rankings.values()))
+            _fuse(step, found, Judge(vector, query.text, moment, view, snapshot))
+        elif isinstance(step, Calibrate):
+            found.shares = found.shares or Judge(vector, query.text, moment, view, snapshot).shares(
+                found.rankings, BM25
+            )
         elif isinstance(step, Rerank) and reranker is not None:
             _rerank(step, query, found, snapshot, reranker)
         elif isinstance(step, Fetch):
             found.choose()
-            found.best = [pair for pair in found.best if pair[0] not in query.exclude][: step.k]
+            most = math.inf if query.route.expected is None else query.route.expected / max(len(moment.exact), 1)
+            found.best = [
+                pair for pair in found.best if pair[0] not in query.exclude and found.shares.get(pair[0], 0.0) <= most
+            ][: step.k]
     return found
 
 
-def fused(step: Fuse, rankings: list[Ranking]) -> tuple[str, list[tuple[int, float]]]:
-    """The kind of score that a step makes of several rankings, and everything that is in one of them, best first."""
-    if step.alpha is None:
-        return "rrf", ordered(reciprocal_ranks(rankings))
-    return "weighted", ordered(weighted(rankings, (step.alpha, 1.0 - step.alpha)))
+def _fuse(step: Fuse, found: Found, judge: Judge) -> None:
+    meaning, words = found.rankings.values()
+    if step.kind == "evidence":
+        scores, found.shares = judge.fused(meaning, words)
+    elif step.alpha is None:
+        scores = reciprocal_ranks((meaning, words))
+    else:
+        scores = weighted((meaning, words), (step.alpha, 1.0 - step.alpha))
+    found.kind, found.best = step.kind, ordered(scores)
+    found.fused = found.best
 
 
 def _rerank(step: Rerank, query: Query, found: Found, snapshot: Snapshot, reranker: Reranker) -> None:
@@ -197,7 +216,7 @@ def _field_notes(where: Condition, moment: Moment, snapshot: Snapshot) -> list[s
     return newer if known is None or (len(ids) and not newer) else columns.notes(where, known.facts())
 
 
-def _hits(snapshot: Snapshot, found: Found) -> list[Hit]:
+def _hits(snapshot: Snapshot, found: Found, chunks_there: int) -> list[Hit]:
     chunks = snapshot.found([number for number, _ in found.best])
     places = {
         name: {
@@ -210,11 +229,13 @@ def _hits(snapshot: Snapshot, found: Found) -> list[Hit]:
     for number, score in found.best:
         if number in chunks:
             stages = tuple(Stage(name, *at[number]) for name, at in places.items() if number in at)
-            hits.append(_hit(chunks[number], score, found.kind, stages))
+            share = found.shares.get(number)
+            expected = None if share is None else share * chunks_there
+            hits.append(_hit(chunks[number], score, found.kind, stages, expected))
     return hits
 
 
-def _hit(chunk: FoundChunk, score: float, kind: str, stages: tuple[Stage, ...]) -> Hit:
+def _hit(chunk: FoundChunk, score: float, kind: str, stages: tuple[Stage, ...], expected: float | None) -> Hit:
     return Hit(
         id=f"{CHUNK_PREFIX}{chunk.id}",
         score=score,
@@ -228,4 +249,5 @@ def _hit(chunk: FoundChunk, score: float, kind: str, stages: tuple[Stage, ...]) 
         metadata=chunk.metadata,
         stages=stages,
         place=chunk.place,
+        expected=expected,
     )
