@@ -43,7 +43,8 @@ def main() -> None:
         corpus, opened = filled(name, cache)
         held_out = corpus.part("held-out")
         found[name] = {
-            "observed": observed(opened, held_out), "deletion": deletion(opened, held_out), "cost": cost(opened, held_out)
+            "observed": observed(opened, held_out), "deletion": deletion(opened, held_out),
+            "cost": cost(opened, held_out),
         }  # fmt: skip
         opened.close()
     rows = [["observed / stated", *(f"at {x:g}" for x in STATED), "fall, marked", "fall, random", "cost"]]

@@ -150,7 +150,7 @@ class View:
         return Allowed(slab=mask, tail=found[len(later) :])
 
     def sample(self, moment: Moment) -> Vectors:
-        """Vectors that stand for all: (m, dim), SAMPLE at most; of a large collection they stay as long as its files."""
+        """Vectors that stand for all: (m, dim), SAMPLE at most; of a large one they stay as long as its files."""
         if len(moment.files.rows) < SAMPLE:
             return moment.exact.sample(SAMPLE)
         if moment.files.sample is None:
