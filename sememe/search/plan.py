@@ -16,7 +16,7 @@ from sememe.errors import InputError
 from sememe.filters import describe
 from sememe.index import faiss
 from sememe.index.exact import Allowed, Mask
-from sememe.index.funnel import BITS, Stage, choose, parse
+from sememe.index.funnel import BITS, MIN_ROWS, MOST_ROWS, Stage, choose, parse
 from sememe.search.calibrate import LEAST, SAMPLE, WORDS_WEIGHT
 from sememe.search.fuse import RRF_K
 from sememe.search.query import Fusion, Query
@@ -277,7 +277,10 @@ def _narrow(query: Query, moment: Moment, allowed: Allowed | None, depth: int) -
     exact, files = moment.exact, moment.files
     if query.route.funnel == AUTO:
         if not files.measured:
-            raise InputError("no funnel was measured here; run: sememe optimize, or say its stages: bits:500,full")
+            raise InputError(
+                f"no funnel was measured here; run: sememe optimize, which does so for {MIN_ROWS:,} to {MOST_ROWS:,} "
+                f"vectors, or say its stages: bits:500,full"
+            )
         stages: tuple[Stage, ...] = (choose(files.measured, DEFAULT_RECALL if query.recall is None else query.recall),)
     else:
         stages = parse(query.route.funnel, exact.rows.vectors.shape[1])
