@@ -29,6 +29,7 @@ __all__ = ["application", "main"]
 COMMANDS = {
     "filling": ("add", "sync", "delete"),
     "asking": ("search", "similar", "get"),
+    "explaining": ("explain", "why-not"),
     "tending": ("report", "optimize", "doctor"),
     "spaces": ("space",),
     "keeping": ("export", "import", "backup", "restore", "forget"),
@@ -77,7 +78,9 @@ def application(wanted: str | None = None) -> typer.Typer:
         for name in names:
             if alone and name != wanted:
                 continue
-            made = getattr(import_module(f"sememe.cli.{file}"), f"{name}_" if iskeyword(name) else name)
+            made = getattr(
+                import_module(f"sememe.cli.{file}"), f"{name}_" if iskeyword(name) else name.replace("-", "_")
+            )
             if isinstance(made, typer.Typer):
                 app.add_typer(made, name=name)
             else:

@@ -34,7 +34,8 @@ CATCH_UP_EVERY = 16_384
 """Chunks between two visits of the slab during a long run: bounds the tail that searches scan beside it."""
 
 CATCH_UP_EARLY = 1_024
-"""Chunks of a run whose indexes are made while its last window is embedded: else that time comes at the end."""
+"""Chunks of a run whose indexes are made while its last window is embedded, else that time comes at the end; but not of
+more than `CATCH_UP_EVERY`, which takes longer than the window, and a kill meanwhile would cost that."""
 
 OnInput = Callable[[str, str], None]
 
@@ -326,7 +327,7 @@ def _pipeline(
             _catch_up(store, pipeline.summary, derived.Effort(full=False))
 
     def ending() -> None:
-        if pipeline.summary.chunks >= CATCH_UP_EARLY:
+        if CATCH_UP_EARLY <= pipeline.summary.chunks <= CATCH_UP_EVERY:
             _catch_up(store, pipeline.summary, derived.Effort(threads=threads))
 
     pipeline.written, pipeline.ending = written, ending
