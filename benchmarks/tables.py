@@ -227,6 +227,17 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
+def hosted(result: dict[str, Any]) -> str:
+    """What each provider's way adds to its stand-in."""
+    rows = [
+        [name, str(f["requests"]), f"{f['ideal']:.2f} s", f"{f['bare']:.2f} s", f"{f['seconds']:.2f} s",
+         f"{f['overhead']:+.1%}", f"{f['busy']:.1%}", f"{f['cpu']:.1f} s"]
+        for name, f in result["models"].items()
+    ]  # fmt: skip
+    head = ["model", "requests", "ideal", "bare wire", "sememe", "overhead", "lanes busy", "CPU"]
+    return f"{result['texts']:,} texts, {machine(result)}:\n\n{markdown(head, rows)}"
+
+
 TABLES = {
     "embed": embed, "ingest": ingest, "start": start, "retrieval": retrieval, "vectors-*": vectors,
     "filters-*": filters, "hybrid": hybrid, "mixed": mixed,
@@ -235,6 +246,7 @@ TABLES = {
 PAGES = {
     README: tables,
     ROOT / "docs" / "documents.md": documents,
+    ROOT / "docs" / "hosted.md": lambda: hosted(load("hosted")),
     ROOT / "docs" / "chunks.md": lambda: chunks(load("chunks")),
 }
 

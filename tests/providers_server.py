@@ -36,6 +36,18 @@ DIMS = {
 }  # fmt: skip
 LIMITS = {"openai": (2048, 300_000), "cohere": (96, None), "google": (100, None), "jina": (512, None),
           "voyage": (1000, 120_000), "mistral": (512, 16_384), "ollama": (64, None), "tei": (32, 16_384)}  # fmt: skip
+NAMES = {
+    "openai": "openai:text-embedding-3-small,dimensions=64",
+    "cohere": "cohere:embed-v4.0,dimensions=256",
+    "google": "google:gemini-embedding-001,dimensions=128",
+    "jina": "jina:jina-embeddings-v5-text-small,dimensions=64",
+    "voyage": "voyage:voyage-4-large,dimensions=256",
+    "mistral": "mistral:mistral-embed",
+    "ollama": "ollama:nomic-embed-text,dimensions=64",
+    "tei": "tei:bge,dimensions=64",
+}
+"""A model of each provider, with few dimensions where it can."""
+
 INPUT_TOKENS = 8192
 TRAP = "ignore this sentence"
 """A text with this in it is refused, as a provider's filter would."""
@@ -104,8 +116,8 @@ class StandIn:
         self.billed: Counter[str] = Counter()
         self.billed_tokens = 0
         self.key = KEY
+        self.open: tuple[str, ...] = ("ollama", "tei")
         self.delay = 0.0
-        self.lanes: int | None = None
         self.busy = 0
         self.most_busy = 0
         self.dims: int | None = None
@@ -119,7 +131,7 @@ class StandIn:
             "JINA_BASE_URL": f"{self.url}/jina/v1", "VOYAGE_BASE_URL": f"{self.url}/voyage/v1",
             "MISTRAL_BASE_URL": f"{self.url}/mistral", "OLLAMA_HOST": self.url, "TEI_BASE_URL": self.url,
         }  # fmt: skip
-        names = ("OPENAI", "CO", "GEMINI", "JINA", "VOYAGE", "MISTRAL")
+        names = ("OPENAI", "CO", "GEMINI", "JINA", "VOYAGE", "MISTRAL", "OLLAMA", "TEI")
         return found | {f"{name}_API_KEY": self.key for name in names}
 
     def requests(self) -> list[list[str]]:
@@ -215,7 +227,8 @@ def answer_body(dialect: str, what: str, body: dict[str, Any], vectors: list[Any
         return {"embeddings": [{"values": vector} for vector in vectors]}
     if dialect == "cohere":
         kind = body["embedding_types"][0]
-        return {"id": "x", "embeddings": {kind: vectors}, "meta": {"billed_units": {"input_tokens": tokens}}}
+        billed = {"api_version": {"version": "2"}, "billed_units": {"input_tokens": tokens}}
+        return {"id": "x", "response_type": "embeddings_by_type", "embeddings": {kind: vectors}, "meta": billed}
     if dialect == "ollama":
         return {"model": body["model"], "embeddings": vectors, "prompt_eval_count": tokens}
     if dialect == "tei":
@@ -342,7 +355,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _check_key(self, it: StandIn, dialect: str) -> None:
         given = self.headers.get("x-goog-api-key") or self.headers.get("Authorization", "").removeprefix("Bearer ")
-        if dialect not in ("ollama", "tei") and given != it.key:
+        if dialect not in it.open and given != it.key:
             raise Refusal(400 if dialect == "google" else 401, f"API key not valid: {given}")
 
     def _send(self, status: int, text: str, headers: Mapping[str, str], *, half: bool = False) -> None:

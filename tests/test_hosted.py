@@ -10,7 +10,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from providers_server import INPUT_TOKENS, KEY, LIMITS, TRAP, Fault, StandIn, hashed, retry_date, serving, tokens_of
+from providers_server import (
+    INPUT_TOKENS,
+    KEY,
+    LIMITS,
+    NAMES,
+    TRAP,
+    Fault,
+    StandIn,
+    hashed,
+    retry_date,
+    serving,
+    tokens_of,
+)
 
 import sememe
 from sememe.errors import CostLimit, Incomplete, InputError, ModelError, NotFound, ProviderError, SememeError
@@ -22,16 +34,6 @@ from sememe.settings import Hosted, Settings
 from sememe.types import Vectors
 from sememe.vectors import normalise
 
-NAMES = {
-    "openai": "openai:text-embedding-3-small,dimensions=64",
-    "cohere": "cohere:embed-v4.0,dimensions=256",
-    "google": "google:gemini-embedding-001,dimensions=128",
-    "jina": "jina:jina-embeddings-v5-text-small,dimensions=64",
-    "voyage": "voyage:voyage-4-large,dimensions=256",
-    "mistral": "mistral:mistral-embed",
-    "ollama": "ollama:nomic-embed-text,dimensions=64",
-    "tei": "tei:bge,dimensions=64",
-}
 EVERY = pytest.mark.parametrize("provider", NAMES)
 Load = Callable[..., HostedEmbedder]
 
@@ -264,10 +266,11 @@ def test_an_answer_that_does_not_come_is_given_up_and_asked_for_again(
     provider: str, load: Load, server: StandIn
 ) -> None:
     model = load(provider, timeout=0.5)
-    server.faults.append(Fault("slow", seconds=1.5))
+    model.ready()
+    server.faults.append(Fault("slow", seconds=4))
     started = time.monotonic()
     assert len(model.encode(texts(2))) == 2
-    assert 0.4 < time.monotonic() - started < 1.4
+    assert 0.4 < time.monotonic() - started < 3.5
     assert model.usage.retries == 1
 
 
@@ -320,16 +323,10 @@ def test_a_vector_that_is_not_of_numbers_is_refused_alone(
     provider: str, fault: str, load: Load, server: StandIn
 ) -> None:
     packed = provider in ("openai", "cohere", "jina", "voyage")
-    strict = fault == "null" and provider == "mistral"
     if packed and fault == "null":
         pytest.skip("vectors in base64 have no null")
     model = load(provider)
     server.faults.append(Fault(fault))
-    if strict:
-        # The SDK cannot read such an answer at all, so that it is asked for again.
-        np.testing.assert_allclose(model.encode(texts(5)), expected(texts(5), model.dim), atol=1e-6)
-        assert model.usage.retries == 1
-        return
     error = refusal_of(lambda: model.embed(texts(5)))
     assert isinstance(error, Incomplete)
     assert list(error.refused) == [0]
@@ -337,29 +334,34 @@ def test_a_vector_that_is_not_of_numbers_is_refused_alone(
     assert len(server.seen) == 1
 
 
-@pytest.mark.parametrize("provider", [name for name in NAMES if name not in ("ollama", "tei")])
+@EVERY
 def test_a_wrong_key_and_a_missing_one_are_one_clear_line(provider: str, load: Load, server: StandIn) -> None:
-    [keys] = [p.keys for p in PROVIDERS if p.name == provider]
-    wrong = {**server.environ(), keys[0]: "sk-expired-1234567890"}
+    [found] = [one for one in PROVIDERS if one.name == provider]
+    name, server.open = found.keys[0], ()
+    none = {given: value for given, value in server.environ().items() if given not in found.keys}
+    error = str(refusal_of(lambda: load(provider, environ=none).encode(["tea"])))
+    assert (f"set {name}" in error and not server.seen) or (found.open and f"refused the key in {name}" in error)
+    wrong = none | {name: "sk-expired-1234567890"}
     error = str(refusal_of(lambda: load(provider, environ=wrong).encode(["tea"])))
-    assert keys[0] in error
+    assert f"refused the key in {name}" in error
     assert "sk-expired" not in error
-    server.seen.clear()
-    none = {name: value for name, value in server.environ().items() if name not in keys}
-    assert f"set {keys[0]}" in str(refusal_of(lambda: load(provider, environ=none).encode(["tea"])))
-    assert not server.seen
 
 
-def test_a_key_that_expires_on_the_way_ends_the_call_and_keeps_what_was_made(load: Load, server: StandIn) -> None:
-    model = load("cohere", concurrency=1)
-    server.faults.extend([Fault("slow"), Fault(status=401, message="token expired")])
-    error = refusal_of(lambda: model.embed(texts(300)))
+@EVERY
+def test_a_key_that_expires_on_the_way_ends_the_call_and_keeps_what_was_made(
+    provider: str, load: Load, server: StandIn
+) -> None:
+    model = load(provider, concurrency=1)
+    given = texts(2 * LIMITS[provider][0] + 40)
+    server.faults.extend([Fault("slow"), Fault(status=401, message=f"token {KEY} expired")])
+    error = refusal_of(lambda: model.embed(given))
     assert isinstance(error, Incomplete)
     assert isinstance(error.stop, ProviderError)
-    assert len(error.made) == 96
+    assert "check the key" in str(error)
+    assert len(error.made) == len(server.seen[0].inputs)
     assert len(server.seen) == 2, "the rest was sent all the same"
-    model.encode(texts(300))
-    assert set(server.billed.values()) == {1}
+    model.encode(given)
+    assert server.billed == dict.fromkeys(given, 1)
 
 
 @EVERY

@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import apsw
 import numpy as np
 import pytest
-from providers_server import KEY, TRAP, Fault, StandIn, hashed, serving
+from providers_server import KEY, NAMES, TRAP, Fault, StandIn, hashed, serving
 
 import sememe
 from sememe.errors import Incomplete, InputError, ProviderError, SpaceMismatch
+from sememe.keeping.forgetting import forget
 from sememe.settings import Hosted, Settings
 from sememe.space import CANARY_TEXTS, FAMILIES, Space, related
 
@@ -166,12 +168,34 @@ def test_an_interrupted_command_does_not_wait_for_a_busy_provider(server: StandI
 
 
 def test_hosted_models_are_listed_with_limits_prices_and_a_date(command: Callable) -> None:  # type: ignore[type-arg]
-    shown = command("hosted").stdout
-    assert "openai:text-embedding-3-small" in shown
+    shown = command("model", "list", "--hosted").stdout
     assert "Figures of 2026-" in shown
-    rows = [json.loads(line) for line in command("hosted", "--json").stdout.splitlines()]
+    [line] = [line for line in shown.splitlines() if "openai:text-embedding-3-small" in line]
+    assert all(figure in line for figure in ("1536", "8,192", "0.02")), line
+    assert command("hosted").stdout == shown
+    rows = [json.loads(line) for line in command("model", "list", "--hosted", "--json").stdout.splitlines()]
     small = next(row for row in rows if row["name"] == "openai:text-embedding-3-small")
     assert (small["dims"], small["tokens"], small["dollars_per_million_tokens"]) == ([1536], 8192, 0.02)
+    assert {row["name"].partition(":")[0] for row in rows} == {
+        "openai",
+        "cohere",
+        "google",
+        "jina",
+        "voyage",
+        "mistral",
+    }
+
+
+def test_a_picture_ends_in_the_ledger_in_one_sentence_also_with_a_model_that_reads_pictures(
+    command: Callable,
+    tmp_path: Path,  # type: ignore[type-arg]
+) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + bytes(range(256)))
+    added = command("add", "photo.jpg", "--model", "cohere:embed-v4.0")
+    assert added.returncode == 0, added.stderr
+    sentence = "photo.jpg: binary file (JPEG image): pictures are not read by add and sync"
+    assert sentence in added.stdout + added.stderr
+    assert sentence in command("report").stdout
 
 
 # --- the ledger -----------------------------------------------------------------------------------------------------
@@ -222,6 +246,55 @@ def test_the_other_chunks_of_a_document_that_was_refused_are_not_paid_for_again(
     sections = [text for text in server.billed if "some words" in text]
     assert len(sections) == 6
     assert {server.billed[text] for text in sections} == {1}
+
+
+@pytest.mark.parametrize("provider", NAMES)
+def test_no_key_of_any_provider_is_in_a_collection_or_its_ledger(
+    provider: str, settings: Callable[..., Settings], server: StandIn, tmp_path: Path
+) -> None:
+    with sememe.open(tmp_path / "c", model=NAMES[provider], settings=settings()) as collection:
+        collection.add("tea")
+        server.faults.append(Fault(status=422, message=f"{KEY} is odd"))
+        assert collection.add({"id": "odd", "text": "coffee"}).failed == 1
+        [row] = collection.report().troubles
+        assert "[key] is odd" in row.reason
+    files = [path for path in (tmp_path / "c").rglob("*") if path.is_file()]
+    assert files
+    assert not [path for path in files if KEY.encode() in path.read_bytes()]
+
+
+@pytest.mark.parametrize("end", ["deleted", "forgotten", "replaced", "gone from its folder"])
+def test_vectors_that_were_kept_for_a_document_that_was_refused_go_with_it(
+    end: str, settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "good.md").write_text("what is stored")
+    parts = [f"# Part {i}\n\n{f'some words of part {i} ' * 40}" for i in range(4)]
+    (folder / "bad.md").write_text("\n\n".join([*parts, f"# Last\n\nplease {TRAP}"]))
+    with sememe.open(tmp_path / "c", model=OPENAI, settings=settings()) as collection:
+        assert collection.sync(folder).failed == 1
+        assert vectors_in(tmp_path / "c") == 5, "one is stored, four are kept"
+        if end == "deleted":
+            collection.delete([row.key for row in collection.report().troubles])
+        elif end == "forgotten":
+            forget(collection, [row.key for row in collection.report().troubles])
+        elif end == "replaced":
+            (folder / "bad.md").write_text("something else")
+            collection.sync(folder)
+        else:
+            (folder / "bad.md").unlink()
+            collection.sync(folder)
+        assert vectors_in(tmp_path / "c") == len(collection.vectors()[0]) == (2 if end == "replaced" else 1)
+
+
+def vectors_in(folder: Path) -> int:
+    """The vectors in the truth of a collection, those included that no chunk has."""
+    connection = apsw.Connection(str(folder / "truth.db"), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        return int(connection.execute("SELECT count(*) FROM vectors").get)
+    finally:
+        connection.close()
 
 
 def test_what_was_made_before_the_provider_stopped_is_not_paid_for_again(

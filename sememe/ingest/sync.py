@@ -199,6 +199,7 @@ def delete(store: SQLiteStore, keys: list[str]) -> int:
     """
     several = []
     with store.transaction() as transaction:
+        had_orphans = transaction.may_have_orphans()
         for key in keys:
             found = transaction.live_id(key)
             if found is not None:
@@ -210,6 +211,9 @@ def delete(store: SQLiteStore, keys: list[str]) -> int:
             transaction.strike([key])
             # The next sync shall find it again, as it does a file.
             transaction.unsettle(key[: at.start()] for at in re.finditer(PART, key))
+        if transaction.may_have_orphans() and not had_orphans:
+            # The last document went for which vectors were kept.
+            transaction.drop_orphans()
     for key in several:
         containers.remove(store, key)
     with contextlib.suppress(StoreFull):

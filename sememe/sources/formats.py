@@ -153,7 +153,13 @@ def recognise(source: Source, head: bytes) -> Format | str:
         found = None if suffix in _CLOSED_ZIPS else _zipped(source) or found
     if found is None and named is not None and named.binary and not named.begins:
         kind = f"{kind}, no {named.title}" if kind else f"no {named.title}"
-    return found or (f"binary file ({kind})" if kind else "binary file")
+    return found or _not_read(kind)
+
+
+def _not_read(kind: str) -> str:
+    """What is said of a binary file of a kind that no reader is for."""
+    said = f"binary file ({kind})" if kind else "binary file"
+    return f"{said}: pictures are not read by add and sync" if kind.endswith(" image") else said
 
 
 def current(key: str, reader: str, options: ReadOptions) -> str:

@@ -290,7 +290,7 @@ class HostedEmbedder(Hosted):
         for i, text in enumerate(texts):
             if not isinstance(text, str):
                 raise InputError(f"text {i} is a {type(text).__name__}, not a string")
-            found, count = SURROGATES.subn("\ufffd", text)
+            found, count = (text, 0) if text.isascii() else SURROGATES.subn("\ufffd", text)
             clean.append(prefix + found if found.strip() else "")
             replaced.append(count)
         job = self._job(clean, role, progress)
@@ -345,10 +345,14 @@ class HostedEmbedder(Hosted):
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(WORKERS_A_LANE * lanes, thread_name_prefix="sememe-hosted")
-        running: list[Future[None]] = [
-            self._pool.submit(self._batch, job, [todo[i] for i in part]) for part in parts
-        ]  # fmt: skip
+        running: list[Future[None]] = []
+        room = threading.Semaphore(WORKERS_A_LANE * lanes)
         try:
+            for part in parts:
+                # To count further ahead would keep those from the processor that are under way.
+                room.acquire()
+                running.append(self._pool.submit(self._batch, job, [todo[i] for i in part]))
+                running[-1].add_done_callback(lambda _: room.release())
             for future in running:
                 future.result()
         except BaseException:
@@ -430,10 +434,9 @@ class HostedEmbedder(Hosted):
 
     def _place(self, job: _Job, places: list[int], counted: list[int], answer: Answer) -> None:
         """Hand out the rows of an answer. One that is not finite, or zero, is no meaning of anything."""
-        good = np.isfinite(answer.vectors).all(axis=1)
-        good &= np.abs(np.where(np.isfinite(answer.vectors), answer.vectors, 0)).max(axis=1) > 0
-        vectors = np.zeros_like(answer.vectors)
-        vectors[good] = normalise(np.ascontiguousarray(answer.vectors[good]))
+        largest = np.abs(answer.vectors).max(axis=1)
+        good = np.isfinite(largest) & (largest > 0)
+        vectors = normalise(answer.vectors if good.all() else np.where(good[:, None], answer.vectors, np.float32(0)))
         tokens = _shares(counted, answer.tokens)
         with job.lock:
             for row, place in enumerate(places):

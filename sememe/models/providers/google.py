@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from sememe.errors import MissingExtra
 from sememe.models.providers.lanes import Lane, client
 from sememe.models.providers.names import Hosting
+from sememe.models.providers.reading import PastSDK
 from sememe.models.providers.wire import (
     GARBLED,
     Access,
@@ -22,7 +22,7 @@ from sememe.models.providers.wire import (
     rows,
     trouble_of,
 )
-from sememe.types import Role
+from sememe.types import Role, Vectors
 
 TASKS = {"document": "RETRIEVAL_DOCUMENT", "query": "RETRIEVAL_QUERY"}
 
@@ -43,11 +43,9 @@ class GoogleWire:
             raise MissingExtra("google", hosting.name) from None
         self._sdk = genai
         self._hosting = hosting
+        self._numbers = PastSDK(httpx2, orjson.loads, _vectors)
         self._http_error = httpx2.HTTPError
-        self._response = httpx2.Response
-        self._loads = orjson.loads
-        self._answer = threading.local()
-        self._http = client(httpx2, lane, timeout=access.timeout, read=self._take_numbers)
+        self._http = client(httpx2, lane, timeout=access.timeout, read=self._numbers)
         options = genai.types.HttpOptions(
             base_url=access.url, timeout=int(access.timeout * 1000), httpx_client=self._http
         )
@@ -70,20 +68,7 @@ class GoogleWire:
         """Texts, or pictures; the answer does not say what was billed."""
         contents: list[Any] = [{"role": "user", "parts": [_part(one)]} for one in inputs]
         self._client.models.embed_content(model=self._hosting.model.name, contents=contents, config=self._config[role])
-        return Answer(self._answer.vectors)
-
-    def _take_numbers(self, response: Any) -> Any:
-        """Read the vectors here, and leave the SDK an answer without them: it would look at every number by itself,
-        which takes longer than the provider does."""
-        if not response.is_success:
-            return response
-        try:
-            answer = self._loads(response.content)
-        except ValueError:
-            # It may have a NaN, which JSON has not.
-            answer = response.json()
-        self._answer.vectors = rows([found["values"] for found in answer["embeddings"]])
-        return self._response(200, json={}, request=response.request)
+        return Answer(self._numbers.vectors)
 
     def trouble(self, error: Exception) -> Trouble:
         """What an exception means. A busy server says in the error's details when to come back."""
@@ -105,3 +90,7 @@ def _part(given: Input) -> dict[str, object]:
         return {"text": given}
     kind = data_uri(given)[len("data:") :].partition(";")[0]
     return {"inline_data": {"data": given, "mime_type": kind}}
+
+
+def _vectors(answer: Any) -> tuple[Vectors, object]:
+    return rows([found["values"] for found in answer["embeddings"]]), {}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sememe.errors import MissingExtra
 from sememe.models.providers.lanes import Lane, client
 from sememe.models.providers.names import Hosting
+from sememe.models.providers.reading import PastSDK
 from sememe.models.providers.wire import (
     GARBLED,
     Access,
@@ -18,7 +20,7 @@ from sememe.models.providers.wire import (
     rows,
     trouble_of,
 )
-from sememe.types import Role
+from sememe.types import Role, Vectors
 
 
 class MistralWire:
@@ -27,15 +29,17 @@ class MistralWire:
     def __init__(self, hosting: Hosting, access: Access, lane: Lane) -> None:
         try:
             import httpx2
+            import orjson
             from mistralai.client import Mistral, errors
             from mistralai.client.types import UNSET
         except ImportError:
             raise MissingExtra("mistral", hosting.name) from None
         self._hosting = hosting
+        self._numbers = PastSDK(httpx2, orjson.loads, _vectors)
         self._errors = errors
         self._http_error = httpx2.HTTPError
         self._dimensions = UNSET if hosting.dimensions is None else hosting.dimensions
-        self._http = client(httpx2, lane, timeout=access.timeout)
+        self._http = client(httpx2, lane, timeout=access.timeout, read=self._numbers)
         self._client = Mistral(
             api_key=access.key, server_url=access.url, timeout_ms=int(access.timeout * 1000), retry_config=None,
             client=self._http,
@@ -52,8 +56,7 @@ class MistralWire:
         answer = self._client.embeddings.create(
             model=self._hosting.model.name, inputs=[str(text) for text in inputs], output_dimension=self._dimensions
         )
-        data = [{"index": item.index, "embedding": item.embedding} for item in answer.data]
-        return Answer(rows(in_order(data, "embedding")), answer.usage.total_tokens)
+        return Answer(self._numbers.vectors, answer.usage.total_tokens)
 
     def trouble(self, error: Exception) -> Trouble:
         """What an exception means."""
@@ -64,3 +67,7 @@ class MistralWire:
     def close(self) -> None:
         """Let the connections go."""
         self._http.close()
+
+
+def _vectors(answer: Any) -> tuple[Vectors, object]:
+    return rows(in_order(answer["data"], "embedding")), {**answer, "data": []}

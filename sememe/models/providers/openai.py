@@ -51,8 +51,7 @@ class OpenAIWire:
         body["encoding_format"] = "base64"
         if self._hosting.dimensions is not None:
             body["dimensions"] = self._hosting.dimensions
-        # The method for embeddings goes through every input and every item of the answer by its types, which
-        # takes half as long again as all that is done for a request.
+        # The method for embeddings would go through every input and every item of the answer by its types.
         answer = self._client.post("/embeddings", cast_to=self._response, body=body).json()
         usage = answer.get("usage") or {}
         return Answer(rows(in_order(answer["data"], "embedding")), usage.get("total_tokens"))

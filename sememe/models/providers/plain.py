@@ -9,6 +9,7 @@ from typing import Any
 from sememe.errors import MissingExtra
 from sememe.models.providers.lanes import Lane, client
 from sememe.models.providers.names import Hosting
+from sememe.models.providers.reading import json_of
 from sememe.models.providers.wire import (
     GARBLED,
     Access,
@@ -31,12 +32,14 @@ class HTTPWire:
     def __init__(self, hosting: Hosting, access: Access, lane: Lane) -> None:
         try:
             import httpx2
+            import orjson
         except ImportError:
             raise MissingExtra(hosting.provider.extra, hosting.name) from None
         headers = {"User-Agent": "sememe"}
         if access.key:
             headers["Authorization"] = f"Bearer {access.key}"
         self._client = client(httpx2, lane, timeout=access.timeout, url=access.url or "", headers=headers)
+        self._loads = orjson.loads
         self._http_error = httpx2.HTTPError
         self._status_error = httpx2.HTTPStatusError
         self.hosting = hosting
@@ -52,7 +55,7 @@ class HTTPWire:
         response = self._client.post(path, json=sent)
         if not response.is_success:
             raise self._status_error(response.text, request=response.request, response=response)
-        return response.json()
+        return json_of(response, self._loads)
 
     def trouble(self, error: Exception) -> Trouble:
         """What went wrong, from the status if there was one."""

@@ -7,6 +7,7 @@ purpose: whatever its SDK raises becomes a `Trouble`, and `calling` decides what
 from __future__ import annotations
 
 import base64
+import binascii
 import json
 import math
 import time
@@ -104,7 +105,7 @@ def rows(embeddings: Iterable[str | Sequence[float]]) -> Vectors:
     Raises ValueError when they are of unequal length.
     """
     made = [
-        np.frombuffer(base64.b64decode(one), dtype="<f4") if isinstance(one, str) else np.asarray(one, np.float32)
+        np.frombuffer(binascii.a2b_base64(one), dtype="<f4") if isinstance(one, str) else np.asarray(one, np.float32)
         for one in embeddings
     ]
     return np.ascontiguousarray(np.stack(made), dtype=np.float32) if made else np.zeros((0, 0), np.float32)
