@@ -11,9 +11,12 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -32,6 +35,7 @@ from sememe.store.schema import VERSION
 from sememe.types import Embedded, Progress, Role
 
 RUNNER = Path(__file__).with_name("run_cli.py")
+SAMPLES = Path(__file__).with_name("samples")
 MEGABYTE = 1 << 20
 PLAIN = "the house by a river where water runs under old stone bridges and people walk home in rain"
 UNPRIVILEGED = {"RUN_UNPRIVILEGED": "1"}
@@ -334,6 +338,81 @@ def test_a_file_that_changes_while_it_is_read_keeps_its_old_text_and_is_read_aga
         assert collection.get("log.txt").text.endswith("one more line\n")
 
 
+def zipped(path: Path, **members: bytes) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def fill_badly(folder: Path) -> dict[str, str]:
+    """Put into a folder what is hard to read, each in its own way; returns what each file's row has to say, by name."""
+    (folder / "wide.csv").write_text(",".join(["c"] * 2_000_000) + "\n1,2\n")
+    (folder / "bomb.html").write_text(f"<html><body>{'<div>' * 50_000}deep inside</body></html>")
+    zipped(folder / "bomb.zip", big=bytes(80 * MEGABYTE))
+    zipped(folder / "outside.zip", **{"../outside.txt": b"it climbs out", "/absolute.txt": b"it starts at the root"})
+    (folder / "cut.zip").write_bytes((folder / "outside.zip").read_bytes()[:90])
+    shutil.copy(SAMPLES / "locked.pdf", folder)
+    whole = (SAMPLES / "garden.pdf").read_bytes()
+    (folder / "half.pdf").write_bytes(whole[: len(whole) // 2])
+    (folder / "mixed.txt").write_bytes("schöne Grüße. ".encode() * 20 + "schöne Grüße. ".encode("latin-1"))
+    os.mkfifo(folder / "pipe.txt")
+    (folder / "device.txt").symlink_to("/dev/zero")
+    (folder / "one").symlink_to("other")
+    (folder / "other").symlink_to("one")
+    (folder / "round").symlink_to(".")
+    for number, name in enumerate(SCRIPTS):
+        (folder / f"{name}.txt").write_text(f"text{number} of its own")
+    return {
+        "wide.csv": "2000000 columns", "bomb.html": "", "bomb.zip": "unpacks to more than", "cut.zip": "archive",
+        "outside.zip!/../outside.txt": "", "outside.zip!//absolute.txt": "", "locked.pdf": "is encrypted",
+        "half.pdf": "no sound PDF", "mixed.txt": "3 invalid bytes replaced", "pipe.txt": "a named pipe",
+        "device.txt": "a device", "one": "a link to nothing", "other": "a link to nothing", "round": "leads back into",
+        "a.socket": "a socket", "growing.log": "",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def growing(tmp_path: Path) -> Iterator[Path]:
+    """A folder with a file that somebody never stops writing to."""
+    folder, end = tmp_path / "docs", threading.Event()
+    folder.mkdir()
+
+    def grow() -> None:
+        with (folder / "growing.log").open("w") as file:
+            while not end.wait(0.002):
+                file.write("one more line\n")
+                file.flush()
+
+    writer = threading.Thread(target=grow)
+    writer.start()
+    yield folder
+    end.set()
+    writer.join()
+
+
+def test_a_folder_of_everything_that_is_hard_to_read_ends_in_the_ledger_row_by_row(
+    growing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = fill_badly(growing)
+    monkeypatch.chdir(growing)  # the path of a socket may have a hundred bytes
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("a.socket")
+        summary = json.loads(done("add", "docs", "--json", cwd=growing.parent))
+    with sememe.open(growing.parent / ".sememe", model=FakeEmbedder()) as collection:
+        rows = {row.key.removeprefix("docs/"): row for row in collection.ledger()}
+        said = {name: " ".join([rows[name].reason, *rows[name].remarks]) for name in expected}
+        for name, part in expected.items():
+            assert part in said[name], name
+        read = ("bomb.html", "outside.zip!/../outside.txt", "outside.zip!//absolute.txt", "mixed.txt")
+        assert {rows[name].status for name in read} == {"embedded"}
+        assert len(rows) - len(expected) == len({*SCRIPTS}) + 1, "names in every script, and the row of outside.zip"
+        assert (summary["failed"], summary["documents"]) == (4 + (rows["growing.log"].status == "failed"), len(
+            [row for name, row in rows.items() if row.status == "embedded" and name != "outside.zip"]
+        ))  # fmt: skip
+    assert {path.name for path in growing.parent.iterdir()} == {"docs", ".sememe"}
+    assert not Path("/absolute.txt").exists()
+
+
 def test_a_file_is_one_document_by_whatever_way_it_is_reached(project: Path) -> None:
     done("add", "docs/sub/../a.txt", str(project / "docs" / ".." / "docs" / "b.txt"), cwd=project)
     done("add", "../docs", "-c", "../docs/../.sememe", cwd=project / "docs")
@@ -387,6 +466,30 @@ def test_a_gigabyte_of_text_is_read_and_cut_in_bounded_memory(tmp_path: Path) ->
     path = tmp_path / "huge.txt"
     write_text(path, 1024 * MEGABYTE)
     assert peak_of_dry_run(path, ["-m", "sememe.cli"]) < 500 * MEGABYTE
+
+
+def write_mails(path: Path, size: int) -> None:
+    """A mailbox of about `size` bytes, in messages of 8 KB with a picture of as much."""
+    body = f"{PLAIN}\n" * 90
+    picture = "\n".join([f"{'QUJD' * 18}"] * 110)
+    parts = (
+        f"--b\nContent-Type: text/plain\n\n{body}\n--b\nContent-Type: image/png\n"
+        f"Content-Disposition: attachment; filename=a.png\nContent-Transfer-Encoding: base64\n\n{picture}\n--b--\n"
+    )
+    with path.open("w") as file:
+        for number in range(size // (len(parts) + 200)):
+            file.write(
+                f"From a@example.org Mon Jan  5 09:00:00 2026\nMessage-ID: <{number}@example.org>\nSubject: {number}\n"
+                f"MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n{parts}\n"
+            )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_two_gigabytes_of_mail_are_read_and_cut_in_bounded_memory(tmp_path: Path) -> None:
+    path = tmp_path / "all.mbox"
+    write_mails(path, 2048 * MEGABYTE)
+    assert peak_of_dry_run(path, [str(RUNNER)]) < 500 * MEGABYTE
 
 
 # --- places that cannot be written ------------------------------------------------------------------------------

@@ -217,14 +217,14 @@ def test_tokens_do_not_depend_on_where_a_page_was_cut_into_pieces(text: str, siz
 )  # fmt: skip
 def test_a_page_of_one_tag_over_and_over_is_read_in_bounded_time_and_memory(bomb: str) -> None:
     count = 1_000_000 // len(bomb)
-    start = time.monotonic()
+    start = time.process_time()
     tracemalloc.start()
     piece = bomb * (65_536 // len(bomb))
     for _ in html.main_text([piece] * (count * len(bomb) // len(piece)), []):
         pass
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert time.monotonic() - start < 60
+    assert time.process_time() - start < 60
     assert peak < 40_000_000
 
 

@@ -33,6 +33,7 @@ from sememe.index import faiss
 from sememe.ingest import derived, layers
 from sememe.keeping import backups, forgetting, manifest
 from sememe.keeping.traces import PIECE, Collected, Search
+from sememe.spaces import add_space
 from sememe.store import SQLiteStore
 from sememe.store import connection as connections
 from sememe.types import embedded_input
@@ -79,21 +80,34 @@ def marks_of(number: int) -> list[str]:
 
 
 def open_(folder: Path) -> sememe.Collection:
-    return sememe.open(folder, model=FakeEmbedder())
+    """A collection; what is added gets a vector in its further spaces too, if it has any."""
+    opened = sememe.open(folder, model=FakeEmbedder())
+    opened.further.load = lambda name: second()
+    return opened
+
+
+def second() -> FakeEmbedder:
+    """The model of a further space."""
+    return FakeEmbedder(model="second", digest="1" * 64, dim=16)
 
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A collection with every kind of index and a backup that holds them too; copy it."""
+    """A collection with every kind of index, in a further space too, and a golden set; copy it."""
     folder = tmp_path_factory.mktemp("filled")
     with pytest.MonkeyPatch.context() as patch:
         for module, name, value in LOWERED:
             patch.setattr(module, name, value)
         with open_(folder / "collection") as collection:
             collection.add([record(number) for number in range(DOCUMENTS)])
+            add_space(collection, "fine", second())
+            for number in range(DOCUMENTS):
+                golden.add(collection, f"who knows {marker(number, 'word7')}", [record(number)["id"]])
             collection.optimize()
     names = {path.name.split("-")[0] for path in (folder / "collection").iterdir()}
-    assert {"vectors", "neighbours", "columns", "lexical"} <= names
+    assert {"vectors", "neighbours", "columns", "lexical", "space"} <= names
+    (beside,) = (folder / "collection").glob("space-*")
+    assert {"vectors", "neighbours", "columns"} <= {path.name.split("-")[0] for path in beside.iterdir()}
     return folder / "collection"
 
 
@@ -138,6 +152,17 @@ def vectors_of(collection: sememe.Collection, key: str) -> list[np.ndarray]:
     return [vector for number, vector in zip(ids.tolist(), vectors, strict=True) if number in mine]
 
 
+def vectors_beside(folder: Path, key: str) -> list[np.ndarray]:
+    """The vectors of a document in the further space."""
+    store = SQLiteStore(folder)
+    with store.snapshot() as snapshot:
+        document, (held,) = snapshot.document(key), snapshot.further()
+        assert document is not None
+        found = [np.frombuffer(beside.vector, "<f4") for beside in snapshot.beside(document.id, held)]
+    store.close()
+    return found
+
+
 # --- whole documents -------------------------------------------------------------------------------------------
 
 
@@ -155,15 +180,17 @@ def test_whatever_is_forgotten_is_in_no_file_and_everything_else_answers_as_befo
     with open_(folder) as collection:
         keys = [record(number)["id"] for number in sorted(chosen)]
         gone_vectors = [vector for key in keys for vector in vectors_of(collection, key)]
+        gone_beside = [vector for key in keys for vector in vectors_beside(folder, key)]
         before = answers(collection, set(keys))
         if backed_up:
             backups.backup(collection, scene / "backup", indexes=True)
         (receipt,) = forgetting.forget(collection, keys)
         assert answers(collection) == before
         assert {row.key for row in collection.ledger()}.isdisjoint(keys)
-    lost = [vector for vector in gone_vectors if not _still_used(folder, vector)]
+    lost = [number for number, vector in enumerate(gone_vectors) if not _still_used(folder, vector)]
     assert len(lost) >= len(gone_vectors) - 2 * len(chosen)
-    assert_gone(scene, [mark for number in chosen for mark in marks_of(number)], lost)
+    vectors = [each[number] for each in (gone_vectors, gone_beside) for number in lost]
+    assert_gone(scene, [mark for number in chosen for mark in marks_of(number)], vectors)
     assert [row["kind"] for row in receipt["forgotten"]] == ["document"] * len(chosen)
     assert receipt["pieces_searched"] > 100 * len(chosen) > receipt["too_short_to_search"]
 
@@ -178,9 +205,10 @@ def _still_used(folder: Path, vector: np.ndarray) -> bool:
 def test_without_forgetting_every_mark_is_found_in_the_files(folder: Path) -> None:
     with open_(folder) as collection:
         key = record(3)["id"]
-        vector = vectors_of(collection, key)[-1]
+        vector, beside = vectors_of(collection, key)[-1], vectors_beside(folder, key)[-1]
         collection.delete(key)
-    assert holding(folder, vector.astype("<f4").tobytes()), "a mere delete leaves the vector in the slab"
+    for left in (vector, beside):
+        assert holding(folder, left.astype("<f4").tobytes()), "a mere delete leaves the vector in the slab"
     assert [mark for mark in marks_of(4) if holding(folder, mark.encode())] == marks_of(4)
 
 

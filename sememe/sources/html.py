@@ -220,9 +220,10 @@ class _Region:
 
 @dataclass(slots=True)
 class _Element:
-    """An element that is open: what it changed and must change back."""
+    """An element that is open: what it changed and must change back. `item` is the list item or cell it lies in."""
 
     tag: str
+    item: _Element | None = None
     region: _Region | None = None
     hides: bool = False
     bullet: str = ""
@@ -326,7 +327,11 @@ class _Page:
             self._level = _HEADINGS[tag]
         else:
             self._enter(element, named)
+        element.item = element if tag in ("li", "td", "th") else self._item()
         self._stack.append(element)
+
+    def _item(self) -> _Element | None:
+        return self._stack[-1].item if self._stack else None
 
     def _enter(self, element: _Element, named: dict[str, str]) -> None:
         tag = element.tag
@@ -449,7 +454,7 @@ class _Page:
 
     def _end_paragraph(self) -> None:
         bullet = ""
-        item = next((element for element in reversed(self._stack) if element.tag in ("li", "td", "th")), None)
+        item = self._item()
         if item is not None and item.tag == "li" and not self._level:
             bullet = item.bullet
         written = self._flow.end_paragraph(level=self._level, bullet=bullet, verbatim=self._pre > 0)
