@@ -329,6 +329,38 @@ def test_a_model2vec_folder_with_a_mapping_and_weights_is_read(copied: Callable[
         reads(folder)
 
 
+@pytest.fixture
+def wordllama(tmp_path: Path) -> Path:
+    """The folder of a package with a narrow table and one that is as wide as that of the family "static"."""
+    folder = tmp_path / "wordllama"
+    for part in ("weights", "tokenizers"):
+        (folder / part).mkdir(parents=True)
+    table = load_file(FAMILIES / "static" / "model.safetensors")["embedding.weight"]
+    for width in (8, table.shape[1]):
+        save_file({"embedding.weight": table[:, :width].copy()}, folder / "weights" / f"tiny_{width}.safetensors")
+    shutil.copy(FAMILIES / "static" / "tokenizer.json", folder / "tokenizers" / "tiny_tokenizer_config.json")
+    return folder
+
+
+def test_the_widest_table_of_a_wordllama_folder_is_read(wordllama: Path) -> None:
+    assert reads(wordllama) == pytest.approx(reads(FAMILIES / "static"), abs=1e-6)
+    assert card_from_folder(wordllama).digest != card_from_folder(FAMILIES / "static").digest
+
+
+def test_a_wordllama_folder_without_the_tokenizer_of_its_table_is_refused(wordllama: Path) -> None:
+    tokenizer = wordllama / "tokenizers" / "tiny_tokenizer_config.json"
+    tokenizer.rename(tokenizer.with_name("other_tokenizer_config.json"))
+    with pytest.raises(ModelError, match=r"tiny_tokenizer_config\.json is missing; save the fast tokenizer"):
+        reads(wordllama)
+
+
+def test_a_tokenizer_with_more_tokens_than_a_table_has_rows_is_refused(copied: Callable[..., Path]) -> None:
+    folder = copied("static")
+    change_tensors(folder, lambda tensors: tensors.update({"embedding.weight": tensors["embedding.weight"][:5].copy()}))
+    with pytest.raises(ModelError, match=r"gave the token \d+, the table has 5 rows"):
+        reads(folder)
+
+
 # --- texts and arguments
 
 
