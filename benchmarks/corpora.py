@@ -2,15 +2,18 @@
 
 Labelled means that one document answers each query by construction. WordNet: a document is a synset's words
 and its examples, a query its gloss. Debian: a document is a package's long description, a query its short
-one. What is chosen is decided by hashes, so it depends on the source's version alone. Everything is kept in a
-cache folder. This file knows nothing of embedding and needs the standard library only, but for tokens.
+one. Functions: a document is a function of Python's standard library without its documentation, a query the first
+sentence of that. What is chosen is decided by hashes, so it depends on the source's version alone. Everything is kept
+in a cache folder. This file knows nothing of embedding and needs the standard library only, but for tokens.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import hashlib
 import json
+import platform
 import re
 import shutil
 import subprocess
@@ -219,7 +222,34 @@ def _apt(cache: Path, arguments: list[str], folder: Path) -> None:
     subprocess.run([*start, *arguments], check=True, cwd=folder)
 
 
-SOURCES: dict[str, Callable[[Path], tuple[str, Iterator[Entry]]]] = {"wordnet": wordnet, "debian": debian}
+# --- functions --------------------------------------------------------------------------
+
+
+def functions(_cache: Path) -> tuple[str, Iterator[Entry]]:
+    """The documented functions and methods of Python's standard library, tests left out."""
+    library = Path(sysconfig.get_path("stdlib"))
+    files = (path for path in sorted(library.rglob("*.py")) if not {"site-packages", "test", "tests"} & {*path.parts})
+    found = (entry for path in files for entry in _documented(path, path.relative_to(library).as_posix()))
+    return f"the standard library of Python {platform.python_version()}", found
+
+
+def _documented(path: Path, name: str) -> Iterator[Entry]:
+    try:
+        tree = ast.parse(path.read_bytes())
+    except SyntaxError:
+        return  # templates of lib2to3 are no Python of today
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (said := ast.get_docstring(node)):
+            sentence = " ".join(re.split(r"(?<=[.!?])\s|\n\s*\n", said)[0].split())
+            rest = node.body[1:]
+            if len(sentence.split()) >= 4 and rest:
+                node.body = rest
+                yield Entry(f"{name}:{node.lineno}:{node.name}", ast.unparse(node), sentence)
+
+
+SOURCES: dict[str, Callable[[Path], tuple[str, Iterator[Entry]]]] = {
+    "wordnet": wordnet, "debian": debian, "functions": functions,
+}  # fmt: skip
 
 
 # --- many lines -------------------------------------------------------------------------

@@ -147,8 +147,9 @@ class Stage:
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A chunk that answers a query. `score` is named by `kind`: the metric of the space ("cosine", "dot",
-    "euclidean": the distance, negated), "bm25", how both were fused ("rrf", "weighted"), or "rerank"; higher is
-    better.
+    "euclidean": the distance, negated), "bm25", how both were fused ("evidence", "rrf", "weighted"), or "rerank";
+    higher is better. `expected` is how many random chunks of the collection would be expected to score as high, None
+    where that was not asked for.
     `place` is where in its source the chunk was, if that is more than its span: "page 3 – page 4".
     """
 
@@ -164,6 +165,7 @@ class Hit:
     metadata: Metadata
     stages: tuple[Stage, ...] = ()
     place: str = ""
+    expected: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

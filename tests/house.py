@@ -21,7 +21,7 @@ ORDER = (
     "cli",
     "serve",
     "apps train",
-    "evaluate doctor keeping watch spaces",
+    "evaluate doctor explain keeping watch spaces",
     "collection",
     "ingest search",
     "sources chunking models store index",

@@ -171,10 +171,32 @@ def test_wrong_usage_ends_with_status_2(tmp_path: Path) -> None:
     assert "No such command" in sememe("serch", "x", cwd=tmp_path, status=2).stderr
 
 
+def in_shell(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a line of Bash in which `sememe` is the command line."""
+    line = f'sememe() {{ "{sys.executable}" -m sememe.cli "$@"; }}; set -o pipefail; {command}'
+    return subprocess.run(["bash", "-c", line], cwd=cwd, capture_output=True, text=True, check=False, timeout=120)
+
+
 def test_a_reader_that_goes_away_is_no_error(made: Path) -> None:
-    command = f"{sys.executable} -m sememe.cli search tap --json | head -c 1"
-    done = subprocess.run(command, shell=True, cwd=made, capture_output=True, text=True, check=True)
-    assert done.stderr == ""
+    for command in ("search tap --json", "report", "--help"):
+        done = in_shell(f"sememe {command} | true", made)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_output_that_cannot_be_written_is_one_clear_line(made: Path) -> None:
+    done = in_shell("sememe report > /dev/full", made)
+    assert done.returncode == 1
+    assert (
+        done.stderr
+        == "sememe: the output cannot be written (No space left on device); make room, or send it elsewhere\n"
+    )
+
+
+def test_closed_streams_change_no_status(made: Path) -> None:
+    assert in_shell("sememe report >&-", made).returncode == 0
+    assert in_shell("sememe report 2>&-", made).stdout.startswith("documents")
+    assert in_shell("sememe get nothing 2>&-", made).returncode == 1
+    assert in_shell("sememe nosuch >&- 2>&-", made).returncode == 2
 
 
 def test_a_name_with_a_line_break_stays_on_one_line(project: Path) -> None:

@@ -25,6 +25,7 @@ from sememe.filters import matches, parse
 from sememe.index import faiss
 from sememe.ingest import derived, layers
 from sememe.search import plan as planning
+from sememe.search.query import Route
 from sememe.settings import Settings, cores
 
 COLOURS = ("red", "green", "blue")
@@ -149,7 +150,7 @@ def test_words_are_filtered_too(opened: sememe.Collection) -> None:
 
 
 def test_hybrid_is_the_sum_of_reciprocal_ranks(opened: sememe.Collection) -> None:
-    for hit in opened.search("the red text number n6", k=10, mode="hybrid"):
+    for hit in opened.search("the red text number n6", k=10, mode="hybrid", route=Route(fusion="rrf")):
         assert hit.kind == "rrf"
         assert hit.score == pytest.approx(sum(1 / (60 + stage.rank) for stage in hit.stages))
         assert {stage.name for stage in hit.stages} <= {"cosine", "bm25"}
@@ -406,7 +407,7 @@ def test_derived_files_that_are_damaged_cost_time_and_no_answer(
             # Without its files BM25 counts one row less: the stamp of the files is none of the documents.
             return [
                 [
-                    (hit.document, 0.0 if hit.kind == "bm25" else round(hit.score, 5))
+                    (hit.document, 0.0 if hit.kind in ("bm25", "evidence") else round(hit.score, 5))
                     for hit in opened.search(k=5, **one)
                 ]
                 for one in asked

@@ -11,6 +11,7 @@ Libraries for the terminal are imported where they are used, so that a search st
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -28,6 +29,7 @@ __all__ = ["application", "main"]
 COMMANDS = {
     "filling": ("add", "sync", "delete"),
     "asking": ("search", "similar", "get"),
+    "explaining": ("explain", "why-not"),
     "tending": ("report", "optimize", "doctor"),
     "spaces": ("space",),
     "keeping": ("export", "import", "backup", "restore", "forget"),
@@ -78,7 +80,9 @@ def application(wanted: str | None = None) -> typer.Typer:
         for name in names:
             if alone and name != wanted:
                 continue
-            made = getattr(import_module(f"sememe.cli.{file}"), f"{name}_" if iskeyword(name) else name)
+            made = getattr(
+                import_module(f"sememe.cli.{file}"), f"{name}_" if iskeyword(name) else name.replace("-", "_")
+            )
             if isinstance(made, typer.Typer):
                 app.add_typer(made, name=name)
             else:
@@ -88,6 +92,7 @@ def application(wanted: str | None = None) -> typer.Typer:
 
 def main() -> None:
     """Run the command line; end the process with a status that means something."""
+    _open_closed()
     signal.signal(signal.SIGTERM, _terminate)
     try:
         arguments = sys.argv[1:] or ["--help"]
@@ -96,10 +101,9 @@ def main() -> None:
         status = INTERRUPTED
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BrokenPipeError:
-        # The reader has gone (`sememe search … | head`): nothing to say, and no second error at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
+        if isinstance(end.__context__, BrokenPipeError):
+            # The reader has gone (`sememe search … | head`): nothing to say, though typer calls it 1.
+            status = 0
     except SememeError as error:
         typer.echo(f"sememe: {error}", err=True)
         status = 1
@@ -115,10 +119,17 @@ def main() -> None:
     _end(status)
 
 
+def _open_closed() -> None:
+    """Give streams that were closed (`>&-`) a place, so that no file of a collection gets their numbers."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+
+
 def _end(status: int) -> NoReturn:
     """End at once: everything is closed, and to take the libraries of models down costs 0.04 s."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):
             stream.flush()
     os._exit(status)
 
@@ -131,6 +142,11 @@ def _terminate(number: int, _frame: object) -> None:
 def _unexpected(error: Exception) -> int:
     if os.environ.get("SEMEME_DEBUG"):
         raise error
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        typer.echo(
+            f"sememe: the output cannot be written ({error.strerror}); make room, or send it elsewhere", err=True
+        )
+        return 1
     name = type(error).__name__
     typer.echo(
         f"sememe: something went wrong that should not have ({name}: {error}). Nothing that was stored is lost; "

@@ -11,6 +11,7 @@ from sememe.cli.options import (
     DEFAULT,
     CollectionOption,
     FunnelOption,
+    FusionOption,
     JsonOption,
     KOption,
     ModelOption,
@@ -20,12 +21,13 @@ from sememe.cli.options import (
     RerankOption,
     ShowInputOption,
     SpaceOption,
+    ThresholdOption,
     WhereOption,
 )
 from sememe.cli.session import opened_at, progress_shown, where_of
 from sememe.cli.show import print_hits, print_json
 from sememe.collection import Collection
-from sememe.search.query import RERANKED, Mode, Route
+from sememe.search.query import RERANKED, Fusion, Mode, Route
 from sememe.types import CHUNK_PREFIX
 
 
@@ -44,6 +46,11 @@ def search(
     funnel: FunnelOption = "",
     rerank: RerankOption = None,
     rerank_depth: RerankDepthOption = RERANKED,
+    fusion: FusionOption = "evidence",
+    calibrated: Annotated[
+        bool, typer.Option("--calibrated", help="Say how many random chunks would be expected to score as high.")
+    ] = False,
+    threshold_expected: ThresholdOption = None,
     plan: PlanOption = False,
     collection: CollectionOption = DEFAULT,
     model: ModelOption = None,
@@ -57,7 +64,10 @@ def search(
     with progress_shown() as shown, opened_at(collection, model, create=False, progress=shown) as opened:
         hits = opened.search(
             query, k=k, where=where_of(where), mode=cast("Mode", mode), alpha=alpha, recall=recall,
-            route=Route(space=space, funnel=funnel, rerank=rerank, depth=rerank_depth),
+            route=Route(
+                space=space, funnel=funnel, rerank=rerank, depth=rerank_depth, fusion=cast("Fusion", fusion),
+                calibrated=calibrated, expected=threshold_expected,
+            ),
         )  # fmt: skip
         shown.stop()
         prompt = dict(opened.space.prompts).get("query", "") if opened.space else ""

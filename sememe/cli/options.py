@@ -89,3 +89,10 @@ RerankOption = Annotated[
 RerankDepthOption = Annotated[int, typer.Option("--rerank-depth", help="How many of the best it reads.")]
 PlanOption = Annotated[bool, typer.Option("--plan", help="Print the plan that ran before the hits.")]
 DEFAULT = Path(DEFAULT_FOLDER)
+FusionOption = Annotated[
+    str, typer.Option("--fusion", help="With hybrid, without alpha: join by evidence (surprise), or rrf (ranks).")
+]
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option("--threshold-expected", metavar="NUMBER", help="Leave out what more random chunks would equal: 0.01."),
+]

@@ -135,7 +135,8 @@ def _hit_text(rank: int, hit: Hit, show_input: bool) -> str:
     text = embedded_input(hit.headings, hit.text) if show_input else _snippet(hit.text)
     indented = "\n".join(f"    {line}" for line in text.splitlines())
     place = f", {printable(hit.place)}" if hit.place else ""
-    return f"{rank:>2}  {hit.score:.3f}  {where}{place}  ({hit.id})\n{indented}\n"
+    expected = "" if hit.expected is None else f", {hit.expected:.2g} expected by chance"
+    return f"{rank:>2}  {hit.score:.3f}{expected}  {where}{place}  ({hit.id})\n{indented}\n"
 
 
 def _snippet(text: str, width: int = 280) -> str:

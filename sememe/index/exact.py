@@ -5,6 +5,7 @@ An `ExactIndex` is a value: a refresh makes a new one, so threads that still sea
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from sememe.index.slab import Rows
 from sememe.types import Changes, Ids, IndexRecord, Metric, Scores, Vectors
-from sememe.vectors import best
+from sememe.vectors import SCAN_ROWS, best, scores_of
 
 Mask = npt.NDArray[np.bool_]
 
@@ -81,6 +82,37 @@ class ExactIndex:
             return best(queries, self.rows.take(rows), self.rows.ids[rows], k=k, metric=self.metric)
         vectors = self.rows.scanned(start)
         return best(queries, vectors, self.rows.ids[start:], k=k, dead=dead, metric=self.metric)
+
+    def sample(self, count: int) -> Vectors:
+        """Up to `count` live vectors at random, the same ones of the same rows: (min(count, n), dim)."""
+        live = np.flatnonzero(~self.dead)
+        total = len(live) + len(self.tail_ids)
+        chosen = np.sort(np.random.default_rng(0).choice(total, size=min(count, total), replace=False))
+        inside = chosen < len(live)
+        return np.concatenate([self.rows.take(live[chosen[inside]]), self.tail_vectors[chosen[~inside] - len(live)]])
+
+    def standing(self, query: Vectors, number: int, *, allowed: Allowed | None = None) -> tuple[int, float] | None:
+        """The rank of one row among those that may be returned, from 1, and its score; None when it is not there.
+
+        `query (dim,)`. The row itself need not be among `allowed`. Every vector is compared.
+        """
+        ids = self.ids
+        live = np.concatenate([~self.dead, np.ones(len(self.tail_ids), bool)])
+        own = np.flatnonzero((ids == number) & live)
+        if not len(own):
+            return None
+        scores = np.concatenate([
+            scores_of(query[None], vectors, metric=self.metric)[0] for vectors in (*self._blocks(), self.tail_vectors)
+        ])  # fmt: skip
+        score = scores[own[0]]
+        better = (scores > score) | ((scores == score) & (ids < number))
+        better &= live if allowed is None else np.concatenate([allowed.slab, allowed.tail])
+        return 1 + int(np.count_nonzero(better)), float(score)
+
+    def _blocks(self) -> Iterator[Vectors]:
+        for start in range(0, len(self.rows), SCAN_ROWS):
+            self.rows.check(start, min(start + SCAN_ROWS, len(self.rows)))
+            yield self.rows.vectors[start : start + SCAN_ROWS]
 
     def changed(self, changes: Changes) -> ExactIndex:
         """The index after `changes`: what went is masked or dropped, what came is in the tail."""

@@ -30,7 +30,9 @@ NAME = "funnel"
 """What the truth calls the table: its writer and its readers have to agree."""
 
 BITS = "bits"
-MIN_ROWS = 1_000
+MIN_ROWS, MOST_ROWS = 1_000, 100_000
+"""Collections whose funnels are measured: at most in 12 seconds and 300 MB. Of larger ones cells are scanned."""
+
 QUERIES = 64
 PREFIXES = (64, 128, 256)
 KEPT = (25, 50, 100, 200, 400, 800, 1_600, 3_200)

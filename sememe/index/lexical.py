@@ -406,15 +406,15 @@ class LexicalIndex:
         """The terms that a query is looked up by, prefixes with their star; excluded ones are left out."""
         return asked(query, self.languages).terms()
 
+    def weighed(self, query: str, tail: Tail) -> tuple[Asked, Statistics, dict[str, float]]:
+        """What a query is looked up by, what its terms weigh, and what its prefixes do. Raises LexicalDamaged."""
+        with _told(self.path):
+            asking = _Asking(self, asked(query, self.languages | tail.languages), tail)
+        return asking.question, asking.statistics, asking.prefixes
+
     def search(
-        self,
-        query: str,
-        *,
-        k: int,
-        allowed: Ids | None = None,
-        tail: Tail | None = None,
-        dead: Collection[int] = (),
-    ) -> tuple[Ids, Scores]:
+        self, query: str, *, k: int, allowed: Ids | None = None, tail: Tail | None = None, dead: Collection[int] = ()
+    ) -> tuple[Ids, Scores]:  # fmt: skip
         """The k best chunks and their BM25 scores, best first, equal scores by ascending id: (m,), (m,), m <= k.
 
         `allowed`, ascending, are the chunks that may be returned; `dead` those that may not; those of the `tail`

@@ -239,14 +239,18 @@ class Tail:
 
     def search(self, query: str, *, k: int, allowed: Ids | None = None) -> tuple[Ids, Scores]:
         """The k best rows of the tail by itself, as `LexicalIndex.search` gives them."""
-        question = limited(asked(query, self.languages), self.frequency)
-        statistics = self.statistics()
-        weights = {prefix: idf(statistics.rows, self.beginning(prefix)) for prefix in question.prefixes}
-        ids, scores = self.matches(question, statistics, weights)
+        ids, scores = self.matches(*self.weighed(query))
         if allowed is not None:
             kept = np.isin(ids, allowed)
             ids, scores = ids[kept], scores[kept]
         return best(ids, scores, k)
+
+    def weighed(self, query: str) -> tuple[Asked, Statistics, dict[str, float]]:
+        """What a query is looked up by in the tail by itself, what its terms weigh, and what its prefixes do."""
+        question, statistics = limited(asked(query, self.languages), self.frequency), self.statistics()
+        return question, statistics, {
+            prefix: idf(statistics.rows, self.beginning(prefix)) for prefix in question.prefixes
+        }  # fmt: skip
 
     def matches(self, question: Asked, statistics: Statistics, prefixes: dict[str, float]) -> tuple[Ids, Scores]:
         """All rows that match, in no order, and their scores: (m,), (m,). `prefixes` are scored as given."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate, chain, islice, pairwise
@@ -267,6 +267,12 @@ def words(text: str) -> list[str]:
     if text.isascii():
         return _ASCII_WORDS.findall(text)
     return _WORDS.findall(unicodedata.normalize("NFKC", text))
+
+
+def located(text: str, language: str) -> Iterator[tuple[int, int, tuple[str, ...]]]:
+    """The words of a text with where they stand: start and end in characters, and the terms that they are found by."""
+    for match in _WORDS.finditer(text):
+        yield match.start(), match.end(), analysed(words(match.group()), language).terms
 
 
 def analysed(text_words: Iterable[str], language: str) -> Forms:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from sememe.errors import Incomplete, ModelError, SememeError
-from sememe.models.long import document_embedding
 from sememe.space import Embedder, Space
 from sememe.types import Embedded, Long
 from sememe.vectors import normalise
@@ -36,6 +35,9 @@ class Computed:
     """
 
     def __init__(self, target: Target, long: Long = "truncate") -> None:
+        # Not needed by a search, which imports this file for `Target`.
+        from sememe.models.long import document_embedding
+
         self.target = target
         self._embed_texts = document_embedding(target.embedder, long)
         self.keys: list[bytes] = []

@@ -137,7 +137,7 @@ def _columns(over: _Over, work: Work) -> None:
 def _funnel(over: _Over, work: Work) -> None:
     """Measure what a funnel finds of these vectors; no file is made. A table stays true while rows are added."""
     alive = ~over.base.dead
-    if work.rebuild and np.count_nonzero(alive) >= funnel.MIN_ROWS:
+    if work.rebuild and funnel.MIN_ROWS <= np.count_nonzero(alive) <= funnel.MOST_ROWS:
         table = funnel.measure(over.rows, alive, metric=over.held.space.metric, progress=work.told("funnel"))
         over.switch(funnel.NAME, over.base.generation, 0, funnel.to_json(table))
 

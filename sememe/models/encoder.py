@@ -215,7 +215,7 @@ class TextEncoder:
         tokens, kept, replaced = (np.zeros(n, dtype=np.int64) for _ in range(3))
         skipped = self._prompt_tokens(prefix)
         for start, stop in windows(texts, self._network.settings.window):
-            cleaned = [self._network.clean(prefix + text) for text in texts[start:stop]]
+            cleaned = [self._network.clean(prefix + texts[i]) for i in range(start, stop)]
             replaced[start:stop] = [count for _, count in cleaned]
             encodings, tokens[start:stop] = self._network.tokenised([text for text, _ in cleaned])
             kept[start:stop] = np.minimum(tokens[start:stop], self.max_tokens)

@@ -42,6 +42,6 @@ def _stretched(scores: Scores) -> Scores:
     return stretched
 
 
-def ordered(fused: dict[int, float], k: int) -> list[tuple[int, float]]:
-    """The k best, equal scores by ascending id."""
-    return sorted(fused.items(), key=lambda pair: (-pair[1], pair[0]))[:k]
+def ordered(fused: dict[int, float]) -> list[tuple[int, float]]:
+    """All of them, best first, equal scores by ascending id."""
+    return sorted(fused.items(), key=lambda pair: (-pair[1], pair[0]))

@@ -16,9 +16,10 @@ from sememe.errors import InputError
 from sememe.filters import describe
 from sememe.index import faiss
 from sememe.index.exact import Allowed, Mask
-from sememe.index.funnel import BITS, Stage, choose, parse
+from sememe.index.funnel import BITS, MIN_ROWS, MOST_ROWS, Stage, choose, parse
+from sememe.search.calibrate import LEAST, SAMPLE, WORDS_WEIGHT
 from sememe.search.fuse import RRF_K
-from sememe.search.query import Query
+from sememe.search.query import Fusion, Query
 from sememe.search.view import Moment
 from sememe.search.view import Neighbours as Known
 from sememe.types import Metric, Reranker, Vectors
@@ -150,14 +151,35 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Fuse:
-    """One ranking of both: by ranks, or with `alpha` by scores."""
+    """One ranking of both: by how surprising their scores are, by ranks, or with `alpha` by scores."""
 
     alpha: float | None
+    fusion: Fusion = "rrf"
+
+    @property
+    def kind(self) -> str:
+        """What the scores are called that come out of it."""
+        return self.fusion if self.alpha is None else "weighted"
 
     def __str__(self) -> str:
+        if self.kind == "evidence":
+            return f"fuse     surprise of meaning + {WORDS_WEIGHT:g} x surprise of words, as -log10 of random chunks"
         if self.alpha is None:
             return f"fuse     reciprocal ranks, k = {RRF_K}"
         return f"fuse     {self.alpha:g} x meaning + {1 - self.alpha:g} x words, scores stretched to 0..1"
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrate:
+    """Of every hit the number of random chunks that would be expected to score as high, `expected` at most."""
+
+    sample: int
+    chunks: int
+    expected: float | None
+
+    def __str__(self) -> str:
+        most = "" if self.expected is None else f", pass over more than {self.expected:g}"
+        return f"judge    against {self.sample:,} random chunks of {self.chunks:,}{most}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +205,7 @@ class Fetch:
         return f"fetch    the best {self.k}"
 
 
-Step = Embed | Filter | Scan | Neighbours | Narrow | Words | Fuse | Rerank | Fetch
+Step = Embed | Filter | Scan | Neighbours | Narrow | Words | Fuse | Calibrate | Rerank | Fetch
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +242,10 @@ def plan(
     if query.mode != "vector":
         steps.append(Words(terms, depth))
     if hybrid:
-        steps.append(Fuse(query.alpha))
+        # Too few chunks have no tail to judge by.
+        steps.append(Fuse(query.alpha, route.fusion if len(moment.exact) >= LEAST else "rrf"))
+    if (route.calibrated or route.expected is not None) and len(moment.exact) >= LEAST:
+        steps.append(Calibrate(min(SAMPLE, len(moment.exact)), len(moment.exact), route.expected))
     if route.rerank is not None:
         steps.append(Rerank(_name_of(route.rerank), k, route.instruction))
     return Plan((*steps, Fetch(query.k)))
@@ -252,7 +277,10 @@ def _narrow(query: Query, moment: Moment, allowed: Allowed | None, depth: int) -
     exact, files = moment.exact, moment.files
     if query.route.funnel == AUTO:
         if not files.measured:
-            raise InputError("no funnel was measured here; run: sememe optimize, or say its stages: bits:500,full")
+            raise InputError(
+                f"no funnel was measured here; run: sememe optimize, which does so for {MIN_ROWS:,} to {MOST_ROWS:,} "
+                f"vectors, or say its stages: bits:500,full"
+            )
         stages: tuple[Stage, ...] = (choose(files.measured, DEFAULT_RECALL if query.recall is None else query.recall),)
     else:
         stages = parse(query.route.funnel, exact.rows.vectors.shape[1])

@@ -15,6 +15,8 @@ from sememe.types import Reranker, Vectors
 
 Mode = Literal["vector", "lexical", "hybrid"]
 MODES: tuple[Mode, ...] = get_args(Mode)
+Fusion = Literal["evidence", "rrf"]
+FUSIONS: tuple[Fusion, ...] = get_args(Fusion)
 
 
 RERANKED = 50
@@ -28,6 +30,9 @@ class Route:
     `funnel` compares all vectors by something short first, "bits:2000,128:200,full", or, with "auto", by what was
     measured here to find enough. `rerank` is a model, or what it is loaded by, that reads the best `depth` of them
     with the query and puts them in order; `instruction` tells it what the query is asked for, if it was trained so.
+    `fusion` is how a hybrid search without `alpha` joins its parts: by how surprising their scores are, or by
+    reciprocal ranks. `calibrated` hits say how many random chunks would be expected to score as high, and with
+    `expected` those are left out of which that number is greater.
     """
 
     space: str = ""
@@ -35,6 +40,9 @@ class Route:
     rerank: str | Path | Reranker | None = None
     depth: int = RERANKED
     instruction: str | None = None
+    fusion: Fusion = "evidence"
+    calibrated: bool = False
+    expected: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +50,8 @@ class Query:
     """What is asked: a text, or a vector of the collection's space; `k` hits at most.
 
     `where` leaves out what it does not match, and `exclude` chunks by number. `mode` compares meanings, words, or
-    both; then `alpha` weighs the scores (1: meaning alone), and without it the ranks are fused. `recall` is the
-    share of the true neighbours that will do, 1 for all of them.
+    both; then `alpha` weighs the scores (1: meaning alone), and without it the route says how they are fused.
+    `recall` is the share of the true neighbours that will do, 1 for all of them.
     """
 
     text: str | None = None
@@ -87,6 +95,11 @@ def _refuse_route(query: Query) -> None:
         raise InputError(f"the depth to rerank is {route.depth!r}; give a whole number from 1 on")
     if route.funnel and query.mode == "lexical":
         raise InputError(f"a funnel compares vectors, but the mode is {query.mode!r}; leave it out")
+    if route.fusion not in FUSIONS:
+        raise InputError(f"the fusion is {route.fusion!r}; use one of {', '.join(FUSIONS)}")
+    number = isinstance(route.expected, int | float) and not isinstance(route.expected, bool)
+    if route.expected is not None and not (number and math.isfinite(route.expected) and route.expected > 0):
+        raise InputError(f"the threshold is {route.expected!r}; give a number of random chunks above 0, such as 0.01")
     if route.instruction is not None and route.rerank is None:
         raise InputError("an instruction is for a reranker, and none was named; name one (--rerank MODEL)")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +13,8 @@ from sememe.index.exact import Allowed
 from sememe.index.slab import RowsDamaged
 from sememe.search import plan as planning
 from sememe.search.fuse import Ranking, ordered, reciprocal_ranks, weighted
-from sememe.search.plan import Fetch, Fuse, Narrow, Neighbours, Plan, Rerank, Scan, Words
+from sememe.search.judge import Judge
+from sememe.search.plan import Calibrate, Fetch, Fuse, Narrow, Neighbours, Plan, Rerank, Scan, Words
 from sememe.search.query import Query
 from sememe.search.view import Moment, View
 from sememe.space import Embedder, Held, Space
@@ -39,12 +41,17 @@ class Hits(list[Hit]):
 
 
 @dataclass(slots=True)
-class _Found:
-    """What the steps have come to so far: one ranking a part, and then the order of all."""
+class Found:
+    """What the steps have come to so far: one ranking a part, all of them fused, and then the order of all.
+
+    `shares` says by id how many of all random chunks would score as high, where that is known.
+    """
 
     rankings: dict[str, Ranking] = field(default_factory=dict)
     best: list[tuple[int, float]] = field(default_factory=list)
     kind: str = ""
+    fused: list[tuple[int, float]] = field(default_factory=list)
+    shares: dict[int, float] = field(default_factory=dict)
 
     def choose(self) -> None:
         """Where nothing was fused, the order is that of the one ranking."""
@@ -63,7 +70,7 @@ class Models:
 
 def answer(query: Query, *, store: SQLiteStore, view: View, space: Space, models: Models) -> Hits:
     """Best first, at most k, and only chunks that exist at this moment."""
-    embedded, vector = _embedded(query, space, models.embedder)
+    embedded, vector = embedded_query(query, space, models.embedder)
     with store.snapshot() as snapshot:
         try:
             return _answer(query, embedded, vector, snapshot, view, models.reranker)
@@ -73,7 +80,7 @@ def answer(query: Query, *, store: SQLiteStore, view: View, space: Space, models
             return _answer(query, embedded, vector, snapshot, view, models.reranker)
 
 
-def _embedded(query: Query, space: Space, embedder: Embedder | None) -> tuple[str | None, Vectors | None]:
+def embedded_query(query: Query, space: Space, embedder: Embedder | None) -> tuple[str | None, Vectors | None]:
     """The exact string that was embedded, and the vector (dim,) to look for."""
     if query.mode == "lexical":
         return None, None
@@ -97,7 +104,7 @@ def _answer(
     found = run(
         plan, query, vector=vector, allowed=allowed, moment=moment, view=view, snapshot=snapshot, reranker=reranker
     )
-    hits = _hits(snapshot, found)
+    hits = _hits(snapshot, found, len(moment.exact))
     matched = None if allowed is None else allowed.count
     return Hits(hits, plan, matched=matched, notes=_notes(query, matched, moment, view, snapshot))
 
@@ -105,31 +112,45 @@ def _answer(
 def run(
     plan: Plan, query: Query, *, vector: Vectors | None, allowed: Allowed | None, moment: Moment, view: View,
     snapshot: Snapshot, reranker: Reranker | None = None,
-) -> _Found:  # fmt: skip
+) -> Found:  # fmt: skip
     """Do what the plan says, step by step."""
-    found = _Found()
+    found = Found()
     for step in plan.steps:
         if isinstance(step, Scan | Neighbours | Narrow) and vector is not None:
             found.rankings[step.metric] = _nearest(step, vector, allowed, moment)
         elif isinstance(step, Words) and query.text is not None:
-            ids = None if allowed is None else _ids(moment, allowed)
+            ids = None if allowed is None else row_ids(moment, allowed)
             found.rankings[BM25] = view.words.search(snapshot, query.text, k=step.depth, allowed=ids)
         elif isinstance(step, Fuse):
-            rankings = list(found.rankings.values())
-            fused = (
-                reciprocal_ranks(rankings) if step.alpha is None else weighted(rankings, (step.alpha, 1.0 - step.alpha))
+            _fuse(step, found, Judge(vector, query.text, moment, view, snapshot))
+        elif isinstance(step, Calibrate):
+            found.shares = found.shares or Judge(vector, query.text, moment, view, snapshot).shares(
+                found.rankings, BM25
             )
-            found.kind = "rrf" if step.alpha is None else "weighted"
-            found.best = ordered(fused, len(fused))
         elif isinstance(step, Rerank) and reranker is not None:
             _rerank(step, query, found, snapshot, reranker)
         elif isinstance(step, Fetch):
             found.choose()
-            found.best = [pair for pair in found.best if pair[0] not in query.exclude][: step.k]
+            most = math.inf if query.route.expected is None else query.route.expected / max(len(moment.exact), 1)
+            found.best = [
+                pair for pair in found.best if pair[0] not in query.exclude and found.shares.get(pair[0], 0.0) <= most
+            ][: step.k]
     return found
 
 
-def _rerank(step: Rerank, query: Query, found: _Found, snapshot: Snapshot, reranker: Reranker) -> None:
+def _fuse(step: Fuse, found: Found, judge: Judge) -> None:
+    meaning, words = found.rankings.values()
+    if step.kind == "evidence":
+        scores, found.shares = judge.fused(meaning, words)
+    elif step.alpha is None:
+        scores = reciprocal_ranks((meaning, words))
+    else:
+        scores = weighted((meaning, words), (step.alpha, 1.0 - step.alpha))
+    found.kind, found.best = step.kind, ordered(scores)
+    found.fused = found.best
+
+
+def _rerank(step: Rerank, query: Query, found: Found, snapshot: Snapshot, reranker: Reranker) -> None:
     """Put the best into the order of a model that reads each with the query; equal scores by ascending id."""
     found.choose()
     chunks = snapshot.found([number for number, _ in found.best[: step.depth]])
@@ -162,7 +183,8 @@ def _nearest(step: Scan | Neighbours | Narrow, vector: Vectors, allowed: Allowed
     return ids[0], scores[0]
 
 
-def _ids(moment: Moment, allowed: Allowed) -> np.ndarray:
+def row_ids(moment: Moment, allowed: Allowed) -> np.ndarray:
+    """The ids of the rows that a filter lets through, ascending."""
     exact = moment.exact
     return np.sort(np.concatenate([exact.rows.ids[allowed.slab], exact.tail_ids[allowed.tail]]))
 
@@ -194,7 +216,7 @@ def _field_notes(where: Condition, moment: Moment, snapshot: Snapshot) -> list[s
     return newer if known is None or (len(ids) and not newer) else columns.notes(where, known.facts())
 
 
-def _hits(snapshot: Snapshot, found: _Found) -> list[Hit]:
+def _hits(snapshot: Snapshot, found: Found, chunks_there: int) -> list[Hit]:
     chunks = snapshot.found([number for number, _ in found.best])
     places = {
         name: {
@@ -207,11 +229,13 @@ def _hits(snapshot: Snapshot, found: _Found) -> list[Hit]:
     for number, score in found.best:
         if number in chunks:
             stages = tuple(Stage(name, *at[number]) for name, at in places.items() if number in at)
-            hits.append(_hit(chunks[number], score, found.kind, stages))
+            share = found.shares.get(number)
+            expected = None if share is None else share * chunks_there
+            hits.append(_hit(chunks[number], score, found.kind, stages, expected))
     return hits
 
 
-def _hit(chunk: FoundChunk, score: float, kind: str, stages: tuple[Stage, ...]) -> Hit:
+def _hit(chunk: FoundChunk, score: float, kind: str, stages: tuple[Stage, ...], expected: float | None) -> Hit:
     return Hit(
         id=f"{CHUNK_PREFIX}{chunk.id}",
         score=score,
@@ -225,4 +249,5 @@ def _hit(chunk: FoundChunk, score: float, kind: str, stages: tuple[Stage, ...]) 
         metadata=chunk.metadata,
         stages=stages,
         place=chunk.place,
+        expected=expected,
     )

@@ -24,9 +24,10 @@ from sememe.index import columns, faiss, funnel, slab
 from sememe.index.exact import Allowed, ExactIndex, Mask, in_memory, over_slab
 from sememe.index.funnel import Funnel, Measured
 from sememe.index.slab import Rows, Slab
+from sememe.search.calibrate import SAMPLE
 from sememe.space import Held
 from sememe.store.reading import Snapshot
-from sememe.types import IndexRecord, Metric
+from sememe.types import IndexRecord, Metric, Vectors
 
 if TYPE_CHECKING:
     from sememe.search.words import Words
@@ -56,6 +57,7 @@ class Files:
     funnel: Funnel | None = None
     measured: tuple[Measured, ...] = ()
     masks: OrderedDict[Condition, Mask] = field(default_factory=OrderedDict)
+    sample: Vectors | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,14 @@ class View:
         found = self._matching(snapshot, unknown, condition)
         mask[later] = found[: len(later)]
         return Allowed(slab=mask, tail=found[len(later) :])
+
+    def sample(self, moment: Moment) -> Vectors:
+        """Vectors that stand for all: (m, dim), SAMPLE at most; of a large one they stay as long as its files."""
+        if len(moment.files.rows) < SAMPLE:
+            return moment.exact.sample(SAMPLE)
+        if moment.files.sample is None:
+            moment.files.sample = moment.exact.sample(SAMPLE)
+        return moment.files.sample
 
     def _mask(self, files: Files, known: columns.Columns, condition: Condition) -> Mask:
         with self._lock:

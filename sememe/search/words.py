@@ -14,6 +14,7 @@ from sememe.errors import StoreError
 from sememe.index import lexical, words
 from sememe.index.entries import entry_of
 from sememe.index.tail import Tail
+from sememe.index.terms import Question
 from sememe.index.words import Entry
 from sememe.search.fuse import Ranking
 from sememe.store.reading import Snapshot
@@ -60,6 +61,11 @@ class Words:
                 self._damaged.add(seen.stamp[0] if seen.stamp else "")
                 self._seen = None
             return self._at(snapshot).tail.search(text, k=k, allowed=allowed)
+
+    def question(self, snapshot: Snapshot, text: str) -> Question:
+        """What a text is looked up by, and what its terms weigh."""
+        seen = self._at(snapshot)
+        return seen.tail.weighed(text) if seen.index is None else seen.index.weighed(text, seen.tail)
 
     def _at(self, snapshot: Snapshot) -> _Seen:
         with self._lock:

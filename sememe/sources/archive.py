@@ -42,6 +42,7 @@ PIECE = 1 << 18
 
 _DAMAGES = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, gzip.BadGzipFile, ValueError,
+    NotImplementedError,  # a version of the format that zipfile does not know
 )  # fmt: skip
 _TAR_NAMES = (".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
 

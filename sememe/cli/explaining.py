@@ -1,0 +1,100 @@
+"""Commands that say why: explain, why-not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from sememe.cli.options import (
+    DEFAULT,
+    CollectionOption,
+    FunnelOption,
+    JsonOption,
+    KOption,
+    ModelOption,
+    RecallOption,
+    RerankDepthOption,
+    RerankOption,
+    SpaceOption,
+    WhereOption,
+)
+from sememe.cli.session import opened_at, progress_shown, where_of
+from sememe.cli.show import print_json, printable
+from sememe.errors import InputError
+from sememe.explain import HOTTEST, as_dict, marked, page, standing_text, verdict
+from sememe.explain import explain as explain_hit
+from sememe.filters import parse
+from sememe.search.explain import Explanation
+from sememe.search.query import RERANKED, Mode, Query, Route
+
+
+def explain(
+    query: Annotated[str, typer.Argument(help="What was looked for.")],
+    name: Annotated[str, typer.Argument(metavar="ID", help="A document's key, or a chunk's id such as chunk:12.")],
+    k: KOption = 10,
+    where: WhereOption = None,
+    mode: Annotated[str, typer.Option("--mode", help="Compare by vector (meaning), lexical (words) or hybrid.")] = (
+        "vector"
+    ),
+    alpha: Annotated[float | None, typer.Option("--alpha", help="With hybrid: weigh scores as search does.")] = None,
+    recall: RecallOption = None,
+    space: SpaceOption = "",
+    funnel: FunnelOption = "",
+    rerank: RerankOption = None,
+    rerank_depth: RerankDepthOption = RERANKED,
+    heat: Annotated[bool, typer.Option(help="Measure what each word means to the vector's score.")] = True,
+    html: Annotated[Path | None, typer.Option("--html", help="Write a page to this file.")] = None,
+    collection: CollectionOption = DEFAULT,
+    model: ModelOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say where a chunk stands at every step of a search, and which words put it there; say how the search was asked.
+
+    Words that the query looks up are underlined; those that the vector's score hangs on are in colour.
+    """
+    condition = None if where is None else parse(where_of(where) or {})
+    asked = Query(
+        text=query, k=k, where=condition, mode=cast("Mode", mode), alpha=alpha, recall=recall,
+        route=Route(space=space, funnel=funnel, rerank=rerank, depth=rerank_depth),
+    )  # fmt: skip
+    with progress_shown() as shown, opened_at(collection, model, create=False, progress=shown) as opened:
+        found = explain_hit(opened, asked, name, heat=heat)
+    if html is not None:
+        _write(html, page(found))
+    if as_json:
+        print_json(as_dict(found))
+    else:
+        _print(found)
+
+
+why_not = explain
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{printable(str(path))} cannot be written ({error.strerror}); name another file") from error
+
+
+def _print(found: Explanation) -> None:
+    typer.echo(f"{printable(verdict(found))}\n\n{found.plan}\n")
+    for standing in found.standings:
+        typer.echo(standing_text(standing))
+    if found.terms:
+        typer.echo("\nBM25 is the sum of")
+    for part in found.terms:
+        typer.echo(f"{part.score:>9.3f}  {part.term}  (in {part.rows:,} chunks)" if part.score else
+                   f"{'–':>9}  {part.term}  (in {part.rows:,} chunks, not in this one)")  # fmt: skip
+    hottest = found.hottest(HOTTEST)
+    if hottest:
+        typer.echo("\nThe score of the vector falls without")
+    for one in hottest:
+        typer.echo(f"{one.drop:>+9.4f}  {found.text[one.start : one.end]}")
+    pieces = (
+        typer.style(piece, fg="yellow" if "heat" in mark else None, underline="word" in mark) if mark else piece
+        for piece, mark in marked(found)
+    )
+    typer.echo(f"\n{''.join(pieces)}")

@@ -1,0 +1,311 @@
+"""Why a chunk is found, or is not: where it stands at each step of the plan that ran, and which words put it there.
+
+Lexical terms have their own parts of the score. A vector has none, so what a word means to it is measured: the text
+is embedded again without the word, and the score falls (leave-one-out; Li, Monroe and Jurafsky 2016,
+arXiv:1612.08220). This file searches like `run` and decides nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sememe.errors import NotFound
+from sememe.filters import MISSING, And, Condition, Not, describe, fields, matches, reach
+from sememe.index.entries import entry_of
+from sememe.index.exact import Allowed
+from sememe.index.slab import RowsDamaged
+from sememe.index.terms import TermPart, refused, term_parts
+from sememe.search import plan as planning
+from sememe.search.plan import Fetch, Fuse, Narrow, Neighbours, Plan, Rerank, Scan, Step, Words
+from sememe.search.query import Query
+from sememe.search.run import BM25, RERANK, Found, Models, embedded_query, row_ids, run
+from sememe.search.view import Moment, View
+from sememe.space import Embedder, Space
+from sememe.store import SQLiteStore
+from sememe.store.reading import Snapshot
+from sememe.store.records import FoundChunk
+from sememe.types import CHUNK_PREFIX, Ids, Vectors, embedded_input
+from sememe.vectors import normalise, scores_of
+
+MOST_WORDS = 64
+"""Words that are left out one by one; of longer texts the sentences are, and then the words of those that count."""
+
+MOST_SENTENCES = 64
+
+_WORD = re.compile(r"\w+(?:[.'’\-]\w+)*")
+_SENTENCE = re.compile(r"\S[^\n]*?(?:[.!?…。！？]+(?=\s|$)|(?=\n|$))")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a chunk stands in one part of a search: its rank among all that may be returned, from 1, and its score.
+
+    `kept` are how many of the ranking go on, and `passed` whether this chunk is one of them. `rank` and `score` are
+    None where it is not ranked at all.
+    """
+
+    name: str
+    rank: int | None
+    score: float | None
+    kept: int
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Heat:
+    """By how much the score of the vector falls when the span [start, end) of the text is left out."""
+
+    start: int
+    end: int
+    drop: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A chunk and a query. `rank` is that of the answer, None where it is not in it; then `fell` says where it fell
+    out, and why. `terms` are the words of the query with their parts of the BM25 score; `heat` the words of the text
+    that the vector's score hangs on, by their places, empty where it was not asked for.
+    """
+
+    query: str
+    id: str
+    document: str
+    title: str
+    headings: tuple[str, ...]
+    text: str
+    plan: Plan
+    rank: int | None
+    k: int
+    fell: str
+    standings: tuple[Standing, ...]
+    terms: tuple[TermPart, ...]
+    heat: tuple[Heat, ...]
+
+    def hottest(self, count: int) -> list[Heat]:
+        """The spans without which the score falls most, the greatest fall first; those that raise it are none."""
+        return sorted((one for one in self.heat if one.drop > 0), key=lambda one: (-one.drop, one.start))[:count]
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """One search as it ran, and what it looked at."""
+
+    query: Query
+    plan: Plan
+    found: Found
+    vector: Vectors | None
+    allowed: Allowed | None
+    moment: Moment
+    view: View
+    snapshot: Snapshot
+
+
+def explained(
+    query: Query, numbers: Sequence[int], *, store: SQLiteStore, view: View, space: Space, models: Models,
+    heat: bool = True,
+) -> Explanation:  # fmt: skip
+    """Explain the chunk that does best among `numbers`. Raises NotFound when none of them is there any more."""
+    embedded, vector = embedded_query(query, space, models.embedder)
+    with store.snapshot() as snapshot:
+        try:
+            search = _searched(query, embedded, vector, snapshot, view, models)
+            number, standings = _best_of(search, numbers)
+        except RowsDamaged:
+            view.distrust()
+            search = _searched(query, embedded, vector, snapshot, view, models)
+            number, standings = _best_of(search, numbers)
+        chunk = snapshot.found([number])[number]
+        terms, silent = _terms(search, number)
+        where = _refusals(search, number)
+    ranks = {found: rank for rank, (found, _) in enumerate(search.found.best[: query.k], start=1)}
+    rank = ranks.get(number)
+    measured = _heat(query, chunk, vector, space, models.embedder) if heat and vector is not None else ()
+    return Explanation(
+        query=query.text or "", id=f"{CHUNK_PREFIX}{number}", document=chunk.key, title=chunk.title,
+        headings=chunk.headings, text=chunk.text, plan=search.plan, rank=rank, k=query.k,
+        fell="" if rank is not None else _fell(search.plan, standings, where, silent), standings=standings,
+        terms=terms, heat=measured,
+    )  # fmt: skip
+
+
+def _searched(
+    query: Query, embedded: str | None, vector: Vectors | None, snapshot: Snapshot, view: View, models: Models
+) -> _Search:
+    moment = view.at(snapshot)
+    allowed = None if query.where is None else view.allowed(snapshot, moment, query.where)
+    terms = () if query.mode == "vector" or query.text is None else view.words.terms(snapshot, query.text)
+    plan = planning.plan(query, moment, embedded=embedded, vector=vector, allowed=allowed, terms=terms)
+    # All but the last step: what is not fetched is looked at too.
+    steps = Plan(tuple(replace(step, k=len(moment.exact)) if isinstance(step, Fetch) else step for step in plan.steps))
+    found = run(
+        steps, query, vector=vector, allowed=allowed, moment=moment, view=view, snapshot=snapshot,
+        reranker=models.reranker,
+    )  # fmt: skip
+    return _Search(query, plan, found, vector, allowed, moment, view, snapshot)
+
+
+# --- where it stands -----------------------------------------------------------------------
+
+
+def _best_of(search: _Search, numbers: Sequence[int]) -> tuple[int, tuple[Standing, ...]]:
+    """The one of several chunks that came furthest: in the answer, else nearest to it."""
+    order = {number: rank for rank, (number, _) in enumerate(search.found.best)}
+    in_order = sorted((number for number in numbers if number in order), key=order.__getitem__)
+    judged = {number: tuple(_standings(search, number)) for number in in_order[:1] or numbers}
+    there = [number for number, standings in judged.items() if standings]
+    if not there:
+        raise NotFound("what was to be explained has no vector in this space, or went while it was looked up")
+    best = min(there, key=lambda number: (min(one.rank or len(order) + 10**9 for one in judged[number]), number))
+    return best, judged[best]
+
+
+def _standings(search: _Search, number: int) -> Iterator[Standing]:
+    rankings = search.found.rankings
+    for step in search.plan.steps:
+        if isinstance(step, Scan | Neighbours | Narrow):
+            assert search.vector is not None
+            place = search.moment.exact.standing(search.vector, number, allowed=search.allowed)
+            if place is None:
+                return
+            ids, _ = rankings[step.metric]
+            yield Standing(step.metric, *place, kept=step.depth, passed=number in ids)
+        elif isinstance(step, Words):
+            rank, score = _among_words(search, number)
+            yield Standing(BM25, rank, score, kept=step.depth, passed=number in rankings[BM25][0])
+        elif isinstance(step, Fuse):
+            best = search.found.fused
+            yield _place(step.kind, [found for found, _ in best], [score for _, score in best], number, len(best))
+        elif isinstance(step, Rerank):
+            ids, scores = rankings[RERANK]
+            yield _place(RERANK, ids.tolist(), scores.tolist(), number, step.depth)
+
+
+def _place(name: str, ids: Sequence[int], scores: Sequence[float], number: int, kept: int) -> Standing:
+    if number not in ids:
+        return Standing(name, None, None, kept, passed=False)
+    at = ids.index(number)
+    return Standing(name, at + 1, scores[at], kept, passed=True)
+
+
+def _among_words(search: _Search, number: int) -> tuple[int | None, float | None]:
+    """The rank and the score by BM25 in the ranking of all that may be returned, and of this chunk."""
+    assert search.query.text is not None
+    allowed: Ids | None = None
+    if search.allowed is not None:
+        allowed = np.union1d(row_ids(search.moment, search.allowed), [number])
+    ids, scores = search.view.words.search(
+        search.snapshot, search.query.text, k=max(1, len(search.moment.exact)), allowed=allowed
+    )
+    at = np.flatnonzero(ids == number)
+    return (int(at[0]) + 1, float(scores[at[0]])) if len(at) else (None, None)
+
+
+# --- where it fell out ---------------------------------------------------------------------
+
+
+def _refusals(search: _Search, number: int) -> list[str]:
+    """Which conditions of the filter refuse the document of a chunk, and what it has instead."""
+    if search.query.where is None:
+        return []
+    document = search.snapshot.documents_of([number])[number]
+    metadata = search.snapshot.metadata_of([document])[document]
+    return list(_refusing(search.query.where, metadata))
+
+
+def _refusing(condition: Condition, metadata: dict[str, object]) -> Iterator[str]:
+    if matches(condition, metadata):
+        return
+    if isinstance(condition, And):
+        for part in condition.parts:
+            yield from _refusing(part, metadata)
+        return
+    inner = condition.part if isinstance(condition, Not) else condition
+    held = {path: reach(metadata, path.split(".")) for path in sorted(fields(inner))}
+    has = ", ".join(
+        f"{path} is {', '.join('missing' if value is MISSING else repr(value) for value in values) or 'missing'}"
+        for path, values in held.items()
+    )
+    yield f"{describe(condition)} ({has})"
+
+
+def _fell(plan: Plan, standings: tuple[Standing, ...], where: list[str], silent: bool) -> str:
+    """The first step that it did not come through, in a sentence."""
+    if where:
+        return f"the filter refuses it: {'; '.join(where)}"
+    parts = [one for one in standings if one.name not in ("evidence", "rrf", "weighted", RERANK)]
+    if not any(one.passed for one in parts):
+        return "; ".join(_missed(one, plan, silent) for one in parts)
+    last = standings[-1]
+    if not last.passed:
+        before = standings[-2]
+        return f"{last.name} reads the best {last.kept:,}, and by {before.name} its rank is {before.rank:,}"
+    fetched = next(step.k for step in plan.steps if isinstance(step, Fetch))
+    return f"its rank by {last.name} is {last.rank:,}, and {fetched:,} hits were asked for"
+
+
+def _missed(standing: Standing, plan: Plan, silent: bool) -> str:
+    if standing.rank is None:
+        reason = "none of the words is in it, or one that is required is not, or one that is excluded is"
+        return f"{standing.name} does not find it: {reason}" if silent else f"{standing.name} does not find it"
+    if standing.rank > standing.kept:
+        return f"its rank by {standing.name} is {standing.rank:,}, and {standing.kept:,} are kept"
+    step = next(step for step in plan.steps if isinstance(step, Neighbours | Narrow | Scan))
+    return (
+        f"its rank by {standing.name} is {standing.rank:,} of {standing.kept:,} that are kept, but the "
+        f"{_named(step)} did not name it as a candidate; search with recall 1"
+    )
+
+
+def _named(step: Step) -> str:
+    return "funnel" if isinstance(step, Narrow) else "index"
+
+
+# --- the words that made it ----------------------------------------------------------------
+
+
+def _terms(search: _Search, number: int) -> tuple[tuple[TermPart, ...], bool]:
+    """The parts of the words of the query, and whether they pass over the chunk."""
+    if search.query.text is None or search.query.mode == "vector":
+        return (), False
+    question = search.view.words.question(search.snapshot, search.query.text)
+    entry = entry_of(next(search.snapshot.passages([number])))
+    return tuple(term_parts(entry, question)), refused(entry, question)
+
+
+def _heat(
+    query: Query, chunk: FoundChunk, vector: Vectors, space: Space, embedder: Embedder | None
+) -> tuple[Heat, ...]:
+    """What the words of a chunk mean to its score: (start, end, fall), by their places."""
+    if embedder is None or query.text is None:
+        return ()
+
+    def falls(spans: list[tuple[int, int]]) -> list[Heat]:
+        texts = [chunk.text, *(chunk.text[:start] + chunk.text[end:] for start, end in spans)]
+        inputs = [embedded_input(chunk.headings, text) for text in texts]
+        made = embedder.embed(inputs, role="document").vectors
+        scores = scores_of(
+            vector[None], normalise(made) if space.metric == "cosine" else made, metric=space.metric
+        )[0]  # fmt: skip
+        return [Heat(*span, float(scores[0] - score)) for span, score in zip(spans, scores[1:], strict=True)]
+
+    words = [match.span() for match in _WORD.finditer(chunk.text)]
+    if len(words) > MOST_WORDS:
+        sentences = [match.span() for match in _SENTENCE.finditer(chunk.text)]
+        # Texts without sentences, such as tables, are taken by their longest ones.
+        sentences = sorted(sentences, key=lambda span: span[0] - span[1])[:MOST_SENTENCES]
+        words = _words_within(falls(sentences), words)
+    return tuple(sorted(falls(words), key=lambda one: one.start)) if words else ()
+
+
+def _words_within(sentences: list[Heat], words: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The words of the sentences that mean most, MOST_WORDS at most."""
+    chosen: list[tuple[int, int]] = []
+    for sentence in sorted(sentences, key=lambda one: -one.drop):
+        chosen += [span for span in words if sentence.start <= span[0] and span[1] <= sentence.end]
+        if len(chosen) >= MOST_WORDS:
+            break
+    return (chosen or words)[:MOST_WORDS]
