@@ -267,13 +267,15 @@ ON_ONNX = ("onnxruntime", "fastembed")
 UNLIMITED = "embed-anything"
 """Cuts at 512 tokens, whatever the model's own limit is."""
 PRODUCTS = "matrix products"
+TORCH = "sememe torch"
+"""sememe where sentence-transformers is its engine, in the environment of the peers."""
 
 
 def engine(name: str, folder: Path, onnx: Path) -> Engine:
     """The named contestant; `folder` holds the model, `onnx` the exported graph."""
     family, _, kind = name.partition(" ")
     if family == "sememe":
-        return Sememe(folder, kind or "auto")
+        return Sememe(folder, kind if kind and name != TORCH else "auto")
     if family == "sentence-transformers":
         return SentenceTransformers(folder, "bfloat16" if kind else "float32")
     if name == "export":
@@ -292,7 +294,7 @@ def start(name: str, folder: Path, cache: Path) -> tuple[Worker, dict[str, Any]]
         start("export", folder, cache)[0].close()
     onnx.mkdir(parents=True, exist_ok=True)
     others = embed_anything_python if name == UNLIMITED else peers_python
-    python = sys.executable if name.startswith("sememe") else others()
+    python = sys.executable if name.startswith("sememe") and name != TORCH else others()
     worker = Worker(name, python, [__file__, name, str(folder), str(onnx)])
     return worker, worker.call("load")
 
@@ -359,7 +361,7 @@ def cosines(first: Vectors, second: Vectors) -> npt.NDArray[np.float64]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="A worker; see harness.py.")
-    parser.add_argument("name", choices=(*NAMES, *ON_ONNX, UNLIMITED, PRODUCTS, "export"))
+    parser.add_argument("name", choices=(*NAMES, *ON_ONNX, UNLIMITED, PRODUCTS, TORCH, "export"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("onnx", type=Path)
     arguments = parser.parse_args()

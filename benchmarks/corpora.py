@@ -76,24 +76,28 @@ def split_of(key: str) -> str:
     return "development" if digest("split", key)[0] in "01234567" else "held-out"
 
 
-def labelled(name: str, cache: Path, documents: int = DOCUMENTS, queries: int = QUERIES) -> Labelled:
+def labelled(
+    name: str, cache: Path, documents: int = DOCUMENTS, queries: int = QUERIES, *, seed: str = SEED
+) -> Labelled:
     """The corpus "wordnet" or "debian", from the cache when it was built before."""
-    kept = cache / f"{name}-{documents}-{queries}.json"
+    kept = cache / f"{name}-{documents}-{queries}{'' if seed == SEED else f'-{seed}'}.json"
     if not kept.exists():
         cache.mkdir(parents=True, exist_ok=True)
         source, entries = SOURCES[name](cache)
-        corpus = chosen(name, source, entries, documents, queries)
+        corpus = chosen(name, source, entries, documents, queries, seed=seed)
         kept.write_text(json.dumps(asdict(corpus), ensure_ascii=False), encoding="utf-8")
     return Labelled(**json.loads(kept.read_text(encoding="utf-8")))
 
 
-def chosen(name: str, source: str, entries: Iterable[Entry], documents: int, queries: int) -> Labelled:
+def chosen(
+    name: str, source: str, entries: Iterable[Entry], documents: int, queries: int, *, seed: str = SEED
+) -> Labelled:
     """A sample by hash. A document or query that occurs twice is left out: it has no single answer."""
     pool = list(entries)
     once_document, once_query = _once(entry.document for entry in pool), _once(entry.query for entry in pool)
     sound = [entry for entry in pool if entry.document in once_document and entry.query in once_query]
-    sample = sorted(sound, key=lambda entry: digest("document", entry.key))[:documents]
-    asked = sorted(sample, key=lambda entry: digest("query", entry.key))[:queries]
+    sample = sorted(sound, key=lambda entry: digest("document", entry.key, seed))[:documents]
+    asked = sorted(sample, key=lambda entry: digest("query", entry.key, seed))[:queries]
     if len(asked) < queries:
         raise SystemExit(f"{name}: {len(sound)} usable documents in {source}, {queries} queries wanted")
     return Labelled(
@@ -105,9 +109,9 @@ def chosen(name: str, source: str, entries: Iterable[Entry], documents: int, que
     )
 
 
-def digest(purpose: str, key: str) -> str:
-    """The hash that decides; a new SEED draws anew."""
-    return hashlib.sha256(f"{SEED}/{purpose}/{key}".encode()).hexdigest()
+def digest(purpose: str, key: str, seed: str = SEED) -> str:
+    """The hash that decides; a new seed draws anew."""
+    return hashlib.sha256(f"{seed}/{purpose}/{key}".encode()).hexdigest()
 
 
 def _once(texts: Iterable[str]) -> set[str]:

@@ -89,7 +89,7 @@ def vectors(contestant: str, texts: list[str], cache: Path) -> contestants.Vecto
     """Vectors of the texts. Those of the peer are kept: its version is pinned and its texts name the file."""
     mark = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
     kept = cache / f"vectors-{contestant}-{mark}.npy"
-    if contestant != "sememe" and kept.exists():
+    if not contestant.startswith("sememe") and kept.exists():
         stored: contestants.Vectors = np.load(kept)
         return stored
     worker, _ = contestants.start(contestant, corpora.model_folder(cache), cache)

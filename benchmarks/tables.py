@@ -105,6 +105,20 @@ def retrieval(result: dict[str, Any]) -> str:
     return f"**Finding what it should**, {what}:\n\n{markdown(head, rows)}"
 
 
+def precision(result: dict[str, Any]) -> str:
+    rows = []
+    for corpus, f in result["corpora"].items():
+        gap = f["sememe int8"]["difference"]["ndcg@10"]
+        rows.append(
+            [f"{corpus}, {f['documents']:,} documents", *(f"{f[name]['ndcg@10']:.4f}" for name in PRECISIONS),
+             f"{gap['mean']:+.4f} ({gap['low']:+.4f} to {gap['high']:+.4f})", "yes" if f["rule met"] else "no"]
+        )  # fmt: skip
+    return markdown(["nDCG@10", "f32", "int8", "difference (95 %)", "rule met"], rows)
+
+
+PRECISIONS = ("sememe f32", "sememe int8")
+
+
 def vectors(result: dict[str, Any]) -> str:
     rows = []
     for name, f in result["contestants"].items():
@@ -247,6 +261,7 @@ PAGES = {
     README: tables,
     ROOT / "docs" / "documents.md": documents,
     ROOT / "docs" / "hosted.md": lambda: hosted(load("hosted")),
+    ROOT / "docs" / "models.md": lambda: precision(load("precision")),
     ROOT / "docs" / "chunks.md": lambda: chunks(load("chunks")),
 }
 

@@ -86,6 +86,7 @@ def test_an_analogy_is_read_with_and_without_quotation_marks(tmp_path: Path) -> 
         (["analogy", "king - - man"], "two signs in a row"),
         (["analogy", "king - man", "-k", "0"], "at least one answer"),
         (["model", "show", "nothing like it"], "no model is named"),
+        (["--precision", "int9", "model", "list"], "--precision is 'int9'; use one of auto, f32, bf16, int8"),
         (["model", "embed", "a", "--role", "poem"], "--role is 'poem'"),
         (["model", "embed", "a", "--out", "v.txt"], "ends in .npy"),
         (["model", "embed", "a", "--model", BERT, "--dim", "99"], "has 32 dimensions"),

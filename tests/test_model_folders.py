@@ -329,6 +329,38 @@ def test_a_model2vec_folder_with_a_mapping_and_weights_is_read(copied: Callable[
         reads(folder)
 
 
+@pytest.fixture
+def wordllama(tmp_path: Path) -> Path:
+    """The folder of a package with a narrow table and one that is as wide as that of the family "static"."""
+    folder = tmp_path / "wordllama"
+    for part in ("weights", "tokenizers"):
+        (folder / part).mkdir(parents=True)
+    table = load_file(FAMILIES / "static" / "model.safetensors")["embedding.weight"]
+    for width in (8, table.shape[1]):
+        save_file({"embedding.weight": table[:, :width].copy()}, folder / "weights" / f"tiny_{width}.safetensors")
+    shutil.copy(FAMILIES / "static" / "tokenizer.json", folder / "tokenizers" / "tiny_tokenizer_config.json")
+    return folder
+
+
+def test_the_widest_table_of_a_wordllama_folder_is_read(wordllama: Path) -> None:
+    assert reads(wordllama) == pytest.approx(reads(FAMILIES / "static"), abs=1e-6)
+    assert card_from_folder(wordllama).digest != card_from_folder(FAMILIES / "static").digest
+
+
+def test_a_wordllama_folder_without_the_tokenizer_of_its_table_is_refused(wordllama: Path) -> None:
+    tokenizer = wordllama / "tokenizers" / "tiny_tokenizer_config.json"
+    tokenizer.rename(tokenizer.with_name("other_tokenizer_config.json"))
+    with pytest.raises(ModelError, match=r"tiny_tokenizer_config\.json is missing; save the fast tokenizer"):
+        reads(wordllama)
+
+
+def test_a_tokenizer_with_more_tokens_than_a_table_has_rows_is_refused(copied: Callable[..., Path]) -> None:
+    folder = copied("static")
+    change_tensors(folder, lambda tensors: tensors.update({"embedding.weight": tensors["embedding.weight"][:5].copy()}))
+    with pytest.raises(ModelError, match=r"gave the token \d+, the table has 5 rows"):
+        reads(folder)
+
+
 # --- texts and arguments
 
 
@@ -425,6 +457,31 @@ def test_every_model_of_the_catalogue_is_whole() -> None:
         assert all(dims <= profile.dim for dims in profile.matryoshka)
 
 
+@pytest.mark.parametrize(
+    ("name", "dim", "max_tokens", "licence", "languages"),
+    [
+        ("BAAI/bge-large-en-v1.5", 1024, 512, "MIT", "en"),
+        ("intfloat/e5-mistral-7b-instruct", 4096, 4096, "MIT", "en"),
+        ("thenlper/gte-large", 1024, 512, "MIT", "en"),
+        ("Alibaba-NLP/gte-multilingual-base", 768, 8192, "Apache-2.0", "many"),
+        ("nomic-ai/nomic-embed-text-v1.5", 768, 8192, "Apache-2.0", "en"),
+        ("Snowflake/snowflake-arctic-embed-l-v2.0", 1024, 8192, "Apache-2.0", "many"),
+        ("mixedbread-ai/mxbai-embed-large-v1", 1024, 512, "Apache-2.0", "en"),
+        ("Qwen/Qwen3-Embedding-8B", 4096, 32768, "Apache-2.0", "many"),
+        ("google/embeddinggemma-300m", 768, 2048, "Gemma", "many"),
+        ("jinaai/jina-embeddings-v3", 1024, 8192, "CC-BY-NC-4.0", "many"),
+        ("ibm-granite/granite-embedding-english-r2", 768, 8192, "Apache-2.0", "en"),
+        ("microsoft/codebert-base", 768, 512, "MIT", "en code"),
+        ("microsoft/graphcodebert-base", 768, 512, "MIT", "en code"),
+        ("microsoft/unixcoder-base", 768, 1024, "Apache-2.0", "en code"),
+    ],
+)
+def test_the_catalogue_knows_every_maker(name: str, dim: int, max_tokens: int, licence: str, languages: str) -> None:
+    profile = profiles()[name]
+    assert (profile.dim, profile.max_tokens, profile.licence) == (dim, max_tokens, licence)
+    assert profile.languages == tuple(languages.split())
+
+
 def test_the_prompts_of_the_catalogue_are_exact_to_the_blank() -> None:
     def query(name: str) -> str:
         found = profile_of(name)
@@ -437,24 +494,30 @@ def test_the_prompts_of_the_catalogue_are_exact_to_the_blank() -> None:
     assert query("google/embeddinggemma-300m") == "task: search result | query: "
 
 
+def test_every_licence_against_commercial_use_is_remarked_on_and_no_other() -> None:
+    for profile in profiles().values():
+        told = any("forbids commercial use" in remark for remark in profile.remarks)
+        assert told == ("NC" in profile.licence)
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("graphcodebert-base", "raw, its vectors retrieve badly"), ("jinaai/jina-embeddings-v3", "forbids commercial")],
+    [
+        ("codebert-base", "raw, its vectors retrieve badly"),
+        ("graphcodebert-base", "raw, its vectors retrieve badly"),
+        ("jinaai/jina-embeddings-v3", "CC-BY-NC-4.0, forbids commercial use"),
+    ],
 )
-def test_a_model_with_a_catch_says_so(name: str, said: str) -> None:
-    profile = profile_of(name)
-    assert profile is not None
-    assert any(said in remark for remark in profile.remarks)
-
-
-def test_a_folder_with_a_known_name_and_size_gets_its_prompts_and_its_warning(
-    copied: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+def test_a_folder_with_a_known_name_and_size_warns_of_its_catch(
+    copied: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, name: str, said: str
 ) -> None:
-    known = profile_of("codebert-base")
+    known = profile_of(name)
     assert known is not None
     monkeypatch.setattr("sememe.models.folder.profile_of", lambda name: replace(known, dim=32))
-    with pytest.warns(UserWarning, match="retrieve badly"):
-        sememe.load_model(copied("roberta", "codebert-base"), settings=F32)
+    with warnings.catch_warnings(record=True) as remarks:
+        warnings.simplefilter("always")
+        sememe.load_model(copied("roberta", name.rsplit("/", 1)[-1]), settings=F32)
+    assert any(said in str(remark.message) for remark in remarks)
 
 
 # --- the hub

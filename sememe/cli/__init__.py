@@ -63,7 +63,9 @@ def every_command(
     """Search your documents by meaning."""
     del version
     if precision is not None:
-        os.environ["SEMEME_PRECISION"] = precision
+        from sememe.settings import known_precision
+
+        os.environ["SEMEME_PRECISION"] = known_precision(precision, "--precision")
 
 
 def application(wanted: str | None = None) -> typer.Typer:

@@ -33,6 +33,8 @@ DENSE_ACTIVATIONS = ("identity", "tanh", "gelu", "gelu_tanh", "relu", "silu", "s
 
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
+TOKENIZERS = (TOKENIZER, "_tokenizer_config.json")
+"""How names of tokenizers end; the second as WordLlama's package has them."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -222,7 +224,7 @@ class Card:
     @property
     def tokenizer(self) -> str:
         """The name of the tokenizer's file."""
-        return next((file.name for file in self.files if file.name.endswith(TOKENIZER)), TOKENIZER)
+        return next((file.name for file in self.files if file.name.endswith(TOKENIZERS)), TOKENIZER)
 
     def weight_files(self, files: Mapping[str, Path]) -> list[Path]:
         """The files that hold the transformer's own tensors."""

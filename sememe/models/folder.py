@@ -1,4 +1,4 @@
-"""A model's card out of the files of its folder, as sentence-transformers and model2vec lay them out.
+"""A model's card out of the files of its folder, as sentence-transformers, model2vec and WordLlama lay them out.
 
 Reads JSON and names of files, computes digests, and decides what runs the model. Opens no weights but to learn the
 width of a table, unpickles nothing, follows no path out of the folder, and runs no code that lies in it.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 from sememe.errors import ModelError, NotFound
 from sememe.models.architecture import Architecture, read_architecture
-from sememe.models.cards import CARDS, FILE_NAME, POOLINGS, TOKENIZER, WEIGHTS, Card, CardFile, Runs, Step
+from sememe.models.cards import CARDS, FILE_NAME, POOLINGS, TOKENIZER, TOKENIZERS, WEIGHTS, Card, CardFile, Runs, Step
 from sememe.models.catalogue import Profile, profile_of
 from sememe.models.weights import Tensors
 
@@ -30,6 +31,9 @@ PICKLED = "pytorch_model.bin"
 SENTENCE = "sentence_embedding"
 INDEX = f"{WEIGHTS}.index.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
+WORDLLAMA = re.compile(r"(.+)_(\d+)\.safetensors")
+"""The name of a table among WordLlama's weights, and how wide it is."""
+
 STATIC_TOKENS = 512
 """What is read of a text where the mean of ever more tokens would say ever less, as model2vec has it."""
 
@@ -77,11 +81,15 @@ def card_from_folder(path: str | Path, *, name: str | None = None, revision: str
     if not folder.is_dir():
         raise NotFound(f"{folder} is not a folder; give the folder that holds the model's config.json")
     folder = folder.resolve()
-    modules = read_modules(folder / "modules.json")
-    card = _router_card(folder, modules) if modules[:1] and modules[0].kind == ROUTER else _tower(folder, modules)
-    card = replace(card, name=name or folder.name, revision=revision)
+    card = replace(_wordllama_card(folder) or _listed_card(folder), name=name or folder.name, revision=revision)
     card = _profiled(card, profile_of(card.name))
     return next((known for known in CARDS if _same_model(known, card)), card)
+
+
+def _listed_card(folder: Path) -> Card:
+    """The card of a folder whose modules.json, or whose lack of one, says what is done."""
+    modules = read_modules(folder / "modules.json")
+    return _router_card(folder, modules) if modules[:1] and modules[0].kind == ROUTER else _tower(folder, modules)
 
 
 def _profiled(card: Card, profile: Profile | None) -> Card:
@@ -408,6 +416,25 @@ def _static_card(folder: Path, modules: list[Module]) -> Card:
     )  # fmt: skip
 
 
+def _wordllama_card(folder: Path) -> Card | None:
+    """The card of the widest table in the folder of WordLlama's package, or None when it is not that.
+
+    The table is weights/NAME_WIDTH.safetensors, its tokenizer tokenizers/NAME_tokenizer_config.json. Its vectors are
+    scaled to unit length, as that package compares them.
+    """
+    found = [match for path in folder.glob("weights/*") if (match := WORDLLAMA.fullmatch(path.name))]
+    if not found or not (folder / "tokenizers").is_dir():
+        return None
+    widest = max(found, key=lambda match: int(match[2]))
+    table = f"weights/{widest[0]}"
+    return Card(
+        name=folder.name, dim=Tensors([folder / table]).shape("embedding.weight")[-1], max_tokens=STATIC_TOKENS,
+        pooling="mean", normalize=True, architecture=None,
+        files=tuple(_card_file(folder, name) for name in (table, f"tokenizers/{widest[1]}{TOKENIZERS[1]}")),
+        runs="static", special_tokens=False,
+    )  # fmt: skip
+
+
 # --- limits, prompts, files
 
 
@@ -490,9 +517,9 @@ def _card_file(folder: Path, name: str) -> CardFile:
         with path.open("rb") as file:
             return CardFile(name, hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size)
     except FileNotFoundError as error:
-        if name.endswith(TOKENIZER):
+        if name.endswith(TOKENIZERS):
             raise ModelError(
-                f"{path} is missing; save the fast tokenizer of this model as {TOKENIZER} beside its weights"
+                f"{path} is missing; save the fast tokenizer of this model, its {TOKENIZER}, under that name"
             ) from error
         raise ModelError(_no_weights(path.parent if path.parent.is_dir() else folder)) from error
     except OSError as error:

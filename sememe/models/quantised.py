@@ -4,8 +4,8 @@ Weights are whole numbers from -127 to 127 with one scale for each output; what 
 levels between the least and the greatest that was seen while a sample was read. Before that, each channel is divided
 by a factor that its column of weights is multiplied with, so that a few wide channels do not take all levels
 (SmoothQuant: Xiao et al. 2023, arXiv:2211.10438). Products that narrow stay floats: what the feed-forward part ends
-with is the most uneven of all, and 80 % of the loss came from it. The sample is a file of sememe's own, so that
-every machine makes the same vectors. This file knows graphs and ranges; it does not know what vectors are for.
+with is the most uneven of all, and most of what MiniLM lost was lost there. The sample is a file of sememe's own, so
+that every machine makes the same vectors. This file knows graphs and ranges; it does not know what vectors are for.
 """
 
 from __future__ import annotations

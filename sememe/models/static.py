@@ -1,6 +1,7 @@
-"""Static embeddings: a text's vector is the mean of its tokens' rows in a table (model2vec, StaticEmbedding).
+"""Static embeddings: a text's vector is the mean of its tokens' rows in a table.
 
-Reads both spellings of the table; a mapping from tokens to rows and a factor for each token are folded into it.
+Such tables come from model2vec, StaticEmbedding and WordLlama. Both spellings are read; a mapping from tokens to rows
+and a factor for each token are folded into the table.
 This file knows NumPy and a card.
 """
 
@@ -32,7 +33,10 @@ class StaticEngine:
         self._normalise = normalise
 
     def run(self, ids: Sequence[list[int]], batch_tokens: int, told: Told = NOTHING) -> Iterator[tuple[Ids, Vectors]]:
-        """The mean of each text's rows; a text without a token is all zeros."""
+        """The mean of each text's rows; a text without a token is all zeros.
+
+        Raises ModelError when the tokenizer knows tokens that the table has no row for.
+        """
         del batch_tokens, told
         vectors = np.zeros((len(ids), self._table.shape[1]), dtype=np.float32)
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
@@ -44,12 +48,17 @@ class StaticEngine:
             for start in range(0, len(group) if length else 0, step):
                 rows = group[start : start + step]
                 tokens = np.array([ids[row] for row in rows.tolist()])
+                if tokens.max() >= len(self._table):
+                    raise ModelError(
+                        f"the tokenizer gave the token {tokens.max()}, the table has {len(self._table)} rows; they "
+                        "belong to different models: put the tokenizer of this table beside it"
+                    )
                 vectors[rows] = self._table[tokens].sum(1) / np.float32(length)
         yield np.arange(len(ids)), normalise(vectors) if self._normalise else vectors
 
 
 def load(card: Card, files: Mapping[str, Path]) -> StaticEngine:
-    """The table of a card. Raises ModelError when the file holds none, or it does not fit the tokenizer's rows."""
+    """The table of a card. Raises ModelError when the file holds none, or a mapping points outside of it."""
     source = card.weight_files(files)
     tensors = Tensors(source)
     table = tensors.get("embedding.weight" if "embedding.weight" in tensors else "embeddings", None, card.dim)
