@@ -4,8 +4,9 @@ Usage: python tests/reference/compare_wires.py FOLDER
 
 FOLDER holds copies of the files, as many as there are, by these names: openai.yaml (github.com/openai/openai-openapi),
 mistral.yaml (mistralai/platform-docs-public), ollama.yaml (ollama/ollama, docs/openapi.yaml), tei.json
-(huggingface/text-embeddings-inference, docs/openapi.json) and cohere.yaml (cohere-ai/cohere-developer-experience). Needs jsonschema and PyYAML. Ends
-with an error of jsonschema where something differs: a request may have no field that a file does not name.
+(huggingface/text-embeddings-inference, docs/openapi.json) and cohere.yaml (cohere-ai/cohere-developer-experience).
+Needs jsonschema and PyYAML, and ends with an error of jsonschema where something differs: a request may have no field
+that a file does not name.
 """
 
 from __future__ import annotations
