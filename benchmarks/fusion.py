@@ -27,7 +27,7 @@ WAYS: dict[str, tuple[Mode, Route]] = {
     "meaning": ("vector", Route()),
     "words": ("lexical", Route()),
     "rrf": ("hybrid", Route(fusion="rrf")),
-    "evidence": ("hybrid", Route()),
+    "evidence": ("hybrid", Route(fusion="evidence")),
 }
 
 

@@ -186,6 +186,31 @@ def documents() -> str:
     return "\n".join(parts) + (f"\nOn {machine(result)}, beside other work.\n" if parts else "")
 
 
+def fusion() -> str:
+    """Hybrid search by evidence and by ranks beside its parts, on queries that nothing was chosen on."""
+    ways = ("meaning", "words", "rrf", "evidence")
+    rows = []
+    for name, found in load("fusion")["corpora"].items():
+        held = found["held-out"]
+        gaps = [held[way]["difference"] for way in ("evidence", "rrf")]
+        rows.append(
+            [name, f"{found['documents']:,}", str(held["queries"]), *(f"{held[way]['ndcg@10']:.3f}" for way in ways),
+             *(f"{gap['mean']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})" for gap in gaps)]
+        )  # fmt: skip
+    head = [
+        "",
+        "documents",
+        "queries",
+        "meaning",
+        "words",
+        "ranks",
+        "evidence",
+        "evidence − better part",
+        "ranks − better part",
+    ]
+    return markdown(head, rows)
+
+
 def reading(found: dict[str, Any]) -> str:
     rows = [
         [name, f"{f['files']:,}", *(f"{f.get(what, 0):,}" for what in ("documents", "chunks", "characters")),
@@ -262,6 +287,7 @@ PAGES = {
     ROOT / "docs" / "documents.md": documents,
     ROOT / "docs" / "hosted.md": lambda: hosted(load("hosted")),
     ROOT / "docs" / "models.md": lambda: precision(load("precision")),
+    ROOT / "docs" / "searching.md": fusion,
     ROOT / "docs" / "chunks.md": lambda: chunks(load("chunks")),
 }
 
