@@ -136,18 +136,11 @@ def add_files(
     """Add the files of a scope."""
     items = scope.items()
     with running(store, "add") as run:
-        pipeline = _pipeline(
-            store,
-            embedder,
-            options,
-            run,
-            progress,
-            further=further,
-            threads=threads,
-            total=_total(items),
-            strict=scope.given.strict,
-        )
-        pipeline.summary.passed_over = scope.passed_over.total()
+        pipeline = _of_scope(
+            scope, items, _pipeline(
+                store, embedder, options, run, progress, further=further, threads=threads, strict=scope.given.strict
+            ),
+        )  # fmt: skip
         pipeline.ingest(items, _known(store).get, checksum=checksum)
         return _finished(store, run, pipeline, threads)
 
@@ -162,18 +155,11 @@ def sync_folder(
     gone = _gone(store, scope, folder, items, known)
     _refuse_to_empty(folder, items, gone, known, allow_empty)
     with running(store, "sync") as run:
-        pipeline = _pipeline(
-            store,
-            embedder,
-            options,
-            run,
-            progress,
-            further=further,
-            threads=threads,
-            total=_total(items),
-            strict=scope.given.strict,
-        )
-        pipeline.summary.passed_over = scope.passed_over.total()
+        pipeline = _of_scope(
+            scope, items, _pipeline(
+                store, embedder, options, run, progress, further=further, threads=threads, strict=scope.given.strict
+            ),
+        )  # fmt: skip
         pipeline.sought = frozenset(known[key].stamp.digest for key in gone if key in known)
         moved = _given_of(known[key] for key in gone if key in known)
         pipeline.ingest(items, known.get, checksum=checksum, moved=moved)
@@ -307,15 +293,22 @@ def _count_window(summary: Summary, window: Window, limit: int | None) -> None:
         ]
 
 
+def _of_scope(scope: Scope, items: Iterable[Item | LedgerRow], pipeline: Pipeline) -> Pipeline:
+    """The pipeline, with what is known of its items before they are read."""
+    pipeline.bytes_total = _total(items)
+    pipeline.summary.passed_over = scope.passed_over.total()
+    return pipeline
+
+
 def _pipeline(
     store: SQLiteStore, embedder: Embedder, options: CutOptions, run: Run, progress: OnProgress | None, *,
-    further: Sequence[Target], threads: int, total: int | None = None, strict: bool = False,
+    further: Sequence[Target], threads: int, strict: bool = False,
 ) -> Pipeline:  # fmt: skip
     with store.snapshot() as snapshot:
         stored = snapshot.space()
     pipeline = Pipeline(
         store=store, own=Target(stored[0] if stored else embedder.space, embedder), options=options, run=run,
-        further=further, on_progress=progress, bytes_total=total, fields=FieldCheck(strict),
+        further=further, on_progress=progress, fields=FieldCheck(strict),
         remember=lambda read: containers.finish(store, read, run),
     )  # fmt: skip
     seen = 0
