@@ -31,7 +31,6 @@ EASE = {
     "sentence": "very easy: the query is a piece of its chunk; what misses here has a fault",
     "hand": "as hard as whoever wrote it made it",
     "clicks": "biased: people click what was shown, so what was never shown was never judged",
-    "model": "rather easy: a model that has read the chunk asks in its words",
 }
 """What each origin says of a set."""
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sememe.errors import StoreDamaged
+from sememe.types import Ids
 
 
 def saved(folder: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -35,3 +36,26 @@ def mapped(folder: Path, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
         except (OSError, ValueError) as error:
             raise StoreDamaged(f"{path} cannot be read ({error}); remove {folder} and build the index again") from error
     return found
+
+
+class Indexed:
+    """An index over arrays in a folder, two of them `ids (n,)` and `dead (n,) bool`: counting and deleting."""
+
+    def __init__(self, folder: Path, names: Iterable[str]) -> None:
+        self._folder = folder
+        self._arrays = mapped(folder, names)
+        self._ids = self._arrays["ids"]
+        self._dead: npt.NDArray[np.bool_] = np.array(self._arrays["dead"])
+
+    def __len__(self) -> int:
+        return int(np.count_nonzero(~self._dead))
+
+    @property
+    def bytes(self) -> int:
+        """What the folder takes on disk."""
+        return sum(path.stat().st_size for path in self._folder.iterdir())
+
+    def delete(self, ids: Ids) -> None:
+        """Leave these ids out of every answer from now on. Unknown ones are passed over."""
+        self._dead |= np.isin(self._ids, ids)
+        saved(self._folder, {"dead": self._dead})

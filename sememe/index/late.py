@@ -13,10 +13,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from sememe.errors import InputError
-from sememe.index.arrays import mapped, saved
+from sememe.index.arrays import Indexed, mapped, saved
 from sememe.index.tokens import Codec, fixed, train
 from sememe.types import Ids, Scores, Vectors
 from sememe.vectors import maxsim
@@ -35,30 +34,16 @@ FIRST = 10
 BLOCK = 65_536
 
 
-class LateIndex:
+class LateIndex(Indexed):
     """Texts by their tokens. `starts (n + 1,)` delimits each text's part of the tokens."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        arrays = mapped(folder, ARRAYS)
-        self._ids, self._starts, self._scales = arrays["ids"], arrays["starts"], arrays["scales"]
+        super().__init__(folder, ARRAYS)
+        arrays = self._arrays
+        self._starts, self._scales = arrays["starts"], arrays["scales"]
         self._nearest, self._packed, self._encodings = arrays["nearest"], arrays["packed"], arrays["encodings"]
-        self._dead: npt.NDArray[np.bool_] = np.array(arrays["dead"])
         self._codec = Codec(**{name: np.array(array) for name, array in mapped(folder, CALIBRATION).items()})
         self._fixed = fixed(len(self._codec.axes))
-
-    def __len__(self) -> int:
-        return int(np.count_nonzero(~self._dead))
-
-    @property
-    def bytes(self) -> int:
-        """What the folder takes on disk."""
-        return sum(path.stat().st_size for path in self._folder.iterdir())
-
-    def delete(self, ids: Ids) -> None:
-        """Leave these ids out of every answer from now on. Unknown ones are passed over."""
-        self._dead |= np.isin(self._ids, ids)
-        saved(self._folder, {"dead": self._dead})
 
     def search(self, query: Vectors, k: int, *, candidates: int | None = None) -> tuple[Ids, Scores]:
         """The k ids whose stored tokens have the greatest max-sim with a query (tokens, dim), and that.

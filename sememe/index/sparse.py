@@ -11,36 +11,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from sememe.index.arrays import mapped, saved
+from sememe.index.arrays import Indexed, saved
 from sememe.types import Ids, Scores, SparseVector
 
 ARRAYS = ("ids", "starts", "rows", "weights", "dead")
 
 
-class SparseIndex:
+class SparseIndex(Indexed):
     """Rows by the words they have. `starts (words + 1,)` delimits each word's part of `rows` and `weights`."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        arrays = mapped(folder, ARRAYS)
-        self._ids, self._starts = arrays["ids"], arrays["starts"]
-        self._rows, self._weights = arrays["rows"], arrays["weights"]
-        self._dead: npt.NDArray[np.bool_] = np.array(arrays["dead"])
-
-    def __len__(self) -> int:
-        return int(np.count_nonzero(~self._dead))
-
-    @property
-    def bytes(self) -> int:
-        """What the folder takes on disk."""
-        return sum(path.stat().st_size for path in self._folder.iterdir())
-
-    def delete(self, ids: Ids) -> None:
-        """Leave these ids out of every answer from now on. Unknown ones are passed over."""
-        self._dead |= np.isin(self._ids, ids)
-        saved(self._folder, {"dead": self._dead})
+        super().__init__(folder, ARRAYS)
+        self._starts, self._rows, self._weights = (self._arrays[name] for name in ("starts", "rows", "weights"))
 
     def search(self, query: SparseVector, k: int) -> tuple[Ids, Scores]:
         """The k ids with the greatest inner products above 0, and those; equal ones by ascending id."""
