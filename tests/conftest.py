@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_families import REFERENCE, reference_texts
 
 import sememe
 from sememe.models.cards import DEFAULT_MODEL, find_card
@@ -88,3 +89,16 @@ def _write_tiny_bert(folder: Path, seed: int) -> None:
         for i, kind in enumerate(kinds)
     ]
     (folder / "modules.json").write_text(json.dumps(modules))
+
+
+@pytest.fixture(scope="session")
+def head_texts() -> list[str]:
+    """What models with a head of their own (rerankers, sparse and late encoders) are asked in the reference."""
+    return reference_texts()[::3][:20]
+
+
+@pytest.fixture(scope="session")
+def head_vectors() -> dict[str, np.ndarray]:
+    """What transformers and sentence-transformers made of them, by folder and role."""
+    with np.load(REFERENCE / "heads.npz") as stored:
+        return dict(stored)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_families import REFERENCE, reference_texts
+from test_families import REFERENCE
 
 from sememe.errors import ModelError
 from sememe.models import load_late, load_sparse
@@ -23,17 +23,6 @@ SPARSE, LATE = sorted(HEADS.glob("sparse-*")), sorted(HEADS.glob("late-*"))
 ROLES: tuple[Role, ...] = ("query", "document")
 ENGINES: tuple[EngineName, ...] = ("openvino", "onnxruntime")
 CLOSE = 1e-4
-
-
-@pytest.fixture(scope="module")
-def texts() -> list[str]:
-    return reference_texts()[::3][:20]
-
-
-@pytest.fixture(scope="module")
-def expected() -> dict[str, np.ndarray]:
-    with np.load(REFERENCE / "heads.npz") as stored:
-        return dict(stored)
 
 
 def sparse(folder: Path, engine: EngineName = "auto") -> LocalSparseEncoder:
@@ -54,12 +43,12 @@ def as_rows(vectors: list[SparseVector], width: int) -> np.ndarray:
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("folder", SPARSE, ids=lambda folder: folder.name)
 def test_words_have_the_weights_of_the_reference(
-    folder: Path, engine: EngineName, texts: list[str], expected: dict[str, np.ndarray]
+    folder: Path, engine: EngineName, head_texts: list[str], head_vectors: dict[str, np.ndarray]
 ) -> None:
     encoder = sparse(folder, engine)
     for role in ROLES:
-        reference = expected[f"{folder.name}:{role}"]
-        found = encoder.encode_sparse(texts, role=role)
+        reference = head_vectors[f"{folder.name}:{role}"]
+        found = encoder.encode_sparse(head_texts, role=role)
         assert all((np.diff(vector.indices) > 0).all() and (vector.values != 0).all() for vector in found)
         close = CLOSE * max(1.0, float(np.abs(reference).max()))
         np.testing.assert_allclose(as_rows(found, encoder.dim), reference, atol=close)
@@ -68,18 +57,18 @@ def test_words_have_the_weights_of_the_reference(
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("folder", LATE, ids=lambda folder: folder.name)
 def test_tokens_have_the_vectors_of_the_reference(
-    folder: Path, engine: EngineName, texts: list[str], expected: dict[str, np.ndarray]
+    folder: Path, engine: EngineName, head_texts: list[str], head_vectors: dict[str, np.ndarray]
 ) -> None:
     encoder = late(folder, engine)
     for role in ROLES:
-        rows = encoder.encode_tokens(texts, role=role)
-        assert [len(row) for row in rows] == expected[f"{folder.name}:{role}:lengths"].tolist()
-        np.testing.assert_allclose(np.concatenate(rows), expected[f"{folder.name}:{role}"], atol=CLOSE)
+        rows = encoder.encode_tokens(head_texts, role=role)
+        assert [len(row) for row in rows] == head_vectors[f"{folder.name}:{role}:lengths"].tolist()
+        np.testing.assert_allclose(np.concatenate(rows), head_vectors[f"{folder.name}:{role}"], atol=CLOSE)
 
 
-def test_the_reference_tells_texts_apart_and_has_zeros(expected: dict[str, np.ndarray]) -> None:
+def test_the_reference_tells_texts_apart_and_has_zeros(head_vectors: dict[str, np.ndarray]) -> None:
     for folder in SPARSE:
-        rows = expected[f"{folder.name}:document"]
+        rows = head_vectors[f"{folder.name}:document"]
         assert (rows == 0).any()
         assert len(np.unique(rows.round(3), axis=0)) > 15
 
@@ -114,10 +103,10 @@ def test_punctuation_has_no_vector_in_documents_and_has_one_in_queries() -> None
     assert len(with_it) == len(without) + 1
 
 
-def test_a_model_for_whole_texts_runs_with_a_warning(texts: list[str]) -> None:
+def test_a_model_for_whole_texts_runs_with_a_warning(head_texts: list[str]) -> None:
     with pytest.warns(UserWarning, match="not trained for late interaction"):
         encoder = late(REFERENCE / "families" / "bert")
-    rows = encoder.encode_tokens(texts)
+    rows = encoder.encode_tokens(head_texts)
     assert encoder.dim == 32
     np.testing.assert_allclose(np.linalg.norm(np.concatenate(rows), axis=1), 1, atol=1e-5)
     with pytest.warns(UserWarning, match="not trained"), pytest.raises(ModelError, match="no states of tokens"):

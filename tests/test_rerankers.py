@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_families import REFERENCE, reference_texts
+from test_families import REFERENCE
 
 import sememe
 from sememe.errors import InputError, ModelError, NotFound
@@ -22,17 +22,6 @@ QUERY = "where is the pressure of the pump written down"
 CLOSE = 1e-4
 
 
-@pytest.fixture(scope="module")
-def texts() -> list[str]:
-    return reference_texts()[::3][:20]
-
-
-@pytest.fixture(scope="module")
-def expected() -> dict[str, np.ndarray]:
-    with np.load(REFERENCE / "heads.npz") as stored:
-        return dict(stored)
-
-
 def loaded(folder: Path, engine: EngineName = "auto") -> LocalReranker:
     reranker = sememe.load_reranker(folder, settings=replace(from_environment(), precision="f32", engine=engine))
     assert isinstance(reranker, LocalReranker)
@@ -42,24 +31,24 @@ def loaded(folder: Path, engine: EngineName = "auto") -> LocalReranker:
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_pairs_have_the_scores_of_the_reference(
-    folder: Path, engine: EngineName, texts: list[str], expected: dict[str, np.ndarray]
+    folder: Path, engine: EngineName, head_texts: list[str], head_vectors: dict[str, np.ndarray]
 ) -> None:
-    scores = loaded(folder, engine).rerank(QUERY, texts)
+    scores = loaded(folder, engine).rerank(QUERY, head_texts)
     assert scores.dtype == np.float32
-    np.testing.assert_allclose(scores, expected[folder.name], atol=CLOSE)
+    np.testing.assert_allclose(scores, head_vectors[folder.name], atol=CLOSE)
 
 
-def test_the_reference_tells_the_pairs_apart(expected: dict[str, np.ndarray]) -> None:
+def test_the_reference_tells_the_pairs_apart(head_vectors: dict[str, np.ndarray]) -> None:
     for folder in FOLDERS:
-        assert np.ptp(expected[folder.name]) > 100 * CLOSE
+        assert np.ptp(head_vectors[folder.name]) > 100 * CLOSE
 
 
 def test_an_instruction_reaches_a_model_that_was_trained_to_be_told(
-    texts: list[str], expected: dict[str, np.ndarray]
+    head_texts: list[str], head_vectors: dict[str, np.ndarray]
 ) -> None:
-    scores = loaded(HEADS / "rank-qwen3").rerank(QUERY, texts, instruction="Find what a plumber wrote")
-    np.testing.assert_allclose(scores, expected["rank-qwen3:told"], atol=CLOSE)
-    assert np.abs(scores - expected["rank-qwen3"]).max() > 100 * CLOSE
+    scores = loaded(HEADS / "rank-qwen3").rerank(QUERY, head_texts, instruction="Find what a plumber wrote")
+    np.testing.assert_allclose(scores, head_vectors["rank-qwen3:told"], atol=CLOSE)
+    assert np.abs(scores - head_vectors["rank-qwen3"]).max() > 100 * CLOSE
 
 
 @pytest.mark.parametrize("name", ["rank-bert", "rank-gemma"])
@@ -69,10 +58,10 @@ def test_an_instruction_to_a_model_that_was_not_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["rank-bert", "rank-qwen3"])
-def test_a_score_does_not_depend_on_the_other_texts(name: str, texts: list[str]) -> None:
+def test_a_score_does_not_depend_on_the_other_texts(name: str, head_texts: list[str]) -> None:
     reranker = loaded(HEADS / name)
-    together = reranker.rerank(QUERY, texts)
-    alone = np.concatenate([reranker.rerank(QUERY, [text]) for text in texts[::5]])
+    together = reranker.rerank(QUERY, head_texts)
+    alone = np.concatenate([reranker.rerank(QUERY, [text]) for text in head_texts[::5]])
     np.testing.assert_allclose(together[::5], alone, atol=1e-5)
 
 
@@ -123,7 +112,7 @@ def test_a_classifier_of_several_classes_is_refused(tmp_path: Path) -> None:
         loaded(folder)
 
 
-def test_answers_are_the_words_that_the_folder_names(tmp_path: Path, texts: list[str]) -> None:
+def test_answers_are_the_words_that_the_folder_names(tmp_path: Path, head_texts: list[str]) -> None:
     folder = shutil.copytree(HEADS / "rank-qwen3", tmp_path / "swapped")
     added = json.loads((folder / "tokenizer.json").read_text())["added_tokens"]
     tokens = {token["content"]: token["id"] for token in added}
@@ -132,7 +121,7 @@ def test_answers_are_the_words_that_the_folder_names(tmp_path: Path, texts: list
     (folder / "1_LogitScore").mkdir()
     swapped = {"true_token_id": tokens["no"], "false_token_id": tokens["yes"]}
     (folder / "1_LogitScore" / "config.json").write_text(json.dumps(swapped))
-    here, there = (loaded(path).rerank(QUERY, texts) for path in (HEADS / "rank-qwen3", folder))
+    here, there = (loaded(path).rerank(QUERY, head_texts) for path in (HEADS / "rank-qwen3", folder))
     np.testing.assert_allclose(here, 1 - there, atol=1e-5)
 
 
