@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 UV_COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links pyproject.toml
 
-.PHONY: docs demo test lint types check crash parity bench lock clean
+.PHONY: docs demo test explore lint types check crash parity bench lock clean
 
 demo: $(RUNTIME)
 	@$(BIN)/python examples/demo/run.py
@@ -21,6 +21,10 @@ test: $(DEVELOPMENT)
 # What takes too long for every change: hundreds of kills, and a text of 1 GB.
 crash: $(DEVELOPMENT)
 	@$(BIN)/python -m pytest -m slow --timeout 7200
+
+# The properties with examples that were never tried, again and again: what fails becomes an example of its test.
+explore: $(DEVELOPMENT)
+	@for round in 1 2 3 4 5; do SEMEME_EXPLORE=1 $(BIN)/python -m pytest -m "hypothesis and not slow" || exit 1; done
 
 lint: $(DEVELOPMENT)
 	@$(BIN)/ruff check .

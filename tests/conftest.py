@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from test_families import REFERENCE, reference_texts
 
 import sememe
@@ -18,6 +20,11 @@ from sememe.models.fetch import fetch
 from sememe.settings import from_environment
 
 HIDDEN, LAYERS, INNER, WORDS = 32, 2, 64, 30522
+
+settings.register_profile("steady", derandomize=True)
+if "SEMEME_EXPLORE" not in os.environ:
+    # The same examples in every run, so that a change is judged by what it changed; `make explore` draws new ones.
+    settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")

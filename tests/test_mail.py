@@ -301,7 +301,8 @@ def test_a_body_without_parts_is_what_the_standard_library_makes_of_it(lines: li
         payload = expected.get_payload(decode=True)
         assert isinstance(payload, bytes)
         with contextlib.suppress(UnicodeDecodeError):
-            assert payload.decode("ascii") in text_of(found)
+            # A body of nothing but line ends is no text: there is no block of it.
+            assert payload.decode("ascii") in text_of(found) or not payload.strip()
 
 
 def test_parts_within_parts_end(recursion: Callable[[int], bytes]) -> None:
