@@ -38,20 +38,11 @@ EVERY = pytest.mark.parametrize("provider", NAMES)
 Load = Callable[..., HostedEmbedder]
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[StandIn]:
-    """One server for all tests of this file."""
+@pytest.fixture
+def server() -> Iterator[StandIn]:
+    """A server of one's own: what an earlier test gave up is still being answered, and billed there."""
     with serving() as stand_in:
         yield stand_in
-
-
-@pytest.fixture
-def server(running: StandIn) -> StandIn:
-    """The server as if it had just begun."""
-    url, lock = running.url, running.lock
-    running.__init__()  # type: ignore[misc]
-    running.url, running.lock = url, lock
-    return running
 
 
 @pytest.fixture
