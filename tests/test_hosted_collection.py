@@ -290,6 +290,29 @@ def test_vectors_that_were_kept_for_a_document_that_was_refused_go_with_it(
         assert vectors_in(tmp_path / "c") == len(collection.vectors()[0]) == (2 if end == "replaced" else 1)
 
 
+def test_vectors_kept_for_a_document_that_is_refused_in_every_version_do_not_grow(
+    settings: Callable[..., Settings], server: StandIn, tmp_path: Path
+) -> None:
+    def version(number: int) -> dict[str, str]:
+        changed = [number if i == number % 4 else i - 100 for i in range(4)]
+        parts = [f"# Part {i}\n\n{f'some words of part {i} ' * 40}" for i in changed]
+        return {"id": "d", "text": "\n\n".join([*parts, f"# Last\n\nplease {TRAP}"]), "media_type": "text/markdown"}
+
+    with sememe.open(tmp_path / "c", model=OPENAI, settings=settings()) as collection:
+        collection.add("what is stored")
+        counts = []
+        for number in range(20):
+            assert collection.add(version(number)).failed == 1
+            counts.append(vectors_in(tmp_path / "c") - 1)
+        assert counts[0] == 4
+        assert max(counts) == counts[-1] == 8, "twice as many as the document has chunks"
+        paid = sum(times for text, times in server.billed.items() if "some words" in text)
+        assert paid <= 4 + 2 * 19, "more than one other was paid for again for each that is new"
+        collection.add(version(19))
+        again = sum(times for text, times in server.billed.items() if "some words" in text)
+        assert again == paid, "the version that came last was paid for again"
+
+
 def vectors_in(folder: Path) -> int:
     """The vectors in the truth of a collection, those included that no chunk has."""
     connection = apsw.Connection(str(folder / "truth.db"), flags=apsw.SQLITE_OPEN_READONLY)
