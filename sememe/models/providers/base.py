@@ -90,7 +90,10 @@ class Hosted:
         self._closing: weakref.finalize[..., object] | None = None
         self._process = os.getpid()
         if settings.hosted.max_cost is not None and hosting.model.price is None:
-            raise InputError(f"the price of {hosting.name} is not known, so that a cost limit cannot be kept")
+            raise InputError(
+                f"the price of {hosting.name} is not known, so that a cost limit cannot be kept; leave it out, or see "
+                f"whose prices are known with: sememe model list --hosted"
+            )
 
     @property
     def usage(self) -> Usage:
