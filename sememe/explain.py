@@ -123,6 +123,7 @@ def page(explanation: Explanation) -> str:
          "yes" if one.passed else "no")
         for one in explanation.standings
     ]  # fmt: skip
+    summed = [(part.name, f"{part.value:+.4f}") for part in explanation.score]
     terms = [(part.term, f"{part.rows:,}", f"{part.score:.3f}") for part in explanation.terms]
     heat = [(explanation.text[one.start : one.end], f"{one.drop:+.4f}") for one in explanation.hottest(HOTTEST)]
     return "\n".join([
@@ -130,6 +131,7 @@ def page(explanation: Explanation) -> str:
         f"<title>{escape(explanation.query)}</title><style>{STYLE}</style></head><body>",
         f"<h1>{escape(explanation.query)}</h1><p>{escape(verdict(explanation))}.</p>",
         _table(("part", "rank", "score", "goes on", "kept"), standings),
+        _table(("term", "of the score"), summed),
         _table(("word", "chunks with it", "part of BM25"), terms),
         _table(("left out", "the score falls by"), [(word, drop) for word, drop in heat]),
         f"<h2>{escape(' > '.join([explanation.title or explanation.document, *explanation.headings]))}</h2>",

@@ -21,7 +21,7 @@ DAYS = {"h": 1 / 24, "d": 1.0, "w": 7.0, "y": 365.25}
 
 def parts_of(
     also: Sequence[str] | None, *, like: Sequence[str] | None, unlike: Sequence[str] | None,
-    near: Sequence[str] | None, vector: str,
+    near: Sequence[str] | None, vector: str = "",
 ) -> tuple[Part, ...]:  # fmt: skip
     """The parts beside the text."""
     if not (also or like or unlike or near or vector):
@@ -38,7 +38,7 @@ def parts_of(
 
 def shape_of(
     *, boosts: tuple[Boost | Recency, ...], threshold: float | None, dedupe: bool, group: tuple[str, int],
-    mmr: float | None, page: tuple[int, str], context: str, facets: Sequence[str] | None,
+    mmr: float | None, page: tuple[int, str] = (0, ""), context: str = "0", facets: Sequence[str] | None = None,
 ) -> Shape | None:  # fmt: skip
     """The shape of the answer; None for the best as they are. `group` is by what and how many, `page` which and after
     what."""
