@@ -25,7 +25,7 @@ from sememe.types import Metadata, Term, Vectors
 from sememe.vectors import normalise
 
 BOOSTED = 1_000
-"""Candidates that are boosted: what is further down stays there."""
+"""Candidates that are boosted at most: what is further down stays there."""
 
 WIDER = 4
 """Times the candidates when too few are left of them."""
@@ -47,7 +47,7 @@ class Boosting:
     refusal = ""
 
     def __str__(self) -> str:
-        return f"boost    the best {self.most:,}: score + {' + '.join(map(_term_text, self.boosts))}"
+        return f"boost    the best {self.most:,} at most: score + {' + '.join(map(_term_text, self.boosts))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +208,7 @@ class Arranger:
         if shape.after:
             page = pages.opened(query, shape.after, view.collection)
         else:
-            page = pages.first(query, view.collection, snapshot=snapshot, now=time.time())
+            page = pages.first(query, shape, collection=view.collection, snapshot=snapshot, now=time.time())
         held = view.held(snapshot)
         if held.kind != "dense" and (shape.dedupe or shape.mmr is not None):
             raise InputError(f"space {held.name!r} has no vectors to compare hits by; leave out dedupe and mmr")
@@ -240,7 +240,9 @@ class Arranger:
         if self.query.route.rerank is not None:
             return self._wanted
         selects = self.shape.dedupe or self.shape.group_by or self.shape.mmr is not None
-        return max(self._needed, BOOSTED if self.shape.boosts else BLOCK if selects else 0)
+        # More candidates would be fused into another order.
+        boosts = self.shape.boosts and self.query.mode != "hybrid"
+        return max(self._needed, BOOSTED if boosts else BLOCK if selects else 0)
 
     @property
     def _needed(self) -> int:

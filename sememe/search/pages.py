@@ -33,14 +33,16 @@ MOST_BYTES = 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Where a page ends. `top` is the greatest number of a chunk at `seq`; `asked` in seconds since 1970; `pool` the
-    candidates that the first page looked at, and `shown` the numbers of the chunks in their order."""
+    """Where a page ends. `top` is the greatest number of a chunk at `seq`; `asked` in seconds since 1970; `k` the hits
+    that the first page asked for and `pool` the candidates that it took, 0 before it is known; `shown` the numbers of
+    the chunks in their order."""
 
     query: str
     seq: int
     top: int
     asked: float
-    pool: int
+    k: int
+    pool: int = 0
     shown: tuple[int, ...] = ()
 
     @property
@@ -66,17 +68,17 @@ def _bytes(vector: object) -> str:
     return vector.tobytes().hex() if isinstance(vector, np.ndarray) else ""
 
 
-def first(query: Query, collection: Path, *, snapshot: Snapshot, now: float) -> Page:
+def first(query: Query, shape: Shape, *, collection: Path, snapshot: Snapshot, now: float) -> Page:
     """Where an answer begins."""
-    return Page(digest(query, collection), snapshot.seq(), snapshot.seq("chunks"), now, 0)
+    return Page(digest(query, collection), snapshot.seq(), snapshot.seq("chunks"), now, query.k * shape.page)
 
 
 def opened(query: Query, cursor: str, collection: Path) -> Page:
     """The page that a cursor is of. Raises InputError for one of another query or collection, or for none at all."""
     try:
         unpacked = zlib.decompressobj().decompress(base64.urlsafe_b64decode(cursor), MOST_BYTES)
-        told, seq, top, asked, pool, shown = json.loads(unpacked)
-        page = Page(str(told), int(seq), int(top), float(asked), int(pool), tuple(map(int, shown)))
+        told, seq, top, asked, k, pool, shown = json.loads(unpacked)
+        page = Page(str(told), int(seq), int(top), float(asked), int(k), int(pool), tuple(map(int, shown)))
     except (ValueError, TypeError, OverflowError, binascii.Error, zlib.error) as error:
         raise InputError(
             f"{cursor[:40]!r} is no cursor of a page; use the one that came with the page before"

@@ -244,9 +244,11 @@ def plan(
     `arranger` makes of the best what was asked for."""
     hybrid = query.mode == "hybrid"
     route = query.route
-    wanted = query.k if arranger is None else arranger.pool
+    wanted = query.k if arranger is None else arranger.page.k
     k = max(wanted + len(query.exclude), route.depth if route.rerank is not None else 0)
     depth = max(k, min(2 * k, 10 * HYBRID_DEPTH), HYBRID_DEPTH) if hybrid else k
+    if arranger is not None:
+        depth = max(depth, arranger.pool + len(query.exclude))
     steps: list[Step] = [] if embedded is None else [Embed(embedded)]
     if query.sought is not None:
         steps.append(query.sought.step)
