@@ -40,14 +40,15 @@ COSINE = "cosine"
 class Boosting:
     """Terms of the metadata are added to the scores of the best."""
 
-    boosts: tuple[Boost | Recency, ...]
+    terms: tuple[str, ...]
+    boosts: tuple[Boost | Recency, ...] = field(repr=False)
     most: int = BOOSTED
 
     name = "boosted"
     refusal = ""
 
     def __str__(self) -> str:
-        return f"boost    the best {self.most:,} at most: score + {' + '.join(map(_term_text, self.boosts))}"
+        return f"boost    the best {self.most:,} at most: score + {' + '.join(self.terms)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +293,8 @@ class Arranger:
         shape = self.shape
         steps: list[Arranging] = []
         if shape.boosts:
-            steps.append(Boosting(tuple(_weighed(boost, kind) for boost in shape.boosts)))
+            boosts = tuple(_weighed(boost, kind) for boost in shape.boosts)
+            steps.append(Boosting(tuple(map(_term_text, boosts)), boosts))
         if shape.threshold is not None:
             steps.append(AtLeast(shape.threshold))
         if shape.after:
