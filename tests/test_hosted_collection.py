@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -146,6 +148,46 @@ def test_no_key_is_in_any_file_of_a_collection(command: Callable, server: StandI
     files = [path for path in (tmp_path / ".sememe").rglob("*") if path.is_file()]
     assert files
     assert not [path for path in files if KEY.encode() in path.read_bytes()]
+
+
+def test_no_key_is_in_what_is_exported_explained_or_planned(
+    command: Callable,
+    server: StandIn,
+    tmp_path: Path,  # type: ignore[type-arg]
+) -> None:
+    write(tmp_path, 3)
+    for arguments in (
+        ("add", "docs", "--model", OPENAI, "--dry-run", "--json"), ("add", "docs", "--model", OPENAI, "--json"),
+        ("search", "tea", "--json"), ("doctor", "--json"), ("export", "out"),
+    ):  # fmt: skip
+        run = command(*arguments)
+        assert run.returncode == 0, run.stderr
+        assert KEY not in run.stdout + run.stderr
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert files
+    assert not [path for path in files if KEY.encode() in path.read_bytes()]
+
+
+def test_the_commands_and_the_python_of_the_page_on_hosted_models_run_as_written(
+    command: Callable,
+    server: StandIn,
+    tmp_path: Path,  # type: ignore[type-arg]
+) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "hosted.md").read_text(encoding="utf-8")
+    [shell], [python] = (re.findall(rf"```{name}\n(.*?)```", page, flags=re.DOTALL) for name in ("sh", "python"))
+    lines = [shlex.split(line, comments=True) for line in shell.splitlines() if line.startswith("sememe ")]
+    assert len(lines) == 4
+    write(tmp_path, 3)
+    for line in lines:
+        run = command(*line[1:])
+        assert run.returncode == 0, run.stderr
+    (tmp_path / "tap.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(64)))
+    environ = {**os.environ, **server.environ()}
+    done = subprocess.run(
+        [sys.executable, "-c", python], cwd=tmp_path, env=environ, capture_output=True, text=True,
+        timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_interrupted_command_does_not_wait_for_a_busy_provider(server: StandIn, tmp_path: Path) -> None:
