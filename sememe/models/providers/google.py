@@ -43,7 +43,7 @@ class GoogleWire:
             raise MissingExtra("google", hosting.name) from None
         self._sdk = genai
         self._hosting = hosting
-        self._past = PastSDK(httpx2, orjson.loads, _vectors, _of_all)
+        self._past = PastSDK(httpx2, orjson.loads, take=_vectors, spread=_of_all)
         self._http_error = httpx2.HTTPError
         self._http = client(httpx2, lane, timeout=access.timeout, change=self._past.change, read=self._past.read)
         options = genai.types.HttpOptions(

@@ -35,7 +35,7 @@ class MistralWire:
         except ImportError:
             raise MissingExtra("mistral", hosting.name) from None
         self._hosting = hosting
-        self._past = PastSDK(httpx2, orjson.loads, _vectors, _of_all)
+        self._past = PastSDK(httpx2, orjson.loads, take=_vectors, spread=_of_all)
         self._errors = errors
         self._http_error = httpx2.HTTPError
         self._dimensions = UNSET if hosting.dimensions is None else hosting.dimensions

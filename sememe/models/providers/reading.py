@@ -36,7 +36,7 @@ class PastSDK:
     inputs and all vectors, which are kept for the thread that asked.
     """
 
-    def __init__(self, library: ModuleType, loads: Loads, take: Take, spread: Spread) -> None:
+    def __init__(self, library: ModuleType, loads: Loads, *, take: Take, spread: Spread) -> None:
         self._library = library
         self._loads = loads
         self._take = take
