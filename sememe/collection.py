@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -16,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 from sememe.errors import InputError, NotFound, SpaceMismatch
 from sememe.filters import Filter, parse
 from sememe.ingest.further import Further
-from sememe.models import load_model, load_reranker
+from sememe.models import load_encoder, load_model, load_reranker
 from sememe.models.cards import DEFAULT_MODEL
 from sememe.models.tokens import SURROGATES
 from sememe.search.plan import Plan
 from sememe.search.query import Mode, Query, Route, checked
+from sememe.search.represented import checked_beside
 from sememe.search.run import Hits, Models, answer
 from sememe.search.view import View
 from sememe.settings import DEFAULT_FOLDER, Settings, from_environment
-from sememe.space import CANARY_TEXTS, Embedder, Held, Space, check, check_unchanged
+from sememe.space import CANARY_TEXTS, Embedder, Encoder, Held, Space, check, check_unchanged
 from sememe.store import SQLiteStore
 from sememe.store.reading import Snapshot
 from sememe.store.records import StoredChunk, StoredDocument, Totals
@@ -132,7 +134,8 @@ class Collection:
         self._embedder: Embedder | None = None
         self._unchanged = False
         self._views: dict[str, View] = {}
-        self.further = Further(store, lambda name: load_model(name, settings=settings, progress=fetch_progress))
+        load = partial(load_encoder, settings=settings, progress=fetch_progress)
+        self.further = Further(store, lambda name, kind: load(name, kind=kind))
         self._rerankers: dict[str, Reranker] = {}
         self._space: Space | None = None
         self._recall: float | None = None
@@ -307,12 +310,11 @@ class Collection:
         if query.recall is None:
             query = replace(query, recall=self._recall)
         held = self.further.held(query.route.space)
-        query = checked(query, held.space.dim)
-        needs_model = query.text is not None and query.mode != "lexical"
-        return answer(
-            query, store=self._store, view=self._index(held), space=held.space,
-            models=Models(self._embedder_of(held) if needs_model else None, self._reranker(query.route.rerank)),
-        )  # fmt: skip
+        query = checked_beside(checked(query, held.space.dim), held)
+        embedder = self._embedder_of(held) if query.text is not None and query.mode != "lexical" else None
+        view = self._index(held)
+        models = Models(embedder, self._reranker(query.route.rerank), view.beside(held))
+        return answer(query, store=self._store, view=view, space=held.space, models=models)
 
     def _reranker(self, named: str | Path | Reranker | None) -> Reranker | None:
         """A model that ranks, loaded on first use."""
@@ -325,7 +327,7 @@ class Collection:
                 )
             return self._rerankers[str(named)]
 
-    def _embedder_of(self, held: Held) -> Embedder:
+    def _embedder_of(self, held: Held) -> Encoder:
         return self.further.target(held).embedder if held.name else self._verified()
 
     def _stored_space(self) -> Space:
@@ -454,6 +456,9 @@ class Collection:
         )  # fmt: skip
 
     def _index(self, held: Held) -> View:
+        """The indexes over the vectors of a space; of one of words or tokens, those of the collection's own."""
+        if held.kind != "dense":
+            held = Held(self._stored_space())
         with self._lock:
             if held.key not in self._views:
                 self._views[held.key] = View(self._store.folder, held.space.dim, held.space.metric, name=held.name)

@@ -14,6 +14,7 @@ from sememe.models import load_reranker
 from sememe.search.explain import Explanation, Standing, explained
 from sememe.search.plan import Plan
 from sememe.search.query import Query, checked
+from sememe.search.represented import checked_beside
 from sememe.search.run import Models
 from sememe.search.view import View
 from sememe.store import SQLiteStore
@@ -32,7 +33,7 @@ def explain(collection: Collection, query: str | Query, name: str, *, heat: bool
     asked = Query(text=query) if isinstance(query, str) else query
     numbers = [chunk.id for chunk in collection.get(name).chunks]
     held = collection.further.held(asked.route.space)
-    asked = checked(asked, held.space.dim)
+    asked = checked_beside(checked(asked, held.space.dim), held)
     named = asked.route.rerank
     reranker: Reranker | None = load_reranker(named) if isinstance(named, str | Path) else named
     embedder = None
@@ -40,10 +41,10 @@ def explain(collection: Collection, query: str | Query, name: str, *, heat: bool
         embedder = collection.further.target(held).embedder if held.name else collection.embedder
     store = SQLiteStore(collection.path)
     try:
-        view = View(collection.path, held.space.dim, held.space.metric, name=held.name)
-        return explained(
-            asked, numbers, store=store, view=view, space=held.space, models=Models(embedder, reranker), heat=heat
-        )
+        looked_at = held if held.kind == "dense" else collection.further.held("")
+        view = View(collection.path, looked_at.space.dim, looked_at.space.metric, name=looked_at.name)
+        models = Models(embedder, reranker, view.beside(held))
+        return explained(asked, numbers, store=store, view=view, space=held.space, models=models, heat=heat)
     except NotFound as error:
         raise NotFound(f"{name!r} cannot be explained: {error}") from error
     finally:

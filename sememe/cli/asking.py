@@ -70,8 +70,8 @@ def search(
             ),
         )  # fmt: skip
         shown.stop()
-        prompt = dict(opened.space.prompts).get("query", "") if opened.space else ""
-        if mode != "lexical":
+        prompt = dict(opened.further.held(space).space.prompts).get("query", "") if opened.space else ""
+        if mode != "lexical" and not space:
             say_if_long(prompt + query, opened)
         if show_input and not as_json:
             typer.echo(f"query  {prompt + query}\n")

@@ -20,11 +20,12 @@ from sememe.index.exact import Allowed
 from sememe.index.slab import RowsDamaged
 from sememe.index.terms import TermPart, refused, term_parts
 from sememe.search import plan as planning
-from sememe.search.plan import Fetch, Fuse, Narrow, Neighbours, Plan, Rerank, Scan, Step, Words
+from sememe.search.plan import Fetch, Fuse, Narrow, Neighbours, Plan, Rerank, Scan, Step, Tokens, Weights, Words
 from sememe.search.query import Query
-from sememe.search.run import BM25, RERANK, Found, Models, embedded_query, row_ids, run
+from sememe.search.represented import asked_of
+from sememe.search.run import BM25, RERANK, Found, Models, distrust, embedded_query, moment_of, row_ids, run
 from sememe.search.view import Moment, View
-from sememe.space import Embedder, Space
+from sememe.space import Embedder, Encoder, Space
 from sememe.store import SQLiteStore
 from sememe.store.reading import Snapshot
 from sememe.store.records import FoundChunk
@@ -110,13 +111,16 @@ def explained(
 ) -> Explanation:  # fmt: skip
     """Explain the chunk that does best among `numbers`. Raises NotFound when none of them is there any more."""
     embedded, vector = embedded_query(query, space, models.embedder)
+    asked = asked_of(query, models.embedder)
     with store.snapshot() as snapshot:
         try:
-            search = _searched(query, embedded, vector, snapshot, view, models)
+            moment = moment_of(view, snapshot, models, asked)
+            search = _searched(query, embedded, vector, snapshot, view, moment, models)
             number, standings = _best_of(search, numbers)
         except RowsDamaged:
-            view.distrust()
-            search = _searched(query, embedded, vector, snapshot, view, models)
+            distrust(view, models)
+            moment = moment_of(view, snapshot, models, asked)
+            search = _searched(query, embedded, vector, snapshot, view, moment, models)
             number, standings = _best_of(search, numbers)
         chunk = snapshot.found([number])[number]
         terms, silent = _terms(search, number)
@@ -133,9 +137,9 @@ def explained(
 
 
 def _searched(
-    query: Query, embedded: str | None, vector: Vectors | None, snapshot: Snapshot, view: View, models: Models
-) -> _Search:
-    moment = view.at(snapshot)
+    query: Query, embedded: str | None, vector: Vectors | None, snapshot: Snapshot, view: View, moment: Moment,
+    models: Models,
+) -> _Search:  # fmt: skip
     allowed = None if query.where is None else view.allowed(snapshot, moment, query.where)
     terms = () if query.mode == "vector" or query.text is None else view.words.terms(snapshot, query.text)
     plan = planning.plan(query, moment, embedded=embedded, vector=vector, allowed=allowed, terms=terms)
@@ -173,6 +177,12 @@ def _standings(search: _Search, number: int) -> Iterator[Standing]:
                 return
             ids, _ = rankings[step.metric]
             yield Standing(step.metric, *place, kept=step.depth, passed=number in ids)
+        elif isinstance(step, Weights | Tokens) and search.moment.beside is not None:
+            beside, ids = search.moment.beside, None
+            if search.allowed is not None:
+                ids = row_ids(search.moment, search.allowed)
+            rank, score = beside.standing(number, ids)
+            yield Standing(beside.score, rank, score, step.depth, passed=number in rankings[beside.score][0])
         elif isinstance(step, Words):
             rank, score = _among_words(search, number)
             yield Standing(BM25, rank, score, kept=step.depth, passed=number in rankings[BM25][0])
@@ -276,11 +286,9 @@ def _terms(search: _Search, number: int) -> tuple[tuple[TermPart, ...], bool]:
     return tuple(term_parts(entry, question)), refused(entry, question)
 
 
-def _heat(
-    query: Query, chunk: FoundChunk, vector: Vectors, space: Space, embedder: Embedder | None
-) -> tuple[Heat, ...]:
+def _heat(query: Query, chunk: FoundChunk, vector: Vectors, space: Space, embedder: Encoder | None) -> tuple[Heat, ...]:
     """What the words of a chunk mean to its score: (start, end, fall), by their places."""
-    if embedder is None or query.text is None:
+    if not isinstance(embedder, Embedder) or query.text is None:
         return ()
 
     def falls(spans: list[tuple[int, int]]) -> list[Heat]:
