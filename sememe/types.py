@@ -167,7 +167,8 @@ class Stage:
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A chunk that answers a query. `score` is named by `kind`: the metric of the space ("cosine", "dot",
-    "euclidean": the distance, negated), "dot" in a space of words and "maxsim" in one of tokens, "bm25", how both were fused ("evidence", "rrf", "weighted"), or "rerank";
+    "euclidean": the distance, negated; "dot" too in a space of words, "maxsim" in one of tokens), "bm25", how both
+    were fused ("evidence", "rrf", "weighted"), or "rerank";
     higher is better. `expected` is how many random chunks of the collection would be expected to score as high, None
     where that was not asked for.
     `place` is where in its source the chunk was, if that is more than its span: "page 3 – page 4".

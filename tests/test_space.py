@@ -122,7 +122,7 @@ def test_several_differing_fields_are_all_named() -> None:
 def shown(value: object) -> str:
     """A value as the message shows it: a digest by its beginning."""
     if isinstance(value, str):
-        return f"{value[:12]}…" if len(value) == 64 else value
+        return f"{value[:12]}…" if len(value) == 64 else value or "(none)"
     return repr(value)
 
 

@@ -84,7 +84,8 @@ def _print(found: Explanation) -> None:
     for standing in found.standings:
         typer.echo(standing_text(standing))
     if found.terms:
-        typer.echo("\nBM25 is the sum of")
+        kind = next(standing.name for standing in found.standings if standing.name in ("dot", "bm25"))
+        typer.echo(f"\n{'BM25' if kind == 'bm25' else 'The inner product'} is the sum of")
     for part in found.terms:
         typer.echo(f"{part.score:>9.3f}  {part.term}  (in {part.rows:,} chunks)" if part.score else
                    f"{'–':>9}  {part.term}  (in {part.rows:,} chunks, not in this one)")  # fmt: skip

@@ -42,7 +42,7 @@ def mapped(folder: Path, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
 class Growing:
     """An array in a file that is written in pieces of rows, of a width each or, with none, of single numbers."""
 
-    def __init__(self, folder: Path, name: str, dtype: npt.DTypeLike, width: int | None = None) -> None:
+    def __init__(self, folder: Path, name: str, dtype: str, *, width: int | None = None) -> None:
         self._file = (folder / f"{name}.npy").open("xb")
         self._dtype, self._width = np.dtype(dtype), width
         self._rows, self.crc = 0, 0

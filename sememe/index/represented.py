@@ -29,7 +29,7 @@ from sememe.index.late import FIRST, Codes, Encodings, candidates_for, encoded
 from sememe.index.slab import RowsDamaged, sync_folder
 from sememe.index.sparse import Postings, postings
 from sememe.index.tokens import Codec, fixed, from_stored
-from sememe.types import Ids, Scores, SpaceKind, SparseVector, Vectors
+from sememe.types import Ids, IndexRecord, Scores, SpaceKind, SparseVector, Vectors
 
 NAMES: Mapping[SpaceKind, str] = {"sparse": "inverted", "late": "tokens"}
 """What the truth calls the index of a space, by its kind: writers and readers have to agree."""
@@ -57,10 +57,9 @@ class WordRows:
         """Rows in memory, of what is stored."""
         return cls(ids, postings([sparse.from_bytes(blob) for blob in blobs]))
 
-    def best(self, asked: Asked, k: int, alive: Mask, *, exact: bool = False) -> tuple[Ids, Scores]:
+    def best(self, asked: SparseVector, k: int, alive: Mask) -> tuple[Ids, Scores]:
         """The k live rows with the greatest inner products above 0, best first, equal ones by ascending id."""
-        assert isinstance(asked, SparseVector)
-        return sparse.best(self.ids, self.postings.scores(asked, len(self.ids)), k, alive)
+        return sparse.best(self.ids, self.postings.scores(asked, len(self.ids)), k, alive=alive)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +84,11 @@ class TokenRows:
         packed = np.concatenate([np.zeros((0, codec.bytes - 2), np.uint8), *(part for _, part in parts)])
         return cls(ids, Codes(codec, starts, nearest, packed))
 
-    def best(self, asked: Asked, k: int, alive: Mask, *, exact: bool = False) -> tuple[Ids, Scores]:
+    def best(self, asked: Vectors, k: int, alive: Mask, *, exact: bool = False) -> tuple[Ids, Scores]:
         """The k live texts with the greatest max-sim, best first, equal ones by ascending id.
 
         Unless `exact`, encodings and then centroids choose the candidates that are compared. Raises RowsDamaged.
         """
-        assert not isinstance(asked, SparseVector)
         rows = np.flatnonzero(alive & (np.diff(self.codes.starts) > 0)).astype(np.int64)
         if not exact and self.encodings is not None:
             count = candidates_for(k)
@@ -124,18 +122,20 @@ def in_memory(ids: Ids, blobs: list[bytes], codec: Codec | None) -> Rows:
     return WordRows.of(ids, blobs) if codec is None else TokenRows.of(ids, blobs, codec)
 
 
-def open_rows(folder: Path, generation: str, rows: int, checksum: int, codec: Codec | None) -> Rows | None:
-    """The rows in the files of a generation; None when they are missing or not what was written."""
+def open_rows(folder: Path, record: IndexRecord, codec: Codec | None) -> Rows | None:
+    """The rows in the files of a record; None when they are missing or not what was written."""
     try:
         if codec is None:
-            arrays = mapped(_folder(folder, "sparse", generation), WORD_ARRAYS)
+            arrays = mapped(_folder(folder, "sparse", record.generation), WORD_ARRAYS)
             found = WordRows(arrays["ids"], Postings(arrays["starts"], arrays["rows"], arrays["weights"]))
-            return found if len(found.ids) == rows and crc_of(arrays) == checksum else None
-        inner = _folder(folder, "late", generation)
+            return found if len(found.ids) == record.rows and crc_of(arrays) == record.checksum else None
+        inner = _folder(folder, "late", record.generation)
         arrays, codes = mapped(inner, TEXT_ARRAYS), mapped(inner, CODE_ARRAYS)
     except StoreDamaged:
         return None
-    if len(arrays["ids"]) != rows or crc_of(arrays) != checksum or arrays["starts"][-1] != len(codes["packed"]):
+    if len(arrays["ids"]) != record.rows or crc_of(arrays) != record.checksum:
+        return None
+    if not len(codes["nearest"]) == len(codes["packed"]) == arrays["starts"][-1]:
         return None
     return TokenRows(
         arrays["ids"], Codes(codec, arrays["starts"], codes["nearest"], codes["packed"]),
@@ -152,6 +152,17 @@ class Written:
     checksum: int
 
 
+def is_whole(blob: bytes, dim: int, codec: Codec | None) -> bool:
+    """Whether bytes can be what is stored of a text: weights of words of a vocabulary of `dim`, or codes of a codec."""
+    if codec is not None:
+        return len(blob) % codec.bytes == 0 and bool((from_stored(codec, blob)[0] < len(codec.centroids)).all())
+    if len(blob) % 8:
+        return False
+    vector = sparse.from_bytes(blob)
+    ascending = (np.diff(vector.indices, prepend=-1, append=dim) > 0).all()
+    return bool(ascending and np.isfinite(vector.values).all())
+
+
 def write_words(folder: Path, ids: Ids, blobs: Iterable[bytes]) -> Written:
     """Write an inverted index of stored rows."""
     generation = os.urandom(8).hex()
@@ -165,7 +176,9 @@ def write_words(folder: Path, ids: Ids, blobs: Iterable[bytes]) -> Written:
     return Written(generation, len(ids), crc_of(arrays))
 
 
-def write_tokens(folder: Path, codec: Codec, parts: Iterator[Blobs], kept: tuple[TokenRows, Mask] | None) -> Written:
+def write_tokens(
+    folder: Path, codec: Codec, parts: Iterator[Blobs], *, kept: tuple[TokenRows, Mask] | None = None
+) -> Written:
     """Write the texts that are `kept` of an earlier generation and then stored ones, in bounded memory."""
     generation = os.urandom(8).hex()
     inner = _folder(folder, "late", generation)
@@ -188,9 +201,10 @@ class _TokenWriter:
         self._codec, self._fixed = codec, fixed(len(codec.axes))
         self._arrays = {
             "ids": Growing(folder, "ids", "<i8"), "starts": Growing(folder, "starts", "<i8"),
-            "encodings": Growing(folder, "encodings", "i1", self._fixed.dim), "scales": Growing(folder, "scales", "<f4"),
-            "sums": Growing(folder, "sums", "<u4"), "nearest": Growing(folder, "nearest", "<u2"),
-            "packed": Growing(folder, "packed", "u1", codec.bytes - 2),
+            "encodings": Growing(folder, "encodings", "i1", width=self._fixed.dim),
+            "scales": Growing(folder, "scales", "<f4"), "sums": Growing(folder, "sums", "<u4"),
+            "nearest": Growing(folder, "nearest", "<u2"),
+            "packed": Growing(folder, "packed", "u1", width=codec.bytes - 2),
         }  # fmt: skip
         self._arrays["starts"].append(np.zeros(1, np.int64))
         self.rows = self._tokens = 0

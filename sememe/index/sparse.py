@@ -7,7 +7,8 @@ know the words they stand for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sememe.index.arrays import Indexed, saved
+from sememe.index.terms import TermPart
 from sememe.types import Ids, Scores, SparseVector, Vectors
 
 ARRAYS = ("ids", "starts", "rows", "weights", "dead")
@@ -53,7 +55,7 @@ def postings(vectors: Sequence[SparseVector]) -> Postings:
     return Postings(starts, rows[order], weights[order].astype(np.float32))
 
 
-def best(ids: Ids, scores: npt.NDArray[np.float64], k: int, alive: npt.NDArray[np.bool_]) -> tuple[Ids, Scores]:
+def best(ids: Ids, scores: npt.NDArray[np.float64], k: int, *, alive: npt.NDArray[np.bool_]) -> tuple[Ids, Scores]:
     """The k ids of live rows with the greatest scores above 0, and those; equal ones by ascending id."""
     found = np.flatnonzero((scores > 0) & alive)
     if len(found) > k:
@@ -72,7 +74,7 @@ class SparseIndex(Indexed):
 
     def search(self, query: SparseVector, k: int) -> tuple[Ids, Scores]:
         """The k ids with the greatest inner products above 0, and those; equal ones by ascending id."""
-        return best(self._ids, self._postings.scores(query, len(self._ids)), k, ~self._dead)
+        return best(self._ids, self._postings.scores(query, len(self._ids)), k, alive=~self._dead)
 
 
 def build(folder: Path, ids: Ids, vectors: Sequence[SparseVector]) -> SparseIndex:
@@ -97,6 +99,22 @@ def from_bytes(data: bytes) -> SparseVector:
     """The inverse of `to_bytes`."""
     half = len(data) // 2
     return SparseVector(np.frombuffer(data[:half], "<i4"), np.frombuffer(data[half:], "<f4"))
+
+
+def word_parts(
+    query: SparseVector, text: SparseVector, body: str, *, named: Callable[[int], str], rows: Callable[[int], int]
+) -> list[TermPart]:
+    """The words that a query and a text share with their parts of the score, and where they stand in the text's body:
+    many stand nowhere in it, for a model adds words of its own. `named` gives a word's piece, `rows` how many have it.
+    """
+    found = []
+    for word, score in shared(query, text):
+        piece = named(word)
+        bare = piece.removeprefix("##").lstrip("\u2581\u0120").removesuffix("</w>")
+        start = "" if piece.startswith("##") else r"(?<!\w)"
+        places = re.finditer(start + re.escape(bare), body, re.IGNORECASE) if bare else ()
+        found.append(TermPart(bare or piece, rows(word), score, tuple(place.span() for place in places)))
+    return found
 
 
 def shared(query: SparseVector, text: SparseVector) -> list[tuple[int, float]]:

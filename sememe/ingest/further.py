@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sememe.errors import NotFound
-from sememe.ingest.computed import Target
 from sememe.index.tokens import from_bytes
+from sememe.ingest.computed import Target
 from sememe.space import Encoder, Held, check_further
 from sememe.store import SQLiteStore
 from sememe.types import SpaceKind

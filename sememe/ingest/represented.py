@@ -57,7 +57,7 @@ def _will_do(snapshot: Inventory, held: Held, folder: Path, record: IndexRecord)
         return False
     if len(net[1]) > DEAD_SHARE * max(record.rows, 1000):
         return False
-    return open_rows(folder, record.generation, record.rows, record.checksum, codec_of(snapshot, held)) is not None
+    return open_rows(folder, record, codec_of(snapshot, held)) is not None
 
 
 def _written(snapshot: Inventory, held: Held, folder: Path, record: IndexRecord | None) -> Files:
@@ -66,15 +66,16 @@ def _written(snapshot: Inventory, held: Held, folder: Path, record: IndexRecord 
         ids, blobs = snapshot.stored(chunks, held)
         return write_words(folder, ids, blobs)
     if record is not None:
-        known = open_rows(folder, record.generation, record.rows, record.checksum, codec)
+        known = open_rows(folder, record, codec)
         if isinstance(known, TokenRows):
             alive = np.isin(known.ids, chunks)
             new = np.setdiff1d(chunks, known.ids[alive]).tolist()
             try:
-                return write_tokens(folder, codec, _parts(snapshot, held, new), (known, alive))
+                return write_tokens(folder, codec, _parts(snapshot, held, new), kept=(known, alive))
             except RowsDamaged:
+                # The truth has every token: all of them are read from there.
                 pass
-    return write_tokens(folder, codec, _parts(snapshot, held, chunks), None)
+    return write_tokens(folder, codec, _parts(snapshot, held, chunks))
 
 
 def _parts(snapshot: Inventory, held: Held, chunks: Sequence[int]) -> Iterator[tuple[Ids, list[bytes]]]:

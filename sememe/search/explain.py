@@ -18,6 +18,7 @@ from sememe.filters import MISSING, And, Condition, Not, describe, fields, match
 from sememe.index.entries import entry_of
 from sememe.index.exact import Allowed
 from sememe.index.slab import RowsDamaged
+from sememe.index.sparse import from_bytes, word_parts
 from sememe.index.terms import TermPart, refused, term_parts
 from sememe.search import plan as planning
 from sememe.search.plan import Fetch, Fuse, Narrow, Neighbours, Plan, Rerank, Scan, Step, Tokens, Weights, Words
@@ -27,9 +28,9 @@ from sememe.search.run import BM25, RERANK, Found, Models, distrust, embedded_qu
 from sememe.search.view import Moment, View
 from sememe.space import Embedder, Encoder, Space
 from sememe.store import SQLiteStore
-from sememe.store.reading import Snapshot
+from sememe.store.inventory import Inventory
 from sememe.store.records import FoundChunk
-from sememe.types import CHUNK_PREFIX, Ids, Vectors, embedded_input
+from sememe.types import CHUNK_PREFIX, Ids, SparseEncoder, SparseVector, Vectors, embedded_input
 from sememe.vectors import normalise, scores_of
 
 MOST_WORDS = 64
@@ -102,7 +103,7 @@ class _Search:
     allowed: Allowed | None
     moment: Moment
     view: View
-    snapshot: Snapshot
+    snapshot: Inventory
 
 
 def explained(
@@ -114,16 +115,17 @@ def explained(
     asked = asked_of(query, models.embedder)
     with store.snapshot() as snapshot:
         try:
-            moment = moment_of(view, snapshot, models, asked)
+            moment = moment_of(view, snapshot, models, asked=asked)
             search = _searched(query, embedded, vector, snapshot, view, moment, models)
             number, standings = _best_of(search, numbers)
         except RowsDamaged:
             distrust(view, models)
-            moment = moment_of(view, snapshot, models, asked)
+            moment = moment_of(view, snapshot, models, asked=asked)
             search = _searched(query, embedded, vector, snapshot, view, moment, models)
             number, standings = _best_of(search, numbers)
         chunk = snapshot.found([number])[number]
         terms, silent = _terms(search, number)
+        terms = _weights(search, chunk, models.embedder) or terms
         where = _refusals(search, number)
     ranks = {found: rank for rank, (found, _) in enumerate(search.found.best[: query.k], start=1)}
     rank = ranks.get(number)
@@ -137,7 +139,7 @@ def explained(
 
 
 def _searched(
-    query: Query, embedded: str | None, vector: Vectors | None, snapshot: Snapshot, view: View, moment: Moment,
+    query: Query, embedded: str | None, vector: Vectors | None, snapshot: Inventory, view: View, moment: Moment,
     models: Models,
 ) -> _Search:  # fmt: skip
     allowed = None if query.where is None else view.allowed(snapshot, moment, query.where)
@@ -284,6 +286,17 @@ def _terms(search: _Search, number: int) -> tuple[tuple[TermPart, ...], bool]:
     question = search.view.words.question(search.snapshot, search.query.text)
     entry = entry_of(next(search.snapshot.passages([number])))
     return tuple(term_parts(entry, question)), refused(entry, question)
+
+
+def _weights(search: _Search, chunk: FoundChunk, encoder: Encoder | None) -> tuple[TermPart, ...]:
+    """The words of a sparse space that made its score, most of them no words of the query itself; none elsewhere."""
+    beside = search.moment.beside
+    if beside is None or not isinstance(encoder, SparseEncoder) or not isinstance(beside.asked, SparseVector):
+        return ()
+    _, blobs = search.snapshot.stored([chunk.id], beside.held)
+    text = from_bytes(blobs[0]) if blobs else SparseVector(np.zeros(0, np.int32), np.zeros(0, np.float32))
+    parts = word_parts(beside.asked, text, chunk.text, named=encoder.words, rows=beside.frequency)
+    return tuple(parts[:MOST_WORDS])
 
 
 def _heat(query: Query, chunk: FoundChunk, vector: Vectors, space: Space, embedder: Encoder | None) -> tuple[Heat, ...]:

@@ -159,7 +159,7 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Max-sim of the tokens of the query with those of texts: of `candidates` and what is newer, or with None of all."""
+    """Max-sim of the tokens of the query with those of texts: of `candidates` and what is newer, with None of all."""
 
     tokens: int
     rows: int

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,6 @@ import numpy as np
 from sememe.errors import InputError, NotFound
 from sememe.index.late import candidates_for
 from sememe.index.represented import NAMES, Asked, Mask, Rows, WordRows, in_memory, open_rows
-from sememe.index.slab import RowsDamaged
 from sememe.index.tokens import Codec, from_bytes
 from sememe.search.fuse import Ranking
 from sememe.search.query import Query
@@ -44,8 +43,8 @@ class Kept:
     def __len__(self) -> int:
         return int(np.count_nonzero(self.alive)) + len(self.ids)
 
-    def changed(self, seq: int, added: tuple[Ids, list[bytes]], gone: Sequence[int], codec: Codec | None) -> Kept:
-        """The rows after a change: what went is masked or dropped, what came is in the tail."""
+    def changed(self, seq: int, *, added: tuple[Ids, list[bytes]], gone: Sequence[int], codec: Codec | None) -> Kept:
+        """The rows at a later `seq`: what went is masked or dropped, what came is in the tail."""
         alive = self.alive if self.files is None else self.alive & ~np.isin(self.files.ids, gone)
         stays = ~np.isin(self.ids, gone)
         ids = np.concatenate([self.ids[stays], added[0]])
@@ -61,10 +60,18 @@ class Kept:
         for rows, alive in ((self.files, self.alive), (self.tail, np.ones(len(self.ids), bool))):
             if rows is not None:
                 among = alive if allowed is None else alive & np.isin(rows.ids, allowed)
-                found.append(rows.best(asked, k, among, exact=exact))
+                found.append(_best(rows, asked, k, among=among, exact=exact))
         ids, scores = np.concatenate([part[0] for part in found]), np.concatenate([part[1] for part in found])
         order = np.lexsort((ids, -scores))[:k]
         return ids[order], scores[order]
+
+
+def _best(rows: Rows, asked: Asked, k: int, *, among: Mask, exact: bool) -> Ranking:
+    if isinstance(rows, WordRows):
+        assert isinstance(asked, SparseVector)
+        return rows.best(asked, k, among)
+    assert not isinstance(asked, SparseVector)
+    return rows.best(asked, k, among, exact=exact)
 
 
 class Represented:
@@ -94,7 +101,7 @@ class Represented:
                 if net is None:
                     kept = _in_memory(snapshot, held, stamp, codec)
                 else:
-                    kept = kept.changed(seq, snapshot.stored(net[0], held), net[1], codec)
+                    kept = kept.changed(seq, added=snapshot.stored(net[0], held), gone=net[1], codec=codec)
             if self._kept is None or self._kept.seq <= seq:
                 self._kept = kept
             return Beside(held, kept, asked)
@@ -104,11 +111,12 @@ class Represented:
         if record is None or record.details != held.details or record.generation in self._damaged:
             return _in_memory(snapshot, held, stamp, codec)
         folder = held.folder(self._collection)
-        files = open_rows(folder, record.generation, record.rows, record.checksum, codec)
+        files = open_rows(folder, record, codec)
         if files is None:
             return _in_memory(snapshot, held, stamp, codec)
-        none = np.zeros(0, np.int64)
-        return Kept(stamp, record.seq, files, np.ones(record.rows, bool), none, [], in_memory(none, [], codec))
+        nothing = np.zeros(0, np.int64)
+        tail = in_memory(nothing, [], codec)
+        return Kept(stamp, record.seq, files, np.ones(record.rows, bool), nothing, [], tail)
 
     def distrust(self) -> None:
         """Use the current files no more: they are not what was written."""

@@ -91,16 +91,16 @@ def answer(query: Query, *, store: SQLiteStore, view: View, space: Space, models
     asked = asked_of(query, models.embedder)
     with store.snapshot() as snapshot:
         try:
-            moment = moment_of(view, snapshot, models, asked)
+            moment = moment_of(view, snapshot, models, asked=asked)
             return _answer(query, embedded, vector, snapshot, view, moment, models.reranker)
         except RowsDamaged:
             # The truth has every vector: this search and the next ones read it from there.
             distrust(view, models)
-            moment = moment_of(view, snapshot, models, asked)
+            moment = moment_of(view, snapshot, models, asked=asked)
             return _answer(query, embedded, vector, snapshot, view, moment, models.reranker)
 
 
-def moment_of(view: View, snapshot: Inventory, models: Models, asked: Asked | None) -> Moment:
+def moment_of(view: View, snapshot: Inventory, models: Models, *, asked: Asked | None) -> Moment:
     """Every index at the moment of the snapshot, with the space of words or of tokens that is searched."""
     moment = view.at(snapshot)
     if models.beside is None or asked is None:
