@@ -119,6 +119,11 @@ def _make(store: SQLiteStore, held: Held, encoder: Encoder) -> None:
         codec = to_bytes(train(vectors))
         held = replace(held, space=replace(held.space, codec=codec_digest(codec)))
     canaries = canaries_of(encoder)
+    if not np.isfinite(canaries).all() or not canaries.any():
+        raise ModelError(
+            f"{held.space.model} gave nothing for known texts, or values that are not finite numbers; no space was "
+            f"made: check the model's files"
+        )
     with store.transaction() as transaction:
         transaction.name_space(held, canaries, codec)
 

@@ -55,12 +55,15 @@ class Growing:
         self.crc = zlib.crc32(data, self.crc)
         self._rows += len(rows)
 
-    def close(self) -> None:
+    def finish(self) -> None:
         """Write how many rows there are, and wait until the disk has them."""
         self._file.seek(0)
         self._write_header()
         self._file.flush()
         os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file, whatever is in it."""
         self._file.close()
 
     def _write_header(self) -> None:

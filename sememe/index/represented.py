@@ -184,13 +184,13 @@ def write_tokens(
     inner = _folder(folder, "late", generation)
     with _whole_or_not(inner):
         inner.mkdir(parents=True)
-        writer = _TokenWriter(inner, codec)
-        if kept is not None:
-            writer.copy(*kept)
-        for ids, blobs in parts:
-            writer.add(ids, blobs)
-            failpoints.reach("token rows written")
-        checksum = writer.close()
+        with contextlib.closing(_TokenWriter(inner, codec)) as writer:
+            if kept is not None:
+                writer.copy(*kept)
+            for ids, blobs in parts:
+                writer.add(ids, blobs)
+                failpoints.reach("token rows written")
+            checksum = writer.finish()
     return Written(generation, writer.rows, checksum)
 
 
@@ -242,10 +242,15 @@ class _TokenWriter:
         self._tokens += int(codes.starts[-1])
         self.rows += len(ids)
 
-    def close(self) -> int:
-        """The checksum of what was written, once the disk has it."""
+    def close(self) -> None:
+        """Close the files, whatever is in them."""
         for array in self._arrays.values():
             array.close()
+
+    def finish(self) -> int:
+        """The checksum of what was written, once the disk has it."""
+        for array in self._arrays.values():
+            array.finish()
         return joined_crc({name: self._arrays[name].crc for name in TEXT_ARRAYS})
 
 

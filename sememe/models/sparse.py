@@ -149,7 +149,8 @@ class LocalSparseEncoder:
         found: dict[int, SparseVector] = {}
         for rows, weights in self._network.run([encoding.ids for encoding in encodings]):
             for place, row in zip(rows.tolist(), weights, strict=True):
-                words = np.flatnonzero(row > 0)
+                # What is no number stays, so that whoever stores it can refuse it.
+                words = np.flatnonzero(~(row <= 0))
                 found[place] = SparseVector(words.astype(np.int32), row[words])
         return [found[i] for i in range(len(encodings))]
 

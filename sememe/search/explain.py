@@ -296,7 +296,7 @@ def _weights(search: _Search, chunk: FoundChunk, encoder: Encoder | None) -> tup
     _, blobs = search.snapshot.stored([chunk.id], beside.held)
     text = from_bytes(blobs[0]) if blobs else SparseVector(np.zeros(0, np.int32), np.zeros(0, np.float32))
     parts = word_parts(beside.asked, text, chunk.text, named=encoder.words, rows=beside.frequency)
-    return tuple(parts[:MOST_WORDS])
+    return tuple(parts)
 
 
 def _heat(query: Query, chunk: FoundChunk, vector: Vectors, space: Space, embedder: Encoder | None) -> tuple[Heat, ...]:
