@@ -134,8 +134,7 @@ class Collection:
         self._embedder: Embedder | None = None
         self._unchanged = False
         self._views: dict[str, View] = {}
-        load = partial(load_encoder, settings=settings, progress=fetch_progress)
-        self.further = Further(store, lambda name, kind: load(name, kind=kind))
+        self.further = Further(store, partial(load_encoder, settings=settings, progress=fetch_progress))
         self._rerankers: dict[str, Reranker] = {}
         self._space: Space | None = None
         self._recall: float | None = None
@@ -263,10 +262,13 @@ class Collection:
             return Record(document, snapshot.text(document.id), tuple(snapshot.chunks_of(document.id)))
 
     def search(
-        self, query: str | Vectors, *, k: int = 10, where: Filter | None = None, mode: Mode = "vector",
+        self, query: str | Vectors | Query, *, k: int = 10, where: Filter | None = None, mode: Mode = "vector",
         alpha: float | None = None, recall: float | None = None, route: Route | None = None,
     ) -> Hits:  # fmt: skip
         """The k chunks nearest in meaning to a text, or to a vector of this space; best first.
+
+        A `Query` says all of it in one value, and more: further parts with weights, what is stored, the shape of the
+        answer. It goes alone.
 
         `where` is a Mongo-style filter over metadata: `{"year": {"$gte": 2020}}`. `mode` "lexical" compares words
         (BM25), "hybrid" fuses both: by reciprocal ranks, or with `alpha` (1: meaning alone) by weighted scores.
@@ -279,6 +281,10 @@ class Collection:
         Raises InputError when the query is empty, has another dimension or values that are not finite, the filter
         cannot be understood, or another value cannot be used.
         """
+        if isinstance(query, Query):
+            if (k, where, mode, alpha, recall, route) != (10, None, "vector", None, None, None):
+                raise InputError("a Query says its own k, where, mode, alpha, recall and route; give them there")
+            return self._answer(query)
         condition = None if where is None else parse(where)
         text, vector = (query, None) if isinstance(query, str) else (None, query)
         return self._answer(Query(
@@ -291,17 +297,11 @@ class Collection:
 
         Raises NotFound when there is no such document or chunk, and InputError as `search` does.
         """
-        record = self.get(name)
-        numbers = [chunk.id for chunk in record.chunks]
+        from sememe.search.parts import Part, Stored
+
+        self._stored_space()
         condition = None if where is None else parse(where)
-        dim = self._stored_space().dim
-        with self._store.snapshot() as snapshot:
-            _, vectors = snapshot.vectors(numbers, dim)
-        if not len(vectors):
-            raise NotFound(f"{name!r} went while it was looked up; search for it again")
-        return self._answer(
-            Query(vector=vectors.mean(axis=0), k=k, where=condition, recall=recall, exclude=frozenset(numbers))
-        )
+        return self._answer(Query(parts=(Part(Stored(name)),), k=k, where=condition, recall=recall))
 
     def _answer(self, query: Query) -> Hits:
         if self.space is None:
@@ -311,8 +311,11 @@ class Collection:
             query = replace(query, recall=self._recall)
         held = self.further.held(query.route.space)
         query = checked_beside(checked(query, held.space.dim), held)
-        embedder = self._embedder_of(held) if query.text is not None and query.mode != "lexical" else None
-        view = self._index(held)
+        embedder, view = self._embedder_of(held) if query.needs_model else None, self._index(held)
+        if query.parts:
+            from sememe.search.forms import resolved
+
+            query = resolved(query, find=self.get, store=self._store, held=held, embedder=embedder)
         models = Models(embedder, self._reranker(query.route.rerank), view.beside(held))
         return answer(query, store=self._store, view=view, space=held.space, models=models)
 
@@ -321,11 +324,9 @@ class Collection:
         if not isinstance(named, str | Path):
             return named
         with self._lock:
-            if str(named) not in self._rerankers:
-                self._rerankers[str(named)] = load_reranker(
-                    named, settings=self._settings, progress=self._fetch_progress
-                )
-            return self._rerankers[str(named)]
+            if (key := str(named)) not in self._rerankers:
+                self._rerankers[key] = load_reranker(named, settings=self._settings, progress=self._fetch_progress)
+            return self._rerankers[key]
 
     def _embedder_of(self, held: Held) -> Encoder:
         return self.further.target(held).embedder if held.name else self._verified()
@@ -456,9 +457,7 @@ class Collection:
         )  # fmt: skip
 
     def _index(self, held: Held) -> View:
-        """The indexes over the vectors of a space; of one of words or tokens, those of the collection's own."""
-        if held.kind != "dense":
-            held = Held(self._stored_space())
+        held = held if held.kind == "dense" else Held(self._stored_space())
         with self._lock:
             if held.key not in self._views:
                 self._views[held.key] = View(self._store.folder, held.space.dim, held.space.metric, name=held.name)

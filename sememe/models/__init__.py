@@ -114,7 +114,7 @@ def load_late(
 
 
 def load_encoder(
-    name: str | Path, *, kind: SpaceKind | None = None, settings: Settings | None = None,
+    name: str | Path, kind: SpaceKind | None = None, *, settings: Settings | None = None,
     progress: FetchProgress | None = None,
 ) -> Encoder:  # fmt: skip
     """A model of the `kind` that is asked for, or of that which its files say: what further spaces are made by.

@@ -85,7 +85,7 @@ class Represented:
         self._kept: Kept | None = None
         self._damaged: set[str] = set()
 
-    def at(self, snapshot: Inventory, asked: Asked) -> Beside:
+    def at(self, snapshot: Inventory, asked: Asked) -> Lookup:
         """The space at the moment of the snapshot, and what a query became. Raises NotFound when it was dropped."""
         with self._lock:
             held = snapshot.held(self._name)
@@ -104,7 +104,7 @@ class Represented:
                     kept = kept.changed(seq, added=snapshot.stored(net[0], held), gone=net[1], codec=codec)
             if self._kept is None or self._kept.seq <= seq:
                 self._kept = kept
-            return Beside(held, kept, asked)
+            return Lookup(held, kept, asked)
 
     def _opened(self, snapshot: Inventory, held: Held, stamp: tuple[str, str], codec: Codec | None) -> Kept:
         record = snapshot.index_record(held.index(NAMES[held.kind]))
@@ -133,7 +133,7 @@ def _in_memory(snapshot: Inventory, held: Held, stamp: tuple[str, str], codec: C
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class Lookup:
     """A space of words or of tokens at one moment, and what the query became in it."""
 
     held: Held
@@ -179,6 +179,10 @@ def checked_beside(query: Query, held: Held) -> Query:
     if held.kind == "dense":
         return query
     named, route = f"space {held.name!r} is {held.kind}", query.route
+    if query.parts:
+        raise InputError(
+            f"{named} and compares {NOUNS[held.kind]}, which cannot be added up; search for one text alone"
+        )
     if query.text is None:
         raise InputError(f"{named} and compares {NOUNS[held.kind]}, but the query is a vector; give a text")
     if route.funnel:

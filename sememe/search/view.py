@@ -25,7 +25,7 @@ from sememe.index.exact import Allowed, ExactIndex, Mask, in_memory, over_slab
 from sememe.index.funnel import Funnel, Measured
 from sememe.index.slab import Rows, Slab
 from sememe.search.calibrate import SAMPLE
-from sememe.search.represented import Beside, Represented
+from sememe.search.represented import Lookup, Represented
 from sememe.space import Held
 from sememe.store.reading import Snapshot
 from sememe.types import IndexRecord, Metric, Vectors
@@ -72,7 +72,7 @@ class Moment:
     seq: int
     exact: ExactIndex
     alive: Mask | None = None
-    beside: Beside | None = None
+    beside: Lookup | None = None
 
     @classmethod
     def of(cls, files: Files, seq: int, exact: ExactIndex) -> Moment:
@@ -103,6 +103,11 @@ class View:
         self._damaged: set[str] = set()
         self._beside: dict[str, Represented] = {}
         self._metadata: dict[int, Mapping[str, Any]] = {}
+
+    @property
+    def collection(self) -> Path:
+        """The folder of the collection."""
+        return self._collection
 
     @cached_property
     def words(self) -> Words:
@@ -260,6 +265,6 @@ class View:
 
 
 FILLED = "filled"
-"""Beside the stamps of files: what changes when vectors came that no change tells of."""
+"""Lookup the stamps of files: what changes when vectors came that no change tells of."""
 
 LAYERS = (slab.NAME, faiss.NAME, columns.NAME, funnel.NAME)
