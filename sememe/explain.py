@@ -133,7 +133,7 @@ def page(explanation: Explanation) -> str:
         f"<h1>{escape(explanation.query)}</h1><p>{escape(verdict(explanation))}.</p>",
         _table(("part", "rank", "score", "goes on", "kept"), standings),
         _table(("term", "of the score"), summed),
-        _table(("word", "chunks with it", "part of BM25"), terms),
+        _table(("word", "chunks with it", "part of the score"), terms),
         _table(("left out", "the score falls by"), [(word, drop) for word, drop in heat]),
         f"<h2>{escape(' > '.join([explanation.title or explanation.document, *explanation.headings]))}</h2>",
         f"<pre>{body}</pre><h2>The plan</h2><pre>{escape(str(explanation.plan))}</pre></body></html>\n",
