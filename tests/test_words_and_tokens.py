@@ -429,4 +429,6 @@ def test_the_command_line_makes_searches_and_explains_both(tmp_path: Path) -> No
         "The inner product is the sum of"
         in sememe_("explain", QUERY, "notes/n1.txt", "--space", "sparse", cwd=tmp_path).stdout
     )
+    told = sememe_("space", "add", "states", "--kind", "late", "--model", bert, cwd=tmp_path).stderr
+    assert told.splitlines()[0] == "Note: bert: it was not trained for late interaction."
     assert "the kind is 'odd'" in sememe_("space", "add", "x", "--kind", "odd", cwd=tmp_path, status=1).stderr
