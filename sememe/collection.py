@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -16,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 from sememe.errors import InputError, NotFound, SpaceMismatch
 from sememe.filters import Filter, parse
 from sememe.ingest.further import Further
-from sememe.models import load_model, load_reranker
+from sememe.models import load_encoder, load_model, load_reranker
 from sememe.models.cards import DEFAULT_MODEL
 from sememe.models.tokens import SURROGATES
 from sememe.search.plan import Plan
 from sememe.search.query import Mode, Query, Route, checked
+from sememe.search.represented import checked_beside
 from sememe.search.run import Hits, Models, answer
 from sememe.search.view import View
 from sememe.settings import DEFAULT_FOLDER, Settings, from_environment
-from sememe.space import CANARY_TEXTS, Embedder, Held, Space, check, check_unchanged
+from sememe.space import CANARY_TEXTS, Embedder, Encoder, Held, Space, check, check_unchanged
 from sememe.store import SQLiteStore
 from sememe.store.reading import Snapshot
 from sememe.store.records import StoredChunk, StoredDocument, Totals
@@ -132,7 +134,7 @@ class Collection:
         self._embedder: Embedder | None = None
         self._unchanged = False
         self._views: dict[str, View] = {}
-        self.further = Further(store, lambda name: load_model(name, settings=settings, progress=fetch_progress))
+        self.further = Further(store, partial(load_encoder, settings=settings, progress=fetch_progress))
         self._rerankers: dict[str, Reranker] = {}
         self._space: Space | None = None
         self._recall: float | None = None
@@ -308,29 +310,25 @@ class Collection:
         if query.recall is None:
             query = replace(query, recall=self._recall)
         held = self.further.held(query.route.space)
-        query = checked(query, held.space.dim)
-        embedder = self._embedder_of(held) if query.needs_model else None
+        query = checked_beside(checked(query, held.space.dim), held)
+        embedder, view = self._embedder_of(held) if query.needs_model else None, self._index(held)
         if query.parts:
             from sememe.search.forms import resolved
 
             query = resolved(query, find=self.get, store=self._store, held=held, embedder=embedder)
-        return answer(
-            query, store=self._store, view=self._index(held), space=held.space,
-            models=Models(embedder, self._reranker(query.route.rerank)),
-        )  # fmt: skip
+        models = Models(embedder, self._reranker(query.route.rerank), view.beside(held))
+        return answer(query, store=self._store, view=view, space=held.space, models=models)
 
     def _reranker(self, named: str | Path | Reranker | None) -> Reranker | None:
         """A model that ranks, loaded on first use."""
         if not isinstance(named, str | Path):
             return named
         with self._lock:
-            if str(named) not in self._rerankers:
-                self._rerankers[str(named)] = load_reranker(
-                    named, settings=self._settings, progress=self._fetch_progress
-                )
-            return self._rerankers[str(named)]
+            if (key := str(named)) not in self._rerankers:
+                self._rerankers[key] = load_reranker(named, settings=self._settings, progress=self._fetch_progress)
+            return self._rerankers[key]
 
-    def _embedder_of(self, held: Held) -> Embedder:
+    def _embedder_of(self, held: Held) -> Encoder:
         return self.further.target(held).embedder if held.name else self._verified()
 
     def _stored_space(self) -> Space:
@@ -459,6 +457,7 @@ class Collection:
         )  # fmt: skip
 
     def _index(self, held: Held) -> View:
+        held = held if held.kind == "dense" else Held(self._stored_space())
         with self._lock:
             if held.key not in self._views:
                 self._views[held.key] = View(self._store.folder, held.space.dim, held.space.metric, name=held.name)

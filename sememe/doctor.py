@@ -15,10 +15,14 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from sememe.errors import SememeError
 from sememe.index import columns, faiss, lexical
+from sememe.index.represented import NAMES, TokenRows, open_rows
 from sememe.index.slab import NAME as VECTORS
 from sememe.index.slab import Slab
+from sememe.index.tokens import from_bytes
 from sememe.models.compiled import cpu_capabilities
 from sememe.settings import Settings, cores, from_environment
 from sememe.space import Held
@@ -92,7 +96,7 @@ def _collection(folder: Path) -> Iterator[Finding]:
         store.close()
 
 
-def _contents(snapshot: Snapshot) -> Iterator[Finding]:
+def _contents(snapshot: Inventory) -> Iterator[Finding]:
     stored = snapshot.space()
     if stored is None:
         yield Finding("fact", "space", "none yet: the collection is empty")
@@ -107,12 +111,16 @@ def _contents(snapshot: Snapshot) -> Iterator[Finding]:
     yield Finding("sound", "texts", f"those of {len(documents):,} documents agree with their checksums")
 
 
-def _vectors(snapshot: Snapshot, held: Held) -> Finding:
+def _vectors(snapshot: Inventory, held: Held) -> Finding:
     """Every vector of a space is read and compared with its checksum."""
     chunks = snapshot.live_chunks()
     count = 0
     for start in range(0, len(chunks), BATCH):
-        ids, _ = snapshot.vectors(chunks[start : start + BATCH], held.space.dim, space=held.key)
+        part = chunks[start : start + BATCH]
+        if held.kind == "dense":
+            ids, _ = snapshot.vectors(part, held.space.dim, space=held.key)
+        else:
+            ids, _ = snapshot.stored(part, held)
         count += len(ids)
     name = f"vectors of {held.name}" if held.name else "vectors"
     if count == len(chunks):
@@ -123,13 +131,31 @@ def _vectors(snapshot: Snapshot, held: Held) -> Finding:
     return Finding("trouble", name, f"{lacking}; add again")
 
 
-def _derived(snapshot: Snapshot, folder: Path) -> Iterator[Finding]:
+def _derived(snapshot: Inventory, folder: Path) -> Iterator[Finding]:
     for held in snapshot.spaces():
-        yield from _over_rows(snapshot, held, folder)
+        yield from (_over_rows if held.kind == "dense" else _represented)(snapshot, held, folder)
     record = snapshot.index_record(lexical.NAME)
     if record is not None:
         words = lexical.LexicalIndex.open(folder, record.generation)
         yield _judged(words is not None, "words", f"as of change {record.seq:,} of {snapshot.seq():,}")
+
+
+def _represented(snapshot: Inventory, held: Held, collection: Path) -> Iterator[Finding]:
+    """The files of a space of words or of tokens: every array and every text is compared with its checksum."""
+    name = f"{NAMES[held.kind]} files of {held.name}"
+    record = snapshot.index_record(held.index(NAMES[held.kind]))
+    if record is None or record.details != held.details:
+        yield Finding("fact", name, "none that are up to date; searches read the database")
+        return
+    codec = from_bytes(snapshot.codec(held)) if held.kind == "late" else None
+    rows = open_rows(held.folder(collection), record, codec)
+    try:
+        if isinstance(rows, TokenRows):
+            rows.check(np.arange(len(rows.ids)))
+    except SememeError:
+        rows = None
+    newer = snapshot.seq() - record.seq
+    yield _judged(rows is not None, name, f"{record.rows:,} rows, {newer:,} changes newer than they")
 
 
 def _over_rows(snapshot: Snapshot, held: Held, collection: Path) -> Iterator[Finding]:

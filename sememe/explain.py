@@ -15,6 +15,7 @@ from sememe.search.explain import Explanation, Standing, explained
 from sememe.search.forms import resolved
 from sememe.search.plan import Plan
 from sememe.search.query import Query, checked
+from sememe.search.represented import checked_beside
 from sememe.search.run import Models
 from sememe.search.view import View
 from sememe.store import SQLiteStore
@@ -33,7 +34,7 @@ def explain(collection: Collection, query: str | Query, name: str, *, heat: bool
     asked = Query(text=query) if isinstance(query, str) else query
     numbers = [chunk.id for chunk in collection.get(name).chunks]
     held = collection.further.held(asked.route.space)
-    asked = checked(asked, held.space.dim)
+    asked = checked_beside(checked(asked, held.space.dim), held)
     named = asked.route.rerank
     reranker: Reranker | None = load_reranker(named) if isinstance(named, str | Path) else named
     embedder = None
@@ -43,10 +44,10 @@ def explain(collection: Collection, query: str | Query, name: str, *, heat: bool
     try:
         if asked.parts:
             asked = resolved(asked, find=collection.get, store=store, held=held, embedder=embedder)
-        view = View(collection.path, held.space.dim, held.space.metric, name=held.name)
-        return explained(
-            asked, numbers, store=store, view=view, space=held.space, models=Models(embedder, reranker), heat=heat
-        )
+        looked_at = held if held.kind == "dense" else collection.further.held("")
+        view = View(collection.path, looked_at.space.dim, looked_at.space.metric, name=looked_at.name)
+        models = Models(embedder, reranker, view.beside(held))
+        return explained(asked, numbers, store=store, view=view, space=held.space, models=models, heat=heat)
     except NotFound as error:
         raise NotFound(f"{name!r} cannot be explained: {error}") from error
     finally:
@@ -132,7 +133,7 @@ def page(explanation: Explanation) -> str:
         f"<h1>{escape(explanation.query)}</h1><p>{escape(verdict(explanation))}.</p>",
         _table(("part", "rank", "score", "goes on", "kept"), standings),
         _table(("term", "of the score"), summed),
-        _table(("word", "chunks with it", "part of BM25"), terms),
+        _table(("word", "chunks with it", "part of the score"), terms),
         _table(("left out", "the score falls by"), [(word, drop) for word, drop in heat]),
         f"<h2>{escape(' > '.join([explanation.title or explanation.document, *explanation.headings]))}</h2>",
         f"<pre>{body}</pre><h2>The plan</h2><pre>{escape(str(explanation.plan))}</pre></body></html>\n",

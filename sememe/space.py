@@ -12,12 +12,21 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
 from sememe.errors import SpaceMismatch
-from sememe.types import Embedded, Metric, Progress, Role, SpaceKind, TokenCounter, Vectors
+from sememe.types import (
+    Embedded,
+    Metric,
+    Progress,
+    Represented,
+    Role,
+    SpaceKind,
+    TokenCounter,
+    Vectors,
+)
 
 CANARY_TEXTS = (
     "The quick brown fox jumps over the lazy dog.",
@@ -38,7 +47,10 @@ FAMILIES = (
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """What makes vectors comparable. `prompts` maps a role ("query", "document") to its prefix."""
+    """What makes vectors comparable. `prompts` maps a role ("query", "document") to its prefix.
+
+    `codec` is the digest of what the vectors of tokens are written by, empty where vectors are stored whole.
+    """
 
     model: str
     digest: str
@@ -49,6 +61,7 @@ class Space:
     max_tokens: int
     prompts: tuple[tuple[str, str], ...] = ()
     modalities: tuple[str, ...] = ("text",)
+    codec: str = ""
 
     @property
     def id(self) -> str:
@@ -56,8 +69,9 @@ class Space:
         return id_of(self.to_json())
 
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, no blanks."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        """Canonical JSON: sorted keys, no blanks. Without a codec it is not named, as in spaces of before."""
+        said = {name: value for name, value in asdict(self).items() if name != "codec" or value}
+        return json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
     @classmethod
     def from_json(cls, text: str) -> Space:
@@ -101,8 +115,17 @@ class Held:
         return json.dumps({"filled": self.filled}) if self.name else "{}"
 
 
+UNTRAINED = "untrained for late interaction"
+"""What the pooling of a space says whose model gives the states of its tokens without having been taught to compare
+them."""
+
 SPACE_FOLDER = "space-"
 """What the folder of a further space is called, before the id of the space."""
+
+
+def codec_digest(body: bytes) -> str:
+    """What a space says of the codec that its vectors of tokens are written by."""
+    return hashlib.sha256(body).hexdigest()[:16]
 
 
 def id_of(body: str) -> str:
@@ -110,13 +133,12 @@ def id_of(body: str) -> str:
     return hashlib.sha256(body.encode()).hexdigest()[:16]
 
 
-@runtime_checkable
-class Embedder(Protocol):
-    """Inputs in, vectors of one space out."""
+class Model(Protocol):
+    """What every model that makes vectors says of them."""
 
     @property
     def space(self) -> Space:
-        """The space of every vector that `embed` returns."""
+        """The space of every vector that it makes."""
 
     @property
     def counter(self) -> TokenCounter:
@@ -130,8 +152,36 @@ class Embedder(Protocol):
     def precision(self) -> str:
         """What the arithmetic runs in, "f32", "bf16" or "int8": provenance, not part of the space."""
 
+
+@runtime_checkable
+class Embedder(Model, Protocol):
+    """Inputs in, vectors of one space out, one each."""
+
     def embed(self, texts: Sequence[str], *, role: Role, progress: Progress | None = None) -> Embedded:
         """Vectors in the order of `texts`, with the counts that a ledger needs."""
+
+
+@runtime_checkable
+class Representer(Model, Protocol):
+    """Inputs in, the weights of their words or the vectors of their tokens out."""
+
+    @property
+    def kind(self) -> SpaceKind:
+        """Which of the two: "sparse" or "late"."""
+
+    def represent(self, texts: Sequence[str]) -> Represented:
+        """Documents in the order of `texts`, with the counts that a ledger needs."""
+
+    def stand_ins(self, texts: Sequence[str]) -> Vectors:
+        """One vector for all that a text gets, to tell models apart: (n, dim of the space) float32."""
+
+
+Encoder: TypeAlias = Embedder | Representer
+
+
+def kind_of(encoder: Encoder) -> SpaceKind:
+    """What spaces an encoder makes."""
+    return encoder.kind if isinstance(encoder, Representer) else "dense"
 
 
 @runtime_checkable
@@ -192,9 +242,9 @@ def check_unchanged(stored: Space, canaries: Vectors, embedder: Embedder, *, whe
     )
 
 
-def check_further(stored: Space, canaries: Vectors, embedder: Embedder, *, name: str, where: str) -> None:
+def check_further(stored: Space, canaries: Vectors, embedder: Encoder, *, name: str, where: str) -> None:
     """Raise SpaceMismatch unless the embedder is still the one that a further space of a collection was made by."""
-    offered = replace(embedder.space, metric=stored.metric)
+    offered = replace(embedder.space, metric=stored.metric, codec=stored.codec)
     differing = {f.name for f in fields(Space) if getattr(stored, f.name) != getattr(offered, f.name)}
     unknown = not offered.digest and not related(stored, offered)
     if differing <= {"model", "digest"} and (
@@ -208,9 +258,16 @@ def check_further(stored: Space, canaries: Vectors, embedder: Embedder, *, name:
     )
 
 
-def canaries_agree(canaries: Vectors, embedder: Embedder) -> bool:
+def canaries_of(encoder: Encoder) -> Vectors:
+    """What the canary texts get: (3, dim)."""
+    if isinstance(encoder, Representer):
+        return encoder.stand_ins(CANARY_TEXTS)
+    return encoder.embed(CANARY_TEXTS, role="document").vectors
+
+
+def canaries_agree(canaries: Vectors, embedder: Encoder) -> bool:
     """Whether the embedder gives the stored vectors for the canary texts."""
-    fresh = embedder.embed(CANARY_TEXTS, role="document").vectors
+    fresh = canaries_of(embedder)
     if fresh.shape != canaries.shape:
         return False
     products = np.einsum("nd,nd->n", fresh, canaries)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ METRICS: tuple[Metric, ...] = ("cosine", "dot", "euclidean")
 Long = Literal["truncate", "windows", "late"]
 LONG: tuple[Long, ...] = ("truncate", "windows", "late")
 SpaceKind = Literal["dense", "sparse", "late"]
+KINDS: tuple[SpaceKind, ...] = ("dense", "sparse", "late")
 Origin = Literal["file", "given", "part"]
 Status = Literal["embedded", "truncated", "skipped", "failed"]
 STATUSES: tuple[Status, ...] = ("embedded", "truncated", "skipped", "failed")
@@ -136,6 +137,25 @@ class Embedded:
 
 
 @dataclass(frozen=True, slots=True)
+class SparseVector:
+    """A text as a few weighted words of a vocabulary: `indices (m,) int32`, ascending, and `values (m,) float32`."""
+
+    indices: npt.NDArray[np.int32]
+    values: Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class Represented:
+    """What a model made of n texts that gives more than one vector each: the weights of its words, or the vectors
+    (tokens, dim) of its tokens. Counts as of `Embedded`."""
+
+    values: list[SparseVector] | list[Vectors]
+    tokens: Ids
+    kept: Ids
+    replaced: Ids
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """How a hit came out of one part of a search: the part's name, the rank in it from 1, and the score."""
 
@@ -163,7 +183,8 @@ class Surroundings:
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A chunk that answers a query. `score` is named by `kind`: the metric of the space ("cosine", "dot",
-    "euclidean": the distance, negated), "bm25", how both were fused ("evidence", "rrf", "weighted"), or "rerank";
+    "euclidean": the distance, negated; "dot" too in a space of words, "maxsim" in one of tokens), "bm25", how both
+    were fused ("evidence", "rrf", "weighted"), or "rerank";
     higher is better. `expected` is how many random chunks of the collection would be expected to score as high, None
     where that was not asked for.
     `place` is where in its source the chunk was, if that is more than its span: "page 3 – page 4". `terms` are what a
@@ -214,14 +235,7 @@ class Passage:
     metadata: Metadata
 
 
-@dataclass(frozen=True, slots=True)
-class SparseVector:
-    """A text as a few weighted words of a vocabulary: `indices (m,) int32`, ascending, and `values (m,) float32`."""
-
-    indices: npt.NDArray[np.int32]
-    values: Vectors
-
-
+@runtime_checkable
 class SparseEncoder(Protocol):
     """Texts in, weights of the words of one vocabulary out; two texts are as near as their inner product."""
 
@@ -232,6 +246,7 @@ class SparseEncoder(Protocol):
         """The word that an index stands for."""
 
 
+@runtime_checkable
 class LateEncoder(Protocol):
     """Texts in, a vector for every token out; near is the sum over a query's tokens of their best products."""
 

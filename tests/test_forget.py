@@ -82,7 +82,7 @@ def marks_of(number: int) -> list[str]:
 def open_(folder: Path) -> sememe.Collection:
     """A collection; what is added gets a vector in its further spaces too, if it has any."""
     opened = sememe.open(folder, model=FakeEmbedder())
-    opened.further.load = lambda name: second()
+    opened.further.load = lambda name, kind: second()
     return opened
 
 

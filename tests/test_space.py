@@ -33,12 +33,13 @@ CHANGED = {
     "max_tokens": 512,
     "prompts": (("query", "query: "), ("document", "text: ")),
     "modalities": ("text", "image"),
+    "codec": "cd" * 8,
 }
 TEXT = st.text(max_size=20)
 SPACES = st.builds(
     Space, model=TEXT, digest=TEXT, dim=st.integers(1, 4096), pooling=TEXT, normalised=st.booleans(), metric=TEXT,
     max_tokens=st.integers(1, 10**6), prompts=st.lists(st.tuples(TEXT, TEXT)).map(tuple),
-    modalities=st.lists(TEXT).map(tuple),
+    modalities=st.lists(TEXT).map(tuple), codec=TEXT,
 )  # fmt: skip
 
 
@@ -121,7 +122,7 @@ def test_several_differing_fields_are_all_named() -> None:
 def shown(value: object) -> str:
     """A value as the message shows it: a digest by its beginning."""
     if isinstance(value, str):
-        return f"{value[:12]}…" if len(value) == 64 else value
+        return f"{value[:12]}…" if len(value) == 64 else value or "(none)"
     return repr(value)
 
 

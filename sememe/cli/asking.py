@@ -112,8 +112,8 @@ def search(
     with progress_shown() as shown, opened_at(collection, model, create=False, progress=shown) as opened:
         hits = opened.search(asked)
         shown.stop()
-        prompt = dict(opened.space.prompts).get("query", "") if opened.space else ""
-        if mode != "lexical" and query and not asked.parts:
+        prompt = dict(opened.further.held(space).space.prompts).get("query", "") if opened.space else ""
+        if mode != "lexical" and not space and query and not asked.parts:
             say_if_long(prompt + query, opened)
         if show_input and query and not as_json:
             typer.echo(f"query  {prompt + query}\n")

@@ -112,11 +112,14 @@ def _print(found: Explanation) -> None:
         typer.echo(standing_text(standing))
     if found.score:
         typer.echo(f"{'score':<9} {sum_text(found)}")
+    kind = "dot" if any(standing.name == "dot" for standing in found.standings) else "bm25"
     if found.terms:
-        typer.echo("\nBM25 is the sum of")
-    for part in found.terms:
+        typer.echo(f"\n{'BM25' if kind == 'bm25' else 'The inner product'} is the sum of")
+    for part in found.terms[: None if kind == "bm25" else HOTTEST]:
         typer.echo(f"{part.score:>9.3f}  {part.term}  (in {part.rows:,} chunks)" if part.score else
                    f"{'–':>9}  {part.term}  (in {part.rows:,} chunks, not in this one)")  # fmt: skip
+    if kind != "bm25" and len(found.terms) > HOTTEST:
+        typer.echo(f"           and {len(found.terms) - HOTTEST:,} words that add less")
     hottest = found.hottest(HOTTEST)
     if hottest:
         typer.echo("\nThe score of the vector falls without")

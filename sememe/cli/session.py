@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -108,9 +109,12 @@ def opened_at(
     settings = from_environment()
     if max_cost is not None:
         settings = replace(settings, hosted=replace(settings.hosted, max_cost=max_cost))
-    opened = collections.open(
-        path, model=model, metric=cast("Metric | None", metric), create=create,
-        fetch_progress=progress.fetch if progress else None, settings=settings,
-    )  # fmt: skip
-    with opened:
-        yield opened
+    with warnings.catch_warnings():
+        # A line without the place in the source that says it.
+        warnings.showwarning = lambda message, *_: typer.echo(f"Note: {message}.", err=True)
+        opened = collections.open(
+            path, model=model, metric=cast("Metric | None", metric), create=create,
+            fetch_progress=progress.fetch if progress else None, settings=settings,
+        )  # fmt: skip
+        with opened:
+            yield opened

@@ -13,6 +13,9 @@ from sememe.cli.show import print_json, print_pairs
 from sememe.errors import InputError, SememeError
 
 space = typer.Typer(rich_markup_mode=None)
+KindOption = Annotated[
+    str | None, typer.Option("--kind", help="What the model is to make: dense, sparse or late; else as its files say.")
+]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name of the space.")]
 
 
@@ -57,24 +60,28 @@ def add(
     name: NameArgument,
     collection: CollectionOption = DEFAULT,
     model: ModelOption = None,
+    kind: KindOption = None,
     dry_run: DryRunOption = False,
     max_cost: MaxCostOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Give every chunk a vector by another model too; say it again to complete what was interrupted.
 
-    The texts that are stored are embedded, no source is read again. What is added later gets both vectors.
+    The texts that are stored are embedded, no source is read again. What is added later gets both vectors. The folder
+    of a sparse encoder (SPLADE) makes weights of words, that of a late-interaction encoder (ColBERT) a vector for every
+    token; --kind late takes the states of the tokens of a model for whole texts.
     """
-    from sememe.spaces import add_space, preview_space
+    from sememe.spaces import add_space, checked_kind, preview_space
 
     with (
         progress_shown() as shown,
         opened_at(collection, None, create=False, progress=shown, max_cost=max_cost) as opened,
     ):
         if dry_run:
-            done = preview_space(opened, name, model).as_dict()
+            done = preview_space(opened, name, model, kind=checked_kind(kind)).as_dict()
         else:
-            done = add_space(opened, name, model, progress=shown.named(f"space {name}")).as_dict()
+            progress = shown.named(f"space {name}")
+            done = add_space(opened, name, model, kind=checked_kind(kind), progress=progress).as_dict()
         shown.stop()
     if as_json:
         print_json(done)

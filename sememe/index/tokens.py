@@ -8,6 +8,7 @@ vectors of a text one, whose inner product with that of a query approximates the
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,6 +87,33 @@ class Codec:
         levels = (packed[:, :, None] >> BITS & 3).reshape(len(packed), self.axes.shape[1])
         decoded: Vectors = self.centroids[nearest] + self.levels[levels]
         return decoded
+
+
+def to_stored(codec: Codec, tokens: Vectors) -> bytes:
+    """The tokens of a text (n, dim) as they are stored: the centroids of all, and then the levels of all."""
+    nearest, packed = codec.encode(tokens.reshape(-1, len(codec.axes)))
+    return nearest.astype("<u2").tobytes() + packed.tobytes()
+
+
+def from_stored(codec: Codec, data: bytes) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
+    """The centroid of each token (n,) and the levels of its residual (n, d / 4), as `Codec.encode` gives them."""
+    count = len(data) // codec.bytes
+    packed = np.frombuffer(data, np.uint8, offset=2 * count).reshape(count, codec.bytes - 2)
+    return np.frombuffer(data, "<u2", count), packed
+
+
+def to_bytes(codec: Codec) -> bytes:
+    """The codec itself: its four arrays one after the other, each with its shape."""
+    out = io.BytesIO()
+    for array in (codec.centroids, codec.bounds, codec.levels, codec.axes):
+        np.save(out, array.astype("<f4"), allow_pickle=False)
+    return out.getvalue()
+
+
+def from_bytes(data: bytes) -> Codec:
+    """The inverse of `to_bytes`. Raises ValueError."""
+    file = io.BytesIO(data)
+    return Codec(*(np.load(file, allow_pickle=False) for _ in range(4)))
 
 
 def train(tokens: Vectors, *, seed: int = 0) -> Codec:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
+import numpy as np
+
 from sememe.errors import SememeError
 from sememe.ingest import derived
 from sememe.ingest.computed import Computed, Target
@@ -21,6 +23,10 @@ from sememe.types import Progress, embedded_input
 
 BATCH = 256
 """Inputs of one transaction: some seconds of long texts, and enough to sort by length."""
+
+
+SAMPLE = 512
+"""Inputs that a codec is trained on: about the 65,536 tokens that are read for it."""
 
 
 @dataclass(slots=True)
@@ -84,6 +90,17 @@ def batches(store: SQLiteStore, space: str) -> Iterator[dict[bytes, str]]:
         yield texts
 
 
+def sample(store: SQLiteStore) -> list[str]:
+    """Inputs of the collection, SAMPLE at most, spread over all of it: what a codec is trained on."""
+    with store.snapshot() as snapshot:
+        chunks = snapshot.live_chunks()
+        chosen = np.unique(np.linspace(0, len(chunks) - 1, min(SAMPLE, len(chunks))).astype(int))
+        return [
+            embedded_input(passage.headings, passage.text)
+            for passage in snapshot.passages([chunks[i] for i in chosen.tolist()])
+        ]
+
+
 def _fill(
     store: SQLiteStore, held: Held, target: Target, texts: dict[bytes, str], pool: ThreadPoolExecutor, filled: Filled
 ) -> None:
@@ -108,12 +125,12 @@ def _fill(
 
 def _keep(store: SQLiteStore, held: Held, computed: Computed, filled: Filled) -> None:
     if computed:
-        made = computed.embedded()
+        rows = computed.rows()
         with store.transaction() as transaction:
-            transaction.add_vectors(held.space.id, computed.keys, made)
+            transaction.add_blobs(held.space.id, rows)
             transaction.fill(held)
-        filled.embedded += len(computed)
-        filled.tokens += int(made.kept.sum())
-        filled.truncated += int((made.kept < made.tokens).sum())
+        filled.embedded += len(rows)
+        filled.tokens += sum(kept for _, _, kept, _ in rows)
+        filled.truncated += sum(kept < tokens for _, tokens, kept, _ in rows)
     filled.refused += len(computed.refused)
     filled.reason = filled.reason or next(iter(computed.refused.values()), "")

@@ -1,30 +1,41 @@
 """Inputs on their way to vectors: which have one, which were refused, and what ended it.
 
-This file knows embedders and no store.
+What a vector is when it is stored is decided here: float32, the weights of words, or the codes of tokens. This file
+knows embedders and no store.
 """
 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 
 from sememe.errors import Incomplete, ModelError, SememeError
-from sememe.space import Embedder, Space
-from sememe.types import Embedded, Long
+from sememe.index import sparse, tokens
+from sememe.index.tokens import Codec
+from sememe.space import Encoder, Representer, Space
+from sememe.types import Embedded, Long, Represented, SparseVector, Vectors
 from sememe.vectors import normalise
+
+Row: TypeAlias = tuple[bytes, int, int, bytes]
+"""An input's digest, its tokens, how many of them the model read, and what is stored of it."""
+
+Make: TypeAlias = Callable[[Sequence[str]], Embedded | Represented]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """A space of a collection, and the model that makes its vectors; one call at a time.
 
-    The embedder's own space may differ by the file of the same model.
+    The embedder's own space may differ by the file of the same model. The vectors of tokens are stored by a `codec`.
     """
 
     space: Space
-    embedder: Embedder
+    embedder: Encoder
+    codec: Codec | None = None
     one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -35,15 +46,12 @@ class Computed:
     """
 
     def __init__(self, target: Target, long: Long = "truncate") -> None:
-        # Not needed by a search, which imports this file for `Target`.
-        from sememe.models.long import document_embedding
-
         self.target = target
-        self._embed_texts = document_embedding(target.embedder, long)
+        self._embed_texts = _making(target.embedder, long)
         self.keys: list[bytes] = []
         self.refused: dict[bytes, str] = {}
         self.stop: SememeError | None = None
-        self._parts: list[Embedded] = []
+        self._rows: list[Row] = []
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -57,20 +65,38 @@ class Computed:
         with self.target.one_at_a_time:
             # Not every embedder can be called from two threads.
             new, made = self._embed(new, [texts[key] for key in new])
+        counts = zip(made.tokens.tolist(), made.kept.tolist(), strict=True)
+        self._rows += [(k, *c, blob) for k, c, blob in zip(new, counts, self._stored(made), strict=True)]
+        self.keys.extend(new)
+
+    def _stored(self, made: Embedded | Represented) -> list[bytes]:
+        """What is stored of each text. Raises ModelError."""
         model = self.target.embedder.space
-        if not np.isfinite(made.vectors).all():
+        if isinstance(made, Represented):
+            parts = [value.values if isinstance(value, SparseVector) else value for value in made.values]
+            self._refuse_infinite(model, parts)
+            return [self._coded(value) for value in made.values]
+        self._refuse_infinite(model, [made.vectors])
+        # Where scores are cosines every vector is scaled once, here, and never again.
+        scaled = self.target.space.metric == "cosine" and not model.normalised
+        return [row.astype("<f4").tobytes() for row in (normalise(made.vectors) if scaled else made.vectors)]
+
+    def _coded(self, value: SparseVector | Vectors) -> bytes:
+        if isinstance(value, SparseVector):
+            return sparse.to_bytes(value)
+        assert self.target.codec is not None
+        return tokens.to_stored(self.target.codec, value)
+
+    @staticmethod
+    def _refuse_infinite(model: Space, parts: Iterable[Vectors]) -> None:
+        if not all(np.isfinite(part).all() for part in parts):
             # One such vector would outrank or hide others in every search that follows.
             raise ModelError(
                 f"{model.model} gave values that are not finite numbers; nothing of this window was stored: check the "
                 f"model's files, or use precision f32"
             )
-        if self.target.space.metric == "cosine" and not model.normalised:
-            # Where scores are cosines every vector is scaled once, here, and never again.
-            made = replace(made, vectors=normalise(made.vectors))
-        self._parts.append(made)
-        self.keys.extend(new)
 
-    def _embed(self, keys: list[bytes], texts: list[str]) -> tuple[list[bytes], Embedded]:
+    def _embed(self, keys: list[bytes], texts: list[str]) -> tuple[list[bytes], Embedded | Represented]:
         """The keys whose texts have a vector, and those; what became of the others is noted."""
         try:
             return keys, self._embed_texts(texts)
@@ -80,10 +106,16 @@ class Computed:
             made = list(error.made)
         return [keys[i] for i in made], self._embed_texts([texts[i] for i in made])
 
-    def embedded(self) -> Embedded:
-        """All of them, in the order of `keys`."""
-        parts = self._parts
-        return Embedded(
-            vectors=np.concatenate([p.vectors for p in parts]), tokens=np.concatenate([p.tokens for p in parts]),
-            kept=np.concatenate([p.kept for p in parts]), replaced=np.concatenate([p.replaced for p in parts]),
-        )  # fmt: skip
+    def rows(self) -> list[Row]:
+        """All of them as they are stored, in the order of `keys`."""
+        return self._rows
+
+
+def _making(encoder: Encoder, long: Long) -> Make:
+    """How documents become vectors. Words and tokens are those that the model reads, whatever is said of long texts."""
+    if isinstance(encoder, Representer):
+        return encoder.represent
+    # Not needed by a search, which imports this file for `Target`.
+    from sememe.models.long import document_embedding
+
+    return document_embedding(encoder, long)

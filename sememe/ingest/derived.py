@@ -30,7 +30,7 @@ from sememe.index.slab import (
     remove_others,
     row_sums,
 )
-from sememe.ingest import layers
+from sememe.ingest import layers, represented
 from sememe.ingest.runs import take_lock
 from sememe.space import SPACE_FOLDER, Held
 from sememe.store import SQLiteStore
@@ -87,6 +87,7 @@ def catch_up(store: SQLiteStore, effort: Effort | None = None) -> bool:
 def _catch_up(store: SQLiteStore, effort: Effort) -> bool:
     with store.snapshot() as snapshot:
         spaces = [held for held in snapshot.spaces() if held.kind == "dense"]
+        others = [held for held in snapshot.spaces() if held.kind != "dense"]
         if not spaces:
             return False
         stamps = snapshot.index_stamps()
@@ -94,6 +95,8 @@ def _catch_up(store: SQLiteStore, effort: Effort) -> bool:
         waiting = snapshot.seq() - min(stamps.get(name, ("", -TAIL))[1] for name in followers)
         sound = [usable_record(snapshot, store.folder, held, known=_known(store, held)) for held in spaces]
     remove_dropped(store)
+    for held in others:
+        represented.keep(store, held, rebuild=effort.rebuild)
     if waiting < TAIL and not effort.rebuild and None not in sound:
         return False
     for held in spaces:

@@ -7,15 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sememe.errors import NotFound
+from sememe.index.tokens import from_bytes
 from sememe.ingest.computed import Target
-from sememe.space import Embedder, Held, check_further
+from sememe.space import Encoder, Held, check_further
 from sememe.store import SQLiteStore
+from sememe.types import SpaceKind
 
 
 class Further:
-    """Names to spaces, and spaces to what makes their vectors. `load` gives the model of a name or a folder."""
+    """Names to spaces, and spaces to what makes their vectors. `load` gives the model of a name or a folder, of a kind
+    that is asked for, or of what its files say."""
 
-    def __init__(self, store: SQLiteStore, load: Callable[[str | Path], Embedder]) -> None:
+    def __init__(self, store: SQLiteStore, load: Callable[[str | Path, SpaceKind | None], Encoder]) -> None:
         self.load = load
         self._store = store
         self._targets: dict[str, Target] = {}
@@ -38,22 +41,23 @@ class Further:
         with self._lock:
             return self._targets.get(held.key) or self.use(held, self._loaded(held))
 
-    def _loaded(self, held: Held) -> Embedder:
+    def _loaded(self, held: Held) -> Encoder:
         try:
-            return self.load(held.model)
+            return self.load(held.model, held.kind)
         except NotFound as error:
             raise NotFound(
                 f"space {held.name!r} of {self._store.folder} was made with {held.model}, which is not to be found "
                 f"({error}); say where it is now: sememe space add {held.name} --model FOLDER"
             ) from error
 
-    def use(self, held: Held, embedder: Embedder) -> Target:
+    def use(self, held: Held, embedder: Encoder) -> Target:
         """From now on take this model for a further space. Raises SpaceMismatch when it makes other vectors."""
         with self._store.snapshot() as snapshot:
             canaries = snapshot.canaries(held)
+            codec = snapshot.codec(held)
         check_further(held.space, canaries, embedder, name=held.name, where=str(self._store.folder))
         with self._lock:
-            target = self._targets[held.key] = Target(held.space, embedder)
+            target = self._targets[held.key] = Target(held.space, embedder, from_bytes(codec) if codec else None)
         return target
 
     def targets(self) -> list[Target]:
@@ -62,6 +66,6 @@ class Further:
             further = snapshot.further()
         return [self.target(held) for held in further]
 
-    def embedders(self) -> list[Embedder]:
+    def embedders(self) -> list[Encoder]:
         """The models that were loaded."""
         return [target.embedder for target in self._targets.values()]

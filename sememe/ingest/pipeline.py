@@ -452,7 +452,7 @@ class _VectorGone(Exception):
 def _add_vectors(transaction: Transaction, embedding: _Embedding) -> dict[bytes, CachedVector]:
     """Write what was made in every space; returns what was written in the collection's own."""
     written = [
-        transaction.add_vectors(computed.target.space.id, computed.keys, computed.embedded()) if computed else {}
+        transaction.add_blobs(computed.target.space.id, computed.rows()) if computed else {}
         for computed in embedding.made
     ]
     return written[0]

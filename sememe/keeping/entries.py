@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from sememe.errors import InputError
-from sememe.space import Held, Space
+from sememe.space import Held, Space, codec_digest
 from sememe.store.inventory import Inventory
 from sememe.store.records import NOTHING, Layers, Outside, StoredContainer, StoredDocument
 from sememe.types import LedgerRow, Recipe, Vectors
@@ -41,7 +41,8 @@ def entries(snapshot: Inventory) -> Iterator[Entry]:
         "kind": "space", "format": FORMAT, "space": json.loads(space.to_json()), "id": space.id,
         "canaries": base64.b64encode(canaries.astype("<f4").tobytes()).decode(), "seq": snapshot.seq(),
         "documents": totals.documents, "chunks": totals.chunks, "inputs": sum(totals.statuses.values()),
-        "fields": snapshot.fields(), "further": [_further(held, snapshot.canaries(held)) for held in further],
+        "fields": snapshot.fields(),
+        "further": [_further(held, snapshot.canaries(held), snapshot.codec(held)) for held in further],
     }  # fmt: skip
     for box in snapshot.containers():
         yield _container(box)
@@ -72,20 +73,30 @@ def entries(snapshot: Inventory) -> Iterator[Entry]:
     yield {"kind": "end"}
 
 
-def _further(held: Held, canaries: Vectors) -> Entry:
+def _further(held: Held, canaries: Vectors, codec: bytes) -> Entry:
     return {
         "name": held.name, "kind": held.kind, "model": held.model, "id": held.space.id,
         "space": json.loads(held.space.to_json()),
         "canaries": base64.b64encode(canaries.astype("<f4").tobytes()).decode(),
+        "codec": base64.b64encode(codec).decode(),
     }  # fmt: skip
 
 
-def further_of(entry: Entry, where: str) -> list[tuple[Held, Vectors]]:
-    """The further spaces of a "space" entry with their canaries; exports of before have none. Raises InputError."""
+def further_of(entry: Entry, where: str) -> list[tuple[Held, Vectors, bytes]]:
+    """The further spaces of a "space" entry with their canaries and codecs; exports of before have none.
+
+    Raises InputError.
+    """
     found = []
     for said in entry.get("further", []):
         space, canaries = space_of({**said, "kind": "space", "format": FORMAT}, where)
-        found.append((Held(space, str(said["name"]), said["kind"], str(said["model"])), canaries))
+        try:
+            codec = base64.b64decode(said.get("codec", ""))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{where} holds a codec that cannot be read ({error}); export it again") from error
+        if (codec_digest(codec) if codec else "") != space.codec:
+            raise InputError(f"{where} holds another codec than space {said['name']!r} names; export it again")
+        found.append((Held(space, str(said["name"]), said["kind"], str(said["model"])), canaries, codec))
     return found
 
 

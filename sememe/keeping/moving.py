@@ -20,7 +20,9 @@ import numpy as np
 from sememe import failpoints
 from sememe.collection import Collection
 from sememe.errors import InputError, SpaceMismatch, StoreFull
+from sememe.index.represented import is_whole
 from sememe.index.slab import sync_folder
+from sememe.index.tokens import Codec, from_bytes
 from sememe.ingest import derived
 from sememe.ingest.fields import REMARK, FieldCheck, remarks_of
 from sememe.ingest.pipeline import Summary
@@ -161,27 +163,28 @@ def import_(
     try:
         with store.transaction() as transaction:
             transaction.set_space(space, canaries)
-            for held, its_canaries in further_of(first, where):
-                transaction.name_space(held, its_canaries)
+            for held, its_canaries, codec in further_of(first, where):
+                transaction.name_space(held, its_canaries, codec)
             types = fields_of(first)
             there = transaction.field_types(types)
             transaction.set_fields({path: kind for path, kind in types.items() if path not in there})
         with store.snapshot() as snapshot:
             stored = snapshot.space()
-            named = {held.name: held for held, _ in further_of(first, where)}
+            named = {held.name: held for held, _, _ in further_of(first, where)}
             same = [held for held in snapshot.further() if held.key == named.get(held.name, held).space.id]
+            codecs = {held.name: from_bytes(body) if (body := snapshot.codec(held)) else None for held in same}
         assert stored is not None
         with running(store, "import") as run:
             taken = _Import(
                 store, stored[0], run, threads, progress, total=first.get("chunks"),
-                further={held.name: held for held in same if held.name in named},
+                further={held.name: (held, codecs[held.name]) for held in same if held.name in named},
             )  # fmt: skip
             began = time.monotonic()
             taken.take(stream, where)
             taken.summary.seconds = time.monotonic() - began
             taken.summary.mistyped = len(taken.fields.found)
             with store.transaction() as transaction:
-                for held in taken.further.values():
+                for held, _ in taken.further.values():
                     transaction.fill(held)
                     transaction.complete(held)
             left_out = sorted(named.keys() - taken.further.keys())
@@ -262,7 +265,7 @@ class _Import:
     threads: int
     progress: Progress | None
     total: int | None = None
-    further: dict[str, Held] = field(default_factory=dict)
+    further: dict[str, tuple[Held, Codec | None]] = field(default_factory=dict)
     summary: Summary = field(default_factory=Summary)
     fields: FieldCheck = field(default_factory=FieldCheck)
     _settled: set[str] = field(default_factory=set)
@@ -428,12 +431,13 @@ class _Import:
 
     def _beside(self, transaction: Transaction, entry: Entry) -> None:
         """The vector of a chunk in a further space. One that is damaged is lacking then, and can be made again."""
-        held = self.further.get(entry["space"])
-        if held is None or self._open is None or self._open.trouble:
+        if entry["space"] not in self.further or self._open is None or self._open.trouble:
             return
+        held, codec = self.further[entry["space"]]
         _check(entry, BESIDE_FIELDS)
-        blob = entry["blob"]
-        if zlib.crc32(blob) == entry["crc"] and (held.kind != "dense" or len(blob) == 4 * held.space.dim):
+        blob, dim = entry["blob"], held.space.dim
+        whole = len(blob) == 4 * dim if held.kind == "dense" else is_whole(blob, dim, codec)
+        if zlib.crc32(blob) == entry["crc"] and whole:
             row = bytes.fromhex(entry["input"]), entry["tokens"], entry["kept"], blob
             transaction.add_blobs(held.key, [row])
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from sememe.errors import NotFound
 from sememe.models.cards import CARDS, DEFAULT_MODEL, Card, find_card
 from sememe.settings import Precision, Settings, from_environment, known_precision
+from sememe.types import SpaceKind
 
 if TYPE_CHECKING:
     from sememe.models.encoder import TextEncoder
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from sememe.models.providers.rerank import HostedReranker
     from sememe.models.reranker import LocalReranker
     from sememe.models.sparse import LocalSparseEncoder
+    from sememe.space import Encoder
 
 
 def load_model(
@@ -98,18 +100,53 @@ def load_late(
     trained for that. Raises as `load_model`.
     """
     from sememe.models.fetch import fetch
-    from sememe.models.late import LocalLateEncoder, is_late, open_late, untrained
+    from sememe.models.late import STATES, LocalLateEncoder, is_late, open_late, untrained
 
     settings = settings or from_environment()
-    known = isinstance(name, str) and any(name.lower() in (c.name.lower(), *c.aliases) for c in CARDS)
-    if not known:
+    if not (isinstance(name, str) and _has_card(name)):
         folder, named, commit = _folder_of(name, settings=settings, progress=progress)
         if is_late(folder):
             return open_late(folder, name=named, revision=commit, settings=settings)
     card, place = card_of(name, settings=settings, progress=progress)
     warnings.warn(f"{card.name}: it was not trained for late interaction", UserWarning, stacklevel=2)
     files = fetch(card, settings=settings, progress=progress, folder=place)
-    return LocalLateEncoder(untrained(card), files, settings=settings)
+    return LocalLateEncoder(untrained(card), files, settings=settings, reading=STATES)
+
+
+def load_encoder(
+    name: str | Path, kind: SpaceKind | None = None, *, settings: Settings | None = None,
+    progress: FetchProgress | None = None,
+) -> Encoder:  # fmt: skip
+    """A model of the `kind` that is asked for, or of that which its files say: what further spaces are made by.
+
+    Raises as `load_model`; ModelError for a model of another kind.
+    """
+    settings = settings or from_environment()
+    kind = kind or _kind_of(name, settings=settings, progress=progress)
+    if kind == "sparse":
+        return load_sparse(name, settings=settings, progress=progress)
+    if kind == "late":
+        return load_late(name, settings=settings, progress=progress)
+    return load_model(name, settings=settings, progress=progress)
+
+
+def _kind_of(name: str | Path, *, settings: Settings, progress: FetchProgress | None) -> SpaceKind:
+    """What the files of a folder or of a model of the hub are for; names that are known are all dense."""
+    from sememe.models.catalogue import profile_of
+    from sememe.models.hub import NAME
+    from sememe.models.late import is_late
+    from sememe.models.sparse import is_sparse
+
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        if isinstance(name, Path) or _has_card(name) or profile_of(name) or not NAME.fullmatch(name):
+            return "dense"
+        folder = _folder_of(name, settings=settings, progress=progress)[0]
+    return "sparse" if is_sparse(folder) else "late" if is_late(folder) else "dense"
+
+
+def _has_card(name: str) -> bool:
+    return any(name.lower() in (card.name.lower(), *card.aliases) for card in CARDS)
 
 
 def _folder_of(name: str | Path, *, settings: Settings, progress: FetchProgress | None) -> tuple[Path, str, str]:

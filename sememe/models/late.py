@@ -22,8 +22,11 @@ from sememe.models.cards import Card, Step
 from sememe.models.folder import card_files, kinds_of, read_dense, read_modules, read_object
 from sememe.models.heads import Opened, dense, open_folder
 from sememe.models.network import Network, listed, windows
+from sememe.models.tokens import TokenizersCounter
 from sememe.settings import Settings
-from sememe.types import Role, Vectors
+from sememe.space import UNTRAINED, Space
+from sememe.types import Represented, Role, SpaceKind, Vectors
+from sememe.vectors import normalise
 
 METADATA = "artifact.metadata"
 EXPANDED = 32
@@ -52,9 +55,11 @@ class Reading:
     limits: Mapping[str, int]
     skipped: Mapping[str, tuple[str, ...]]
     expansion: Expansion | None = None
+    trained: bool = True
 
 
 PLAIN = Reading({}, {}, {})
+STATES = Reading({}, {}, {}, trained=False)
 
 
 class LocalLateEncoder:
@@ -66,11 +71,48 @@ class LocalLateEncoder:
         self.digest = card.digest
         self._reading = reading
         self._network = Network(card, files, settings=settings)
+        self._counter = TokenizersCounter(self._network.tokenizer)
         known = self._network.tokenizer.token_to_id
         self._passed = {
             role: frozenset(known(word) for word in words) - {None, _unknown(self._network)}
             for role, words in reading.skipped.items()
         }
+
+    @property
+    def kind(self) -> SpaceKind:
+        """Its spaces are late."""
+        return "late"
+
+    @property
+    def space(self) -> Space:
+        """What makes its vectors comparable: near is max-sim. Who stores them adds by what codec."""
+        reading, prompts = self._reading, self._network.card.prompts
+        told = [self._network.card.pooling, *([] if reading.trained else [UNTRAINED])]
+        if reading.skipped:
+            told.append(f"{sum(map(len, reading.skipped.values()))} words passed over")
+        if reading.expansion is not None:
+            told.append(f"queries filled to {reading.expansion.length}")
+        begins = {role: reading.markers.get(role, "") + prompts.get(role, "") for role in ("document", "query")}
+        return Space(
+            model=self.name, digest=self.digest, dim=self.dim, pooling=", ".join(told), normalised=True, metric="dot",
+            max_tokens=self.max_tokens, prompts=tuple((role, text) for role, text in begins.items() if text),
+        )  # fmt: skip
+
+    @property
+    def counter(self) -> TokenizersCounter:
+        """The model's own tokenizer."""
+        return self._counter
+
+    @property
+    def reserved(self) -> int:
+        """Special tokens, marker and document prompt of every input."""
+        prompt = self._network.card.prompts.get("document", "")
+        return self._network.reserved(prompt) + bool(self._reading.markers.get("document"))
+
+    @property
+    def precision(self) -> str:
+        """What the arithmetic runs in."""
+        return self._network.precision
 
     @property
     def max_tokens(self) -> int:
@@ -85,23 +127,42 @@ class LocalLateEncoder:
         texts = listed(texts)
         found: list[Vectors] = []
         for start, stop in windows(texts, self._network.settings.window):
-            found.extend(self._vectors(self._tokens(texts[start:stop], role), role))
+            found.extend(self._vectors(self._tokens(texts[start:stop], role)[0], role))
         return found
 
-    def _tokens(self, texts: Sequence[str], role: Role) -> list[list[int]]:
-        """The tokens of each text, with the marker of the role."""
+    def represent(self, texts: Sequence[str]) -> Represented:
+        """The tokens of documents, with what was truncated and replaced."""
+        found: list[Vectors] = []
+        tokens, replaced = list[int](), list[int]()
+        for start, stop in windows(texts, self._network.settings.window):
+            ids, there, others = self._tokens(texts[start:stop], "document")
+            found.extend(self._vectors(ids, "document"))
+            tokens += there
+            replaced += others
+        counts = np.array(tokens, np.int64)
+        return Represented(found, counts, np.minimum(counts, self.max_tokens), np.array(replaced, np.int64))
+
+    def stand_ins(self, texts: Sequence[str]) -> Vectors:
+        """The mean of the tokens of each text: (n, dim) float32."""
+        return normalise(np.array([rows.sum(axis=0) for rows in self.encode_tokens(texts)], np.float32))
+
+    def _tokens(self, texts: Sequence[str], role: Role) -> tuple[list[list[int]], list[int], list[int]]:
+        """The tokens of each text, with the marker of the role; how many they were before they were cut, and how many
+        lone surrogates were replaced."""
         prefix, marker = self._network.card.prompts.get(role, ""), self._reading.markers.get(role, "")
         limit = self._reading.limits.get(role, self._network.card.max_tokens)
         known = self._network.tokenizer.token_to_id
         # Written out, a marker would fall into pieces: it is one token, behind the one that opens a text.
         inserted = next((known(one) for one in (marker, marker.strip()) if one and known(one) is not None), None)
         before = prefix if inserted is not None else marker + prefix
-        cleaned = [self._network.clean(before + text)[0] for text in texts]
-        encodings, _ = self._network.tokenised(cleaned, limit - (inserted is not None))
+        cleaned = [self._network.clean(before + text) for text in texts]
+        encodings, counts = self._network.tokenised([text for text, _ in cleaned], limit - (inserted is not None))
+        replaced = [count for _, count in cleaned]
         if inserted is None:
-            return [encoding.ids for encoding in encodings]
+            return [encoding.ids for encoding in encodings], counts, replaced
         opening = [encoding.special_tokens_mask[:1] == [1] for encoding in encodings]
-        return [[*e.ids[:at], inserted, *e.ids[at:]] for e, at in zip(encodings, opening, strict=True)]
+        ids = [[*e.ids[:at], inserted, *e.ids[at:]] for e, at in zip(encodings, opening, strict=True)]
+        return ids, [count + 1 for count in counts], replaced
 
     def _vectors(self, ids: list[list[int]], role: Role) -> list[Vectors]:
         seen = np.array([len(tokens) for tokens in ids])

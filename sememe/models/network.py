@@ -48,6 +48,11 @@ class Network:
         """What the arithmetic runs in: "f32", "bf16" or "int8"."""
         return self._engine().precision
 
+    def reserved(self, prefix: str) -> int:
+        """Tokens of every input besides its text: special tokens and a prefix."""
+        specials = self.tokenizer.num_special_tokens_to_add(is_pair=False) if self.card.special_tokens else 0
+        return specials + (len(self.tokenizer.encode(prefix, add_special_tokens=False)) if prefix else 0)
+
     def clean(self, text: str) -> tuple[str, int]:
         """A text as the model reads it, and how many lone surrogates were replaced, so that it is UTF-8."""
         replaced = 0

@@ -12,18 +12,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sememe.errors import ModelError
 from sememe.models.cards import TOKENIZER, WEIGHTS, Card, Step
-from sememe.models.folder import Module, card_files, kinds_of, least, read_limits, read_object
+from sememe.models.folder import Module, card_files, kinds_of, least, read_limits, read_modules, read_object
 from sememe.models.heads import ROUTER, Opened, language_head, open_folder, routed
 from sememe.models.network import Network, listed, windows
-from sememe.models.tokens import read_tokenizer
+from sememe.models.tokens import TokenizersCounter, read_tokenizer
 from sememe.models.weights import Tensors
 from sememe.settings import Settings
-from sememe.types import Role, SparseVector, Vectors
+from sememe.space import Space
+from sememe.types import Represented, Role, SpaceKind, SparseVector, Vectors
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding
 
 BATCH_TOKENS = 512
 """Every token has a number for every word of the vocabulary before they are pooled: 60 MB at 30,000 words."""
@@ -65,6 +70,37 @@ class LocalSparseEncoder:
         settings = replace(settings, batch_tokens=min(settings.batch_tokens, BATCH_TOKENS))
         self._network = Network(card, files, settings=settings)
         self._queries = queries
+        self._counter = TokenizersCounter(self._network.tokenizer)
+
+    @property
+    def kind(self) -> SpaceKind:
+        """Its spaces are sparse."""
+        return "sparse"
+
+    @property
+    def space(self) -> Space:
+        """What makes its weights comparable: near is the inner product."""
+        card = self._network.card
+        return Space(
+            model=card.name, digest=card.digest, dim=card.dim,
+            pooling=f"{card.pooling} over tokens{', queries by a table' if self._queries else ''}", normalised=False,
+            metric="dot", max_tokens=card.max_tokens, prompts=tuple(sorted(card.prompts.items())),
+        )  # fmt: skip
+
+    @property
+    def counter(self) -> TokenizersCounter:
+        """The model's own tokenizer."""
+        return self._counter
+
+    @property
+    def reserved(self) -> int:
+        """Special tokens and document prompt of every input."""
+        return self._network.reserved(self._network.card.prompts.get("document", ""))
+
+    @property
+    def precision(self) -> str:
+        """What the arithmetic runs in."""
+        return self._network.precision
 
     @property
     def max_tokens(self) -> int:
@@ -78,22 +114,51 @@ class LocalSparseEncoder:
         found: list[SparseVector] = []
         for start, stop in windows(texts, self._network.settings.window):
             cleaned = [self._network.clean(prompt + text)[0] for text in texts[start:stop]]
-            weigh = self._queries if role == "query" and self._queries else self._weighed
-            found.extend(weigh(cleaned))
+            if role == "query" and self._queries is not None:
+                found += self._queries(cleaned)
+            else:
+                found += self._weighed(self._network.tokenised(cleaned)[0])
         return found
+
+    def represent(self, texts: Sequence[str]) -> Represented:
+        """The words of documents, with what was truncated and replaced."""
+        prompt = self._network.card.prompts.get("document", "")
+        found: list[SparseVector] = []
+        counts, replaced = list[int](), list[int]()
+        for start, stop in windows(texts, self._network.settings.window):
+            cleaned = [self._network.clean(prompt + text) for text in texts[start:stop]]
+            encodings, there = self._network.tokenised([text for text, _ in cleaned])
+            found += self._weighed(encodings)
+            counts += there
+            replaced += [count for _, count in cleaned]
+        tokens = np.array(counts, np.int64)
+        return Represented(found, tokens, np.minimum(tokens, self.max_tokens), np.array(replaced, np.int64))
+
+    def stand_ins(self, texts: Sequence[str]) -> Vectors:
+        """The weight of every word of the vocabulary: (n, dim) float32."""
+        table = np.zeros((len(texts), self.dim), np.float32)
+        for row, vector in zip(table, self.encode_sparse(texts), strict=True):
+            row[vector.indices] = vector.values
+        return table
 
     def words(self, index: int) -> str:
         """The piece of a word that an index stands for, as the tokenizer writes it; empty beyond its vocabulary."""
         return self._network.tokenizer.id_to_token(index) or ""
 
-    def _weighed(self, texts: list[str]) -> list[SparseVector]:
-        encodings, _ = self._network.tokenised(texts)
+    def _weighed(self, encodings: Sequence[Encoding]) -> list[SparseVector]:
         found: dict[int, SparseVector] = {}
         for rows, weights in self._network.run([encoding.ids for encoding in encodings]):
             for place, row in zip(rows.tolist(), weights, strict=True):
-                words = np.flatnonzero(row > 0)
+                # What is no number stays, so that whoever stores it can refuse it.
+                words = np.flatnonzero(~(row <= 0))
                 found[place] = SparseVector(words.astype(np.int32), row[words])
-        return [found[i] for i in range(len(texts))]
+        return [found[i] for i in range(len(encodings))]
+
+
+def is_sparse(folder: Path) -> bool:
+    """Whether a folder was saved as a sparse encoder."""
+    modules = routed(folder, "document") or read_modules(folder / "modules.json")
+    return any(module.kind == "SpladePooling" for module in modules)
 
 
 def open_sparse(folder: Path, *, name: str, revision: str = "", settings: Settings) -> LocalSparseEncoder:

@@ -18,17 +18,33 @@ from sememe.filters import MISSING, And, Condition, Not, describe, fields, match
 from sememe.index.entries import entry_of
 from sememe.index.exact import Allowed
 from sememe.index.slab import RowsDamaged
+from sememe.index.sparse import from_bytes, word_parts
 from sememe.index.terms import TermPart, refused, term_parts
 from sememe.search.arrange import Arranger
-from sememe.search.plan import BM25, RERANK, Fetch, Fuse, Narrow, Neighbours, Plan, Rerank, Scan, Step, Words
+from sememe.search.plan import (
+    BM25,
+    RERANK,
+    Fetch,
+    Fuse,
+    Narrow,
+    Neighbours,
+    Plan,
+    Rerank,
+    Scan,
+    Step,
+    Tokens,
+    Weights,
+    Words,
+)
 from sememe.search.query import Query
-from sememe.search.run import Found, Models, embedded_query, row_ids, searched
+from sememe.search.represented import asked_of
+from sememe.search.run import Found, Models, distrust, embedded_query, moment_of, row_ids, searched
 from sememe.search.view import Moment, View
-from sememe.space import Embedder, Space
+from sememe.space import Embedder, Encoder, Space
 from sememe.store import SQLiteStore
-from sememe.store.reading import Snapshot
+from sememe.store.inventory import Inventory
 from sememe.store.records import FoundChunk
-from sememe.types import CHUNK_PREFIX, Ids, Term, Vectors, embedded_input
+from sememe.types import CHUNK_PREFIX, Ids, SparseEncoder, SparseVector, Term, Vectors, embedded_input
 from sememe.vectors import normalise, scores_of
 
 MOST_WORDS = 64
@@ -104,7 +120,7 @@ class _Search:
     moment: Moment
     arranger: Arranger | None
     view: View
-    snapshot: Snapshot
+    snapshot: Inventory
 
 
 def explained(
@@ -113,16 +129,20 @@ def explained(
 ) -> Explanation:  # fmt: skip
     """Explain the chunk that does best among `numbers`. Raises NotFound when none of them is there any more."""
     embedded, vector = embedded_query(query, space, models.embedder)
+    asked = asked_of(query, models.embedder)
     with store.snapshot() as snapshot:
         try:
-            search = _searched(query, embedded, vector, snapshot, view, models)
+            moment = moment_of(view, snapshot, models, asked=asked)
+            search = _searched(query, embedded, vector, snapshot, view, moment, models)
             number, standings = _best_of(search, numbers)
         except RowsDamaged:
-            view.distrust()
-            search = _searched(query, embedded, vector, snapshot, view, models)
+            distrust(view, models)
+            moment = moment_of(view, snapshot, models, asked=asked)
+            search = _searched(query, embedded, vector, snapshot, view, moment, models)
             number, standings = _best_of(search, numbers)
         chunk = snapshot.found([number])[number]
         terms, silent = _terms(search, number)
+        terms = _weights(search, chunk, models.embedder) or terms
         where = _refusals(search, number)
     ranks = {found: rank for rank, (found, _) in enumerate(search.found.best, start=1)}
     rank = ranks.get(number)
@@ -138,10 +158,11 @@ def explained(
 
 
 def _searched(
-    query: Query, embedded: str | None, vector: Vectors | None, snapshot: Snapshot, view: View, models: Models
-) -> _Search:
+    query: Query, embedded: str | None, vector: Vectors | None, snapshot: Inventory, view: View, moment: Moment,
+    models: Models,
+) -> _Search:  # fmt: skip
     ran = searched(
-        query, embedded=embedded, vector=vector, snapshot=snapshot, view=view, reranker=models.reranker
+        query, embedded=embedded, vector=vector, snapshot=snapshot, view=view, moment=moment, reranker=models.reranker
     )  # fmt: skip
     return _Search(query, ran.plan, ran.found, vector, ran.allowed, ran.moment, ran.arranger, view, snapshot)
 
@@ -171,6 +192,12 @@ def _standings(search: _Search, number: int) -> Iterator[Standing]:
                 return
             ids, _ = rankings[step.metric]
             yield Standing(step.metric, *place, kept=step.depth, passed=number in ids)
+        elif isinstance(step, Weights | Tokens) and search.moment.beside is not None:
+            beside, ids = search.moment.beside, None
+            if search.allowed is not None:
+                ids = row_ids(search.moment, search.allowed)
+            rank, score = beside.standing(number, ids)
+            yield Standing(beside.score, rank, score, step.depth, passed=number in rankings[beside.score][0])
         elif isinstance(step, Words):
             rank, score = _among_words(search, number)
             yield Standing(BM25, rank, score, kept=step.depth, passed=number in rankings[BM25][0])
@@ -287,11 +314,20 @@ def _terms(search: _Search, number: int) -> tuple[tuple[TermPart, ...], bool]:
     return tuple(term_parts(entry, question)), refused(entry, question)
 
 
-def _heat(
-    query: Query, chunk: FoundChunk, vector: Vectors, space: Space, embedder: Embedder | None
-) -> tuple[Heat, ...]:
+def _weights(search: _Search, chunk: FoundChunk, encoder: Encoder | None) -> tuple[TermPart, ...]:
+    """The words of a sparse space that made its score, most of them no words of the query itself; none elsewhere."""
+    beside = search.moment.beside
+    if beside is None or not isinstance(encoder, SparseEncoder) or not isinstance(beside.asked, SparseVector):
+        return ()
+    _, blobs = search.snapshot.stored([chunk.id], beside.held)
+    text = from_bytes(blobs[0]) if blobs else SparseVector(np.zeros(0, np.int32), np.zeros(0, np.float32))
+    parts = word_parts(beside.asked, text, chunk.text, named=encoder.words, rows=beside.frequency)
+    return tuple(parts)
+
+
+def _heat(query: Query, chunk: FoundChunk, vector: Vectors, space: Space, embedder: Encoder | None) -> tuple[Heat, ...]:
     """What the words of a chunk mean to its score: (start, end, fall), by their places."""
-    if embedder is None or query.text is None:
+    if not isinstance(embedder, Embedder) or query.text is None:
         return ()
 
     def falls(spans: list[tuple[int, int]]) -> list[Heat]:

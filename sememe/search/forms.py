@@ -14,7 +14,7 @@ import numpy as np
 from sememe.errors import InputError, NotFound
 from sememe.search.parts import Combine, Part, Sought, Stored, said
 from sememe.search.query import Query, checked_vector
-from sememe.space import Embedder, Held, Space
+from sememe.space import Embedder, Encoder, Held, Space
 from sememe.store import SQLiteStore
 from sememe.store.records import StoredChunk
 from sememe.types import CHUNK_PREFIX, Role, Vectors
@@ -40,7 +40,7 @@ Find = Callable[[str], Record]
 """Gives what is stored under a key or id, or raises NotFound."""
 
 
-def resolved(query: Query, *, find: Find, store: SQLiteStore, held: Held, embedder: Embedder | None) -> Query:
+def resolved(query: Query, *, find: Find, store: SQLiteStore, held: Held, embedder: Encoder | None) -> Query:
     """The query with the one vector of its parts, and as its text the words of those that do not lead away. Its own
     text and vector are parts that weigh 1.
 
@@ -84,7 +84,7 @@ def _whole(parts: Sequence[Part], vectors: Vectors, space: Space) -> Vectors:
 
 
 def _vectors(
-    parts: Sequence[Part], find: Find, store: SQLiteStore, held: Held, embedder: Embedder | None
+    parts: Sequence[Part], find: Find, store: SQLiteStore, held: Held, embedder: Encoder | None
 ) -> tuple[Vectors, tuple[str, ...], tuple[str, ...], frozenset[int]]:
     """Of every part its vector; what was embedded; what to say of it; and the chunks that the parts are made of."""
     vectors = np.zeros((len(parts), held.space.dim), np.float32)
@@ -105,7 +105,7 @@ def _vectors(
     notes: list[str] = []
     for role, wanted in texts.items():
         if wanted:
-            assert embedder is not None
+            assert isinstance(embedder, Embedder)
             found = embedder.embed(list(wanted.values()), role=role)
             vectors[list(wanted)] = found.vectors
             inputs += [dict(held.space.prompts).get(role, "") + text for text in wanted.values()]

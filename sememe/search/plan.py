@@ -18,11 +18,14 @@ from sememe.filters import describe
 from sememe.index import faiss
 from sememe.index.exact import Allowed, Mask
 from sememe.index.funnel import BITS, MIN_ROWS, MOST_ROWS, Stage, choose, parse
+from sememe.index.late import FIRST
 from sememe.search.calibrate import LEAST, SAMPLE, WORDS_WEIGHT
 from sememe.search.fuse import RRF_K
 from sememe.search.query import Fusion, Query
+from sememe.search.represented import Lookup, words_of
 from sememe.search.view import Moment
 from sememe.search.view import Neighbours as Known
+from sememe.space import UNTRAINED
 from sememe.types import Metric, Reranker, Vectors
 
 if TYPE_CHECKING:
@@ -147,6 +150,47 @@ class Narrow:
 
 
 @dataclass(frozen=True, slots=True)
+class Weights:
+    """The words of the query are looked up in an inverted index: inner products, every row that has one is compared."""
+
+    words: int
+    rows: int
+    depth: int
+    space: str
+
+    def __str__(self) -> str:
+        return (
+            f"weights  {self.words:,} words of the query in {self.rows:,} texts{_within(self.space)}, inner products, "
+            f"keep {self.depth}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Max-sim of the tokens of the query with those of texts: of `candidates` and what is newer, with None of all."""
+
+    tokens: int
+    rows: int
+    named: int
+    candidates: int | None
+    beside: int
+    depth: int
+    space: str
+    untrained: bool
+
+    def __str__(self) -> str:
+        texts = f"{self.rows:,} texts{_within(self.space)}{', untrained for it' if self.untrained else ''}"
+        if self.candidates is None:
+            return f"maxsim   {self.tokens:,} tokens of the query with those of all {texts}, keep {self.depth}"
+        newer = f" and {self.beside:,} newer texts" if self.beside else ""
+        return (
+            f"tokens   {self.tokens:,} tokens of the query in {texts}: encodings name {self.named:,}, "
+            f"centroids {self.candidates:,}\n"
+            f"maxsim   the candidates{newer} token by token, keep {self.depth}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Words:
     """BM25 over the words of titles, headings and text."""
 
@@ -214,8 +258,8 @@ class Fetch:
 
 
 Step: TypeAlias = (
-    "Embed | Combine | Filter | Scan | Neighbours | Narrow | Words | Fuse | Calibrate | Rerank | Arranging | Fetch"
-    " | Beside"
+    "Embed | Combine | Filter | Scan | Neighbours | Narrow | Weights | Tokens | Words | Fuse | Calibrate | Rerank"
+    " | Arranging | Fetch | Beside"
 )
 
 
@@ -254,7 +298,9 @@ def plan(
         steps.append(query.sought.step)
     if allowed is not None and query.where is not None:
         steps.append(Filter(describe(query.where), allowed.count, len(moment.exact)))
-    if vector is not None:
+    if moment.beside is not None:
+        steps.append(_represented(query, moment.beside, allowed, depth))
+    elif vector is not None:
         steps.append(_dense(query, moment, vector, allowed, depth))
     if query.mode != "vector":
         steps.append(Words(terms, depth))
@@ -300,6 +346,18 @@ def _dense(query: Query, moment: Moment, vector: Vectors, allowed: Allowed | Non
         candidates=max(pool, POOL_PER_HIT * depth), depth=depth, metric=exact.metric,
         beside=_beside(moment, allowed), filtered=allowed is not None, scanned=scanned,
         space=query.route.space,
+    )  # fmt: skip
+
+
+def _represented(query: Query, beside: Lookup, allowed: Allowed | None, depth: int) -> Weights | Tokens:
+    kept, space = beside.kept, beside.held
+    rows = len(kept) if allowed is None else min(len(kept), allowed.count)
+    if space.kind == "sparse":
+        return Weights(words_of(beside.asked), rows, depth, space.name)
+    candidates = beside.candidates(rows, depth, query.recall) if kept.files is not None else None
+    return Tokens(
+        words_of(beside.asked), rows, rows if candidates is None else min(rows, FIRST * candidates), candidates,
+        beside=len(kept.ids), depth=depth, space=space.name, untrained=UNTRAINED in space.space.pooling,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from sememe.filters import Condition
 from sememe.index import columns, faiss
 from sememe.index.exact import Allowed
+from sememe.index.represented import Asked
 from sememe.index.slab import RowsDamaged
 from sememe.search import plan as planning
 from sememe.search.fuse import Ranking, ordered, reciprocal_ranks, weighted
@@ -28,12 +29,16 @@ from sememe.search.plan import (
     Plan,
     Rerank,
     Scan,
+    Tokens,
+    Weights,
     Words,
 )
 from sememe.search.query import Query
+from sememe.search.represented import Lookup, Represented, asked_of, words_of
 from sememe.search.view import Moment, View
-from sememe.space import Embedder, Held, Space
+from sememe.space import UNTRAINED, Embedder, Encoder, Held, Representer, Space
 from sememe.store import SQLiteStore
+from sememe.store.inventory import Inventory
 from sememe.store.reading import Snapshot
 from sememe.store.records import FoundChunk
 from sememe.types import CHUNK_PREFIX, Hit, Reranker, Stage, Term, Vectors, embedded_input
@@ -93,31 +98,53 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """What a search needs: a model for the query's vector, one that ranks."""
+    """What a search needs: a model for the query's vector, one that ranks; and the space of words or of tokens that is
+    searched, if it is one."""
 
-    embedder: Embedder | None = None
+    embedder: Encoder | None = None
     reranker: Reranker | None = None
+    beside: Represented | None = None
 
 
 def answer(query: Query, *, store: SQLiteStore, view: View, space: Space, models: Models) -> Hits:
     """Best first, at most k, and only chunks that exist at this moment."""
     embedded, vector = embedded_query(query, space, models.embedder)
+    asked = asked_of(query, models.embedder)
     with store.snapshot() as snapshot:
         try:
-            return _answer(query, embedded, vector, snapshot, view, models.reranker)
+            moment = moment_of(view, snapshot, models, asked=asked)
+            return _answer(query, embedded, vector, snapshot, view, moment, models.reranker)
         except RowsDamaged:
             # The truth has every vector: this search and the next ones read it from there.
-            view.distrust()
-            return _answer(query, embedded, vector, snapshot, view, models.reranker)
+            distrust(view, models)
+            moment = moment_of(view, snapshot, models, asked=asked)
+            return _answer(query, embedded, vector, snapshot, view, moment, models.reranker)
 
 
-def embedded_query(query: Query, space: Space, embedder: Embedder | None) -> tuple[str | None, Vectors | None]:
-    """The exact string that was embedded, and the vector (dim,) to look for."""
+def moment_of(view: View, snapshot: Inventory, models: Models, *, asked: Asked | None) -> Moment:
+    """Every index at the moment of the snapshot, with the space of words or of tokens that is searched."""
+    moment = view.at(snapshot)
+    if models.beside is None or asked is None:
+        return moment
+    return replace(moment, beside=models.beside.at(snapshot, asked))
+
+
+def distrust(view: View, models: Models) -> None:
+    """Use the files that were searched no more: they are not what was written."""
+    view.distrust()
+    if models.beside is not None:
+        models.beside.distrust()
+
+
+def embedded_query(query: Query, space: Space, embedder: Encoder | None) -> tuple[str | None, Vectors | None]:
+    """The exact string that was embedded, and the vector (dim,) to look for; none in a space of words or tokens."""
     if query.mode == "lexical":
         return None, None
     text, vector = None, query.vector
+    if isinstance(embedder, Representer) and query.text is not None:
+        return dict(space.prompts).get("query", "") + query.text, None
     if vector is None and query.text is not None:
-        assert embedder is not None
+        assert isinstance(embedder, Embedder)
         text = dict(space.prompts).get("query", "") + query.text
         vector = embedder.embed([query.text], role="query").vectors[0]
     assert vector is not None
@@ -125,11 +152,13 @@ def embedded_query(query: Query, space: Space, embedder: Embedder | None) -> tup
 
 
 def _answer(
-    query: Query, embedded: str | None, vector: Vectors | None, snapshot: Snapshot, view: View,
+    query: Query, embedded: str | None, vector: Vectors | None, snapshot: Snapshot, view: View, moment: Moment,
     reranker: Reranker | None,
 ) -> Hits:  # fmt: skip
-    search = searched(query, embedded=embedded, vector=vector, snapshot=snapshot, view=view, reranker=reranker)
-    moment, arranger = search.moment, search.arranger
+    search = searched(
+        query, embedded=embedded, vector=vector, snapshot=snapshot, view=view, moment=moment, reranker=reranker
+    )
+    arranger = search.arranger
     hits = _hits(snapshot, search.found, len(moment.exact), {} if arranger is None else arranger.terms)
     matched = None if query.where is None or search.allowed is None else search.allowed.count
     told = () if query.sought is None else query.sought.notes
@@ -158,11 +187,10 @@ class Searched:
 
 
 def searched(
-    query: Query, *, embedded: str | None, vector: Vectors | None, snapshot: Snapshot, view: View,
+    query: Query, *, embedded: str | None, vector: Vectors | None, snapshot: Snapshot, view: View, moment: Moment,
     reranker: Reranker | None,
 ) -> Searched:  # fmt: skip
     """Plan and run, again with more candidates where too few are left of them."""
-    moment = view.at(snapshot)
     allowed = None if query.where is None else view.allowed(snapshot, moment, query.where)
     terms = () if query.mode == "vector" or query.text is None else view.words.terms(snapshot, query.text)
     arranger = None
@@ -192,6 +220,11 @@ def run(
     for step in plan.steps:
         if isinstance(step, Scan | Neighbours | Narrow) and vector is not None:
             found.rankings[step.metric] = _nearest(step, vector, allowed, moment)
+        elif isinstance(step, Weights | Tokens) and moment.beside is not None:
+            ids = None if allowed is None else row_ids(moment, allowed)
+            exact = isinstance(step, Tokens) and step.candidates is None
+            beside = moment.beside
+            found.rankings[beside.score] = beside.kept.best(beside.asked, step.depth, allowed=ids, exact=exact)
         elif isinstance(step, Words) and query.text is not None:
             ids = None if allowed is None else row_ids(moment, allowed)
             found.rankings[BM25] = view.words.search(snapshot, query.text, k=step.depth, allowed=ids)
@@ -275,7 +308,9 @@ def _notes(
     query: Query, matched: int | None, moment: Moment, view: View, snapshot: Snapshot
 ) -> tuple[str, ...]:  # fmt: skip
     """What should be said aloud: that fewer match than were asked for, and why, or that not all were looked at."""
-    notes = [] if view.held(snapshot).complete else [_lacking_note(view.held(snapshot), snapshot)]
+    held = moment.beside.held if moment.beside is not None else view.held(snapshot)
+    notes = [] if held.complete else [_lacking_note(held, snapshot)]
+    notes += _beside_notes(moment.beside)
     if matched is None or query.where is None or matched >= query.k:
         return tuple(notes)
     if matched:
@@ -288,6 +323,14 @@ def _lacking_note(held: Held, snapshot: Snapshot) -> str:
         f"{snapshot.count_lacking(held.key):,} inputs have no vector in space {held.name!r} and were not looked at; "
         f"embed them with: sememe space add {held.name}"
     )
+
+
+def _beside_notes(beside: Lookup | None) -> list[str]:
+    if beside is not None and not words_of(beside.asked):
+        return [f"the query has no word that space {beside.held.name!r} knows; say it in other words"]
+    if beside is not None and UNTRAINED in beside.held.space.pooling:
+        return [f"{beside.held.space.model} was not trained for late interaction; its ranking may be poor"]
+    return []
 
 
 def _field_notes(where: Condition, moment: Moment, snapshot: Snapshot) -> list[str]:

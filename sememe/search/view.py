@@ -25,6 +25,7 @@ from sememe.index.exact import Allowed, ExactIndex, Mask, in_memory, over_slab
 from sememe.index.funnel import Funnel, Measured
 from sememe.index.slab import Rows, Slab
 from sememe.search.calibrate import SAMPLE
+from sememe.search.represented import Lookup, Represented
 from sememe.space import Held
 from sememe.store.reading import Snapshot
 from sememe.types import IndexRecord, Metric, Vectors
@@ -62,12 +63,16 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Every index at one `seq`. A value: a later moment is another one."""
+    """Every index at one `seq`. A value: a later moment is another one.
+
+    A search in a space of words or of tokens looks there for what is near, and `beside` is that space.
+    """
 
     files: Files
     seq: int
     exact: ExactIndex
     alive: Mask | None = None
+    beside: Lookup | None = None
 
     @classmethod
     def of(cls, files: Files, seq: int, exact: ExactIndex) -> Moment:
@@ -96,6 +101,7 @@ class View:
         self._own: Held | None = None
         self._moment: Moment | None = None
         self._damaged: set[str] = set()
+        self._beside: dict[str, Represented] = {}
         self._metadata: dict[int, Mapping[str, Any]] = {}
 
     @property
@@ -109,6 +115,13 @@ class View:
         from sememe.search.words import Words
 
         return Words(self._collection)
+
+    def beside(self, held: Held) -> Represented | None:
+        """A space of words or of tokens of the same collection, None for one of vectors."""
+        if held.kind == "dense":
+            return None
+        with self._lock:
+            return self._beside.setdefault(held.key, Represented(self._collection, held.name))
 
     def at(self, snapshot: Snapshot) -> Moment:
         """The indexes at the moment of the snapshot."""
@@ -252,6 +265,6 @@ class View:
 
 
 FILLED = "filled"
-"""Beside the stamps of files: what changes when vectors came that no change tells of."""
+"""Lookup the stamps of files: what changes when vectors came that no change tells of."""
 
 LAYERS = (slab.NAME, faiss.NAME, columns.NAME, funnel.NAME)

@@ -1,6 +1,6 @@
 """What may be asked of the truth besides: everything that is in it, to carry it elsewhere or to prove that it is gone.
 
-No search and no run asks this; exports, imports, backups and forgetting do.
+Exports, imports, backups and forgetting ask this, and whoever reads spaces of words or tokens; no other search does.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from sememe.space import Held
+from sememe.errors import StoreDamaged
+from sememe.space import Held, codec_digest
 from sememe.store.golden import Judgement
 from sememe.store.reading import Snapshot
 from sememe.store.records import BackupRow, Beside, ForgetRow, Layers, Moved, StoredContainer, outside_of
 from sememe.store.writing import STARTS_WITH, prefix
-from sememe.types import PART, Embedded
+from sememe.types import PART, Embedded, Ids
 
 
 class Inventory(Snapshot):
@@ -87,6 +88,32 @@ class Inventory(Snapshot):
                 self._checked_vector(chunk, blob, crc, dim)
                 yield Moved(chunk, position, start, end, tuple(json.loads(headings)), key, tokens, kept, blob)
             last = rows[-1][1]
+
+    def codec(self, held: Held) -> bytes:
+        """What the vectors of tokens of a space are written by; empty for other spaces. Raises StoreDamaged."""
+        body: bytes = self._connection.execute("SELECT body FROM codecs WHERE space = ?", (held.space.id,)).get or b""
+        if (codec_digest(body) if body else "") != held.space.codec:
+            raise StoreDamaged(
+                f"the codec of space {held.name!r} in {self._file} is not what was written; restore a backup, or drop "
+                f"the space and add it again: sememe space drop {held.name}"
+            )
+        return body
+
+    def stored(self, chunks: Sequence[int], held: Held) -> tuple[Ids, list[bytes]]:
+        """What chunks have in a further space, as it is stored, in their order; those that have nothing are left out.
+
+        Raises StoreDamaged.
+        """
+        ids, blobs = list[int](), list[bytes]()
+        for start in range(0, len(chunks), 1000):
+            part = chunks[start : start + 1000]
+            found = self._blobs(part, held.key)
+            for chunk in part:
+                if chunk in found:
+                    self._checked_blob(chunk, *found[chunk])
+                    ids.append(chunk)
+                    blobs.append(found[chunk][0])
+        return np.array(ids, np.int64), blobs
 
     def beside(self, document: int, held: Held) -> Iterator[Beside]:
         """The vectors of a document's chunks in a further space, in reading order."""

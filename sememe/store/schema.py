@@ -137,6 +137,12 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         ) STRICT, WITHOUT ROWID;
         """,
     ),
+    (
+        "what the vectors of tokens are written by",
+        """
+        CREATE TABLE codecs (space TEXT PRIMARY KEY REFERENCES spaces, body BLOB NOT NULL) STRICT, WITHOUT ROWID;
+        """,
+    ),
 )
 
 VERSION = len(MIGRATIONS)

@@ -49,7 +49,7 @@ class VectorWrites:
             (space.id, space.to_json(), canaries.astype("<f4").tobytes(), time.time()),
         )
 
-    def name_space(self, held: Held, canaries: Vectors) -> None:
+    def name_space(self, held: Held, canaries: Vectors, codec: bytes = b"") -> None:
         """Give the collection a further space. A name or a space that is there already stays as it is."""
         row = held.name, held.space.id
         if self._connection.execute("SELECT 1 FROM names WHERE name = ? OR space = ?", row).get:
@@ -60,6 +60,8 @@ class VectorWrites:
             # Counted from the time, so that no index of a space that was dropped is taken for one of its successor.
             (held.name, held.space.id, held.kind, held.model, time.time_ns()),
         )
+        if codec:
+            self._connection.execute("INSERT INTO codecs (space, body) VALUES (?, ?)", (held.space.id, codec))
 
     def call_model(self, held: Held, model: str) -> None:
         """Note what the model of a further space is to be loaded by."""
@@ -72,6 +74,7 @@ class VectorWrites:
         execute("DELETE FROM vectors WHERE space = ?", (held.space.id,))
         dropped = self._connection.changes()
         execute("DELETE FROM indexes WHERE name LIKE '%.' || ?", (held.space.id,))
+        execute("DELETE FROM codecs WHERE space = ?", (held.space.id,))
         execute("DELETE FROM spaces WHERE id = ?", (held.space.id,))
         return dropped
 
