@@ -43,7 +43,7 @@ HEADING = re.compile(r'^(?:([=*#~^"+.-])\1{2,} *\n)?(?P<title>\S.*)\n([=*\-~^"#+
 ROLE = re.compile(r":[\w:]+:`[~!]?([^`<]*?)(?:\s*<[^`>]*>)?`")
 MARKS = re.compile(r"[`*|\\]")
 
-DEFAULT_WAY, ALONE, TOGETHER = "chunks", "smaller chunks, each by itself", "the same, together (late chunking)"
+DEFAULT_WAY, TOGETHER, ALONE = "chunks", "chunks together (late chunking)", "those chunks, each by itself"
 
 Gains: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 Add: TypeAlias = Callable[[Collection], int]
