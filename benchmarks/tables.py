@@ -119,6 +119,26 @@ def precision(result: dict[str, Any]) -> str:
 PRECISIONS = ("sememe f32", "sememe int8")
 
 
+def long(result: dict[str, Any]) -> str:
+    """What each way of long texts finds, and how many vectors that takes."""
+
+    def told(gap: dict[str, float], sign: str = "") -> str:
+        return (
+            f"{gap['mean']:{sign}.3f} ({gap['low']:{sign}.3f} to {gap['high']:{sign}.3f})" if any(gap.values()) else ""
+        )
+
+    rows = [
+        [row["way"], f"{row['vectors']:.1f}", f"{row['first']:.3f}", told(row["ndcg@10"]), told(row["difference"], "+")]
+        for row in result["rows"]
+    ]  # fmt: skip
+    words = result["words"] / result["documents"]
+    what = (
+        f"{result['documents']} pages of {words:,.0f} words, {result['queries']} headings, {result['rows'][0]['model']}"
+    )
+    head = ["", "vectors a page", "found first", "nDCG@10 (95 %)", "against chunks (95 %)"]
+    return f"{what}:\n\n{markdown(head, rows)}"
+
+
 def vectors(result: dict[str, Any]) -> str:
     rows = []
     for name, f in result["contestants"].items():
@@ -288,6 +308,7 @@ PAGES = {
     ROOT / "docs" / "hosted.md": lambda: hosted(load("hosted")),
     ROOT / "docs" / "models.md": lambda: precision(load("precision")),
     ROOT / "docs" / "searching.md": fusion,
+    ROOT / "docs" / "long.md": lambda: long(load("long")),
     ROOT / "docs" / "chunks.md": lambda: chunks(load("chunks")),
 }
 

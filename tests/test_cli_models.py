@@ -16,7 +16,9 @@ BERT, STATIC = str(FAMILIES / "bert"), str(FAMILIES / "static")
 
 def sememe(*arguments: str, status: int = 0, given: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "sememe.cli", *arguments]
-    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        command, input=given, capture_output=True, text=True, check=False, timeout=120, errors="surrogateescape"
+    )
     assert done.returncode == status, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr
     return done
@@ -44,6 +46,12 @@ def test_embed_gives_a_line_a_text_or_an_array_of_the_same_vectors(tmp_path: Pat
     assert np.load(tmp_path / "v.npy") == pytest.approx(np.array([row["vector"] for row in rows]), abs=2e-2)
     short = json.loads(sememe("model", "embed", "tea", "--model", BERT, "--dim", "4").stdout)["vector"]
     assert np.linalg.norm(short) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_text_that_is_not_read_to_its_end_is_told_and_one_that_is_no_text_is_shown_as_read() -> None:
+    done = sememe("model", "embed", "--model", BERT, given="tea\n" + "tea " * 100 + "\n\udcff sugar\n")
+    assert [json.loads(line)["text"] for line in done.stdout.splitlines()][2] == "\ufffd sugar"
+    assert done.stderr == "sememe: text 2 has 302 tokens, bert reads 64: the rest is not in its vector\n"
 
 
 def test_similarity_gives_three_measures_that_agree() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import sememe
 from sememe.errors import InputError, ModelError
-from sememe.models.compiled import batches
+from sememe.models.compiled import MOST_TOKENS, batches
 from sememe.models.encoder import TextEncoder
 from sememe.settings import Settings, from_environment
 
@@ -52,6 +52,12 @@ def test_batches_hold_every_row_once_within_the_budget_longest_first(lengths: li
         assert len(group) == 1 or len(group) * max(lengths[i] for i in group) <= budget
     longest = [max(lengths[i] for i in group) for group in groups]
     assert longest == sorted(longest, reverse=True)
+
+
+def test_lines_of_unequal_length_are_padded_by_little() -> None:
+    lengths = np.random.default_rng(0).geometric(0.1, size=2048) + 2
+    padded = sum(len(rows) * int(lengths[rows].max()) for rows in batches(lengths.tolist(), MOST_TOKENS))
+    assert padded < 1.05 * lengths.sum()
 
 
 def test_more_texts_than_a_window_come_back_in_order() -> None:

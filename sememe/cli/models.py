@@ -20,6 +20,7 @@ from sememe.cli.session import progress_shown
 from sememe.cli.show import print_json, print_pairs
 from sememe.errors import InputError
 from sememe.models.cards import CARDS, DEFAULT_MODEL
+from sememe.models.tokens import SURROGATES
 
 if TYPE_CHECKING:
     from sememe.models.encoder import TextEncoder
@@ -227,9 +228,10 @@ def embed(
     with _loaded(model or DEFAULT_MODEL) as loaded:
         encode = {"query": loaded.encode_query, "document": loaded.encode_document}.get(role, loaded.encode)
         vectors = encode(given, truncate_dim=dim)
+        _tell_truncated(loaded, "" if role == "none" else role, given)
     if out is None:
         for text, vector in zip(given, vectors, strict=True):
-            print_json({"text": text.encode("utf-8", "replace").decode(), "vector": vector.tolist()})
+            print_json({"text": SURROGATES.sub("\ufffd", text), "vector": vector.tolist()})
         return
     import numpy as np
 
@@ -238,6 +240,24 @@ def embed(
     except OSError as error:
         raise InputError(f"{out} cannot be written ({error.strerror or error}); name another file") from error
     typer.echo(f"{len(vectors):,} vectors of {vectors.shape[1]:,} dimensions in {out}", err=True)
+
+
+def _tell_truncated(model: TextEncoder | HostedEmbedder, role: str, texts: list[str]) -> None:
+    """Which texts a local model did not read to their end, on stderr; a provider's tokens can only be guessed."""
+    from sememe.models.encoder import TextEncoder
+
+    if not isinstance(model, TextEncoder):
+        return
+    counted, prefix, most = model.counter.count, model.prompt(role), model.max_tokens
+    specials = model.reserved - counted(model.prompt("document"))
+    for number, text in enumerate(texts, start=1):
+        read = SURROGATES.sub("\ufffd", prefix + text)
+        # No token is shorter than a character.
+        if len(read) + specials > most and (tokens := counted(read) + specials) > most:
+            typer.echo(
+                f"sememe: text {number} has {tokens:,} tokens, {model.space.model} reads {most:,}: the rest is not in "
+                "its vector", err=True,
+            )  # fmt: skip
 
 
 @model.command()
