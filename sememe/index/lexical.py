@@ -19,7 +19,8 @@ import tempfile
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -353,6 +354,7 @@ class LexicalIndex:
     languages: frozenset[str]
     rows: int
     average_length: float
+    _last: list[tuple[str, Tail, _Asking]] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def deleted(self) -> int:
@@ -402,14 +404,15 @@ class LexicalIndex:
             rows=int(explained["N"]), average_length=explained["avgdl"],
         )  # fmt: skip
 
-    def terms(self, query: str) -> list[str]:
+    def terms(self, query: str, tail: Tail | None = None) -> list[str]:
         """The terms that a query is looked up by, prefixes with their star; excluded ones are left out."""
-        return asked(query, self.languages).terms()
+        with _told(self.path):
+            return self._asking(query, Tail() if tail is None else tail).read.terms()
 
     def weighed(self, query: str, tail: Tail) -> tuple[Asked, Statistics, dict[str, float]]:
         """What a query is looked up by, what its terms weigh, and what its prefixes do. Raises LexicalDamaged."""
         with _told(self.path):
-            asking = _Asking(self, asked(query, self.languages | tail.languages), tail)
+            asking = self._asking(query, tail)
         return asking.question, asking.statistics, asking.prefixes
 
     def search(
@@ -421,16 +424,25 @@ class LexicalIndex:
         replace the rows of the files. Any string is a query; one without a word that can be looked up finds nothing.
         Raises LexicalDamaged.
         """
-        tail = tail or Tail()
+        tail = Tail() if tail is None else tail
         gone = np.union1d(np.array(sorted(dead), np.int64), tail.ids)
         with _told(self.path):
-            asking = _Asking(self, asked(query, self.languages | tail.languages), tail)
+            asking = self._asking(query, tail)
             ids, scores = self._of_files(asking.query(allowed), k, allowed, gone)
         tail_ids, tail_scores = tail.matches(asking.question, asking.statistics, asking.prefixes)
         if allowed is not None:
             kept = np.isin(tail_ids, allowed)
             tail_ids, tail_scores = tail_ids[kept], tail_scores[kept]
         return best(np.concatenate([ids, tail_ids]), np.concatenate([scores, tail_scores]), k)
+
+    def _asking(self, query: str, tail: Tail) -> _Asking:
+        """What is asked, kept until the next question: the parts of one search ask the same."""
+        for text, beside, known in self._last:
+            if text == query and beside is tail:
+                return known
+        made = _Asking(self, asked(query, self.languages | tail.languages), tail)
+        self._last[:] = [(query, tail, made)]
+        return made
 
     def _of_files(self, query: Query | None, k: int, allowed: Ids | None, gone: Ids) -> tuple[Ids, Scores]:
         """The k best of what a query finds: more is fetched until the ties of the kth are complete, or many."""
@@ -488,23 +500,39 @@ def _details(explanation: dict[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 class _Asking:
-    """A question to one commit and a tail: what its terms weigh, and the query that tantivy runs."""
+    """A question to one commit and a tail: what its terms weigh, and the query that tantivy runs.
 
-    def __init__(self, index: LexicalIndex, question: Asked, tail: Tail) -> None:
+    `read` is all that was asked for, `question` what is looked up of it.
+    """
+
+    def __init__(self, index: LexicalIndex, read: Asked, tail: Tail) -> None:
         self._index = index
         self._schema = index.index.schema
         self._tail = tail
+        self.read = read
         self._in_files: dict[str, int] = {}
         own = tail.statistics()
         self._tail_rows = own.rows
         self.statistics = Statistics(
             index.rows + own.rows, index.average_length if index.rows > 1 else own.average_length, self._frequency
         )
-        self.question = limited(question, self._frequency)
+        self.question = limited(read, self._frequency)
         self.prefixes = {prefix: self._prefix_weight(prefix) for prefix in self.question.prefixes}
 
     def query(self, allowed: Ids | None) -> Query | None:
         """What is run over the files; None when they cannot hold a match."""
+        import tantivy
+
+        query = self._whole
+        if query is not None and allowed is not None and len(allowed) <= FEW_ALLOWED:
+            # One query a chunk takes half the time of a set, which tantivy turns into an automaton.
+            chosen = _any([tantivy.Query.term_query(self._schema, "chunk", chunk) for chunk in allowed.tolist()])
+            silent = tantivy.Query.const_score_query(chosen, 0.0)
+            query = tantivy.Query.boolean_query([(tantivy.Occur.Must, query), (tantivy.Occur.Must, silent)])
+        return query
+
+    @cached_property
+    def _whole(self) -> Query | None:
         import tantivy
 
         Occur = tantivy.Occur  # noqa: N806
@@ -519,13 +547,7 @@ class _Asking:
         for places in self.question.excluded:
             if (clause := self._phrase(places)) is not None:
                 clauses.append((Occur.MustNot, clause))
-        query = tantivy.Query.boolean_query(clauses)
-        if allowed is not None and len(allowed) <= FEW_ALLOWED:
-            # One query a chunk takes half the time of a set, which tantivy turns into an automaton.
-            chosen = _any([tantivy.Query.term_query(self._schema, "chunk", chunk) for chunk in allowed.tolist()])
-            silent = tantivy.Query.const_score_query(chosen, 0.0)
-            query = tantivy.Query.boolean_query([(Occur.Must, query), (Occur.Must, silent)])
-        return query
+        return tantivy.Query.boolean_query(clauses)
 
     def _optional(self) -> Iterator[Query]:
         import tantivy
