@@ -31,6 +31,9 @@ AUTO = "auto"
 HYBRID_DEPTH = 100
 """Hits of each part that are fused, at least: beyond it a rank adds less than 1/160 to a score."""
 
+EVIDENCE_DEPTH = 50
+"""The same where each part scores what the other one found: with 100 the first ten of 3,000 queries are no other."""
+
 POOL = 128
 POOL_PER_HIT = 4
 """Rows that are rescored exactly, at least: the same for up to 32 hits, so that more hits extend fewer."""
@@ -154,7 +157,7 @@ class Fuse:
     """One ranking of both: by how surprising their scores are, by ranks, or with `alpha` by scores."""
 
     alpha: float | None
-    fusion: Fusion = "rrf"
+    fusion: Fusion = "evidence"
 
     @property
     def kind(self) -> str:
@@ -233,7 +236,10 @@ def plan(
     hybrid = query.mode == "hybrid"
     route = query.route
     k = max(query.k + len(query.exclude), route.depth if route.rerank is not None else 0)
-    depth = max(k, min(2 * k, 10 * HYBRID_DEPTH), HYBRID_DEPTH) if hybrid else k
+    # Too few chunks have no tail to judge by.
+    fuse = Fuse(query.alpha, route.fusion if len(moment.exact) >= LEAST else "rrf")
+    least = EVIDENCE_DEPTH if fuse.kind == "evidence" else HYBRID_DEPTH
+    depth = max(k, min(2 * k, 10 * HYBRID_DEPTH), least) if hybrid else k
     steps: list[Step] = [] if embedded is None else [Embed(embedded)]
     if allowed is not None and query.where is not None:
         steps.append(Filter(describe(query.where), allowed.count, len(moment.exact)))
@@ -242,8 +248,7 @@ def plan(
     if query.mode != "vector":
         steps.append(Words(terms, depth))
     if hybrid:
-        # Too few chunks have no tail to judge by.
-        steps.append(Fuse(query.alpha, route.fusion if len(moment.exact) >= LEAST else "rrf"))
+        steps.append(fuse)
     if (route.calibrated or route.expected is not None) and len(moment.exact) >= LEAST:
         steps.append(Calibrate(min(SAMPLE, len(moment.exact)), len(moment.exact), route.expected))
     if route.rerank is not None:
