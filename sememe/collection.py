@@ -514,6 +514,11 @@ def options_for(embedder: Embedder, *, chunk: bool | Long, read: ReadOptions | N
     )  # fmt: skip
 
 
+def indexes_of(collection: Collection, held: Held) -> tuple[SQLiteStore, View]:
+    """The store and the indexes that a collection's own searches use, for who looks closer at one of them."""
+    return collection._store, collection._index(held)
+
+
 def use_recall(collection: Collection, recall: float) -> None:
     """From now on let searches that say no `recall` ask for this one. Who has the collection open goes on as before."""
     with collection._store.transaction() as transaction:

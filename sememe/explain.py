@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from sememe.collection import Collection
+from sememe.collection import Collection, indexes_of
 from sememe.errors import NotFound
 from sememe.models import load_reranker
 from sememe.search.explain import Explanation, Standing, explained
@@ -16,8 +16,6 @@ from sememe.search.forms import resolved
 from sememe.search.plan import Plan
 from sememe.search.query import Query, checked
 from sememe.search.run import Models
-from sememe.search.view import View
-from sememe.store import SQLiteStore
 from sememe.types import Reranker
 
 HOTTEST = 12
@@ -39,18 +37,15 @@ def explain(collection: Collection, query: str | Query, name: str, *, heat: bool
     embedder = None
     if asked.needs_model:
         embedder = collection.further.target(held).embedder if held.name else collection.embedder
-    store = SQLiteStore(collection.path)
+    store, view = indexes_of(collection, held)
     try:
         if asked.parts:
             asked = resolved(asked, find=collection.get, store=store, held=held, embedder=embedder)
-        view = View(collection.path, held.space.dim, held.space.metric, name=held.name)
         return explained(
             asked, numbers, store=store, view=view, space=held.space, models=Models(embedder, reranker), heat=heat
         )
     except NotFound as error:
         raise NotFound(f"{name!r} cannot be explained: {error}") from error
-    finally:
-        store.close()
 
 
 def as_dict(explanation: Explanation) -> dict[str, Any]:

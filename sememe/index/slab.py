@@ -206,7 +206,7 @@ class Rows:
 
 
 def found_at(held: Ids, order: Ids, ids: Ids) -> Ids:
-    """Where the ids (m,) stand among those that are `held` (n,) in this `order` (n,): (m,), -1 for what is not there."""
+    """Where ids (m,) stand among those that are `held` (n,) in this `order` (n,): (m,), -1 for what is not there."""
     if not len(held):
         return np.full(len(ids), -1, np.int64)
     at = order[np.minimum(np.searchsorted(held, ids, sorter=order), len(held) - 1)]
