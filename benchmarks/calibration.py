@@ -30,7 +30,7 @@ STATED = (0.01, 0.1, 1.0, 10.0, 100.0)
 QUERIES = 500
 DRAWS = 4
 RESAMPLES = 1_000
-EXPLAINED = 60
+EXPLAINED = 40
 MEASURES, WAYS = ("cosine falls by", "rank falls", "log of times"), ("marked", "random")
 COLOURS = {"wordnet": "#0b6e4f", "debian": "#d1495b", "functions": "#00798c"}
 

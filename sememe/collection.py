@@ -26,10 +26,9 @@ from sememe.search.view import View
 from sememe.settings import DEFAULT_FOLDER, Settings, from_environment
 from sememe.space import CANARY_TEXTS, Embedder, Held, Space, check, check_unchanged
 from sememe.store import SQLiteStore
-from sememe.store.reading import Snapshot
 from sememe.store.records import StoredChunk, StoredDocument, Totals
 from sememe.store.sqlite import is_there
-from sememe.types import CHUNK_PREFIX, METRICS, PART, Ids, LedgerRow, Long, Metric, Progress, Reranker, Vectors
+from sememe.types import CHUNK_PREFIX, METRICS, Ids, LedgerRow, Long, Metric, Progress, Reranker, Vectors
 
 if TYPE_CHECKING:
     # What only writing needs is imported where it is used: the answer to a search comes .1 s sooner.
@@ -254,7 +253,8 @@ class Collection:
             else:
                 document = snapshot.document(self._key(str(key), missing_ok=True))
             if document is None:
-                raise NotFound(self._missing(snapshot, str(key)))
+                stored = self._key(str(key), missing_ok=True)
+                raise NotFound(f"{key!r} {snapshot.absence(stored, self.path)}")
             if chunk is not None:
                 return Record(document, chunk.text, (chunk,))
             return Record(document, snapshot.text(document.id), tuple(snapshot.chunks_of(document.id)))
@@ -469,16 +469,6 @@ class Collection:
         if not given:
             raise InputError("no path was given; name at least one file or folder")
         return [Path(path).expanduser() for path in given]
-
-    def _missing(self, snapshot: Snapshot, key: str) -> str:
-        """What to say of a key that is no document: it may be a file of many."""
-        known = snapshot.known_document(self._key(key, missing_ok=True))
-        if known is not None and known.documents is not None:
-            return (
-                f"{key!r} is a file of many documents in {self.path}; name one of its {known.documents:,}, which begin "
-                f"with {key + PART!r}: sememe report --all lists them"
-            )
-        return f"{key!r} is neither a document nor a chunk of {self.path}; search for it, or add it"
 
     def _key(self, key: str, *, missing_ok: bool = False) -> str:
         """The key as it is stored: as given, or as the path of a file."""

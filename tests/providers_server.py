@@ -142,7 +142,8 @@ class StandIn:
 
 DIALECTS = (
     (r"/jina/v1/(embeddings|rerank)", "jina"), (r"/voyage/v1/(\w+)", "voyage"),
-    (r"/mistral/v1/(embeddings)", "mistral"), (r"/v1/(embeddings|chat/completions)", "openai"), (r"/v2/(embed|rerank)", "cohere"),
+    (r"/mistral/v1/(embeddings)", "mistral"), (r"/v1/(embeddings|chat/completions)", "openai"),
+    (r"/v2/(embed|rerank)", "cohere"),
     (r"/v1\w*/models/.*:(batchEmbedContents)", "google"), (r"/api/(embed)", "ollama"), (r"/(embed|rerank)", "tei"),
 )  # fmt: skip
 

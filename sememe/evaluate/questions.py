@@ -51,8 +51,8 @@ def shown(collection: Collection, count: int) -> list[Passage]:
         raise InputError(f"the set is to have {count} queries; ask for at least 1")
     with moment(collection.path) as snapshot:
         found = [
-            Passage(f"{CHUNK_PREFIX}{chunk.id}", key, chunk.start, chunk.end, embedded_input(chunk.headings, chunk.text))
-            for key, _, chunk in chunks_of(snapshot) if len(chunk.text.split()) >= FEWEST
+            Passage(f"{CHUNK_PREFIX}{one.id}", key, one.start, one.end, embedded_input(one.headings, one.text))
+            for key, _, one in chunks_of(snapshot) if len(one.text.split()) >= FEWEST
         ]  # fmt: skip
     if not found:
         raise InputError(f"{collection.path} has no chunk of {FEWEST} words or more to ask about; add documents first")
