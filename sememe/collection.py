@@ -269,7 +269,7 @@ class Collection:
         answer. It goes alone.
 
         `where` is a Mongo-style filter over metadata: `{"year": {"$gte": 2020}}`. `mode` "lexical" compares words
-        (BM25), "hybrid" fuses both: by reciprocal ranks, or with `alpha` (1: meaning alone) by weighted scores.
+        (BM25), "hybrid" fuses both: by the surprise of scores, or with `alpha` (1: meaning alone) by weighted scores.
         `recall` is the share of the true neighbours that will do (.99, unless `sememe optimize --recall` said another
         one), 1 for all of them. `route` says by
         which way: `Route(space="fine")` looks in the further space of that name, `Route(rerank="owner/name")` lets a
