@@ -174,7 +174,7 @@ def import_clicks(collection: Collection, path: Path, *, name: str = "clicks", l
     )
     if not made:
         raise InputError(f"{path} holds no click that can be used ({'; '.join(remarks) or 'it is empty'})")
-    return put(collection, name, made, remarks)
+    return put(collection, name, made, remarks=remarks)
 
 
 def make(collection: Collection, origin: str, *, name: str = "", count: int = 100) -> Counts:
@@ -201,7 +201,7 @@ def make(collection: Collection, origin: str, *, name: str = "", count: int = 10
         for item in items if item.query.casefold() in wanted
     ]  # fmt: skip
     fewer = (f"only {len(chosen):,} {origin} could be asked for",) * (len(chosen) < count)
-    return put(collection, name or origin, made, fewer)
+    return put(collection, name or origin, made, remarks=fewer)
 
 
 def corpus(collection: Collection, unit: Unit) -> Iterator[tuple[str, str, str]]:
@@ -298,8 +298,8 @@ def _document_of(snapshot: Inventory, name: str) -> str | None:
 
 
 def put(
-    collection: Collection, name: str, made: Sequence[Judgement], remarks: tuple[str, ...] = (),
-    *, failed: tuple[tuple[str, str], ...] = (),
+    collection: Collection, name: str, made: Sequence[Judgement], *, remarks: tuple[str, ...] = (),
+    failed: tuple[tuple[str, str], ...] = (),
 ) -> Counts:  # fmt: skip
     """Add judgements to a set. Raises InputError for a name that is none, and for a set of the other unit."""
     if not name.strip() or not name.isprintable():
