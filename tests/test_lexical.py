@@ -681,7 +681,7 @@ def run(code: str, folder: Path, *, expected: int = 0) -> str:
         import json, os
         from pathlib import Path
         from sememe import failpoints
-        from sememe.index import lexical
+        from sememe.index import lexical, segments
         from sememe.index.lexical import Entry, LexicalDamaged, LexicalIndex, write
     """
     text = textwrap.dedent(start) + f"folder = Path({str(folder)!r})\n" + textwrap.dedent(code)
