@@ -3,16 +3,15 @@
 Usage: python benchmarks/calibration.py [--cache FOLDER]
 
 Held-out queries are asked of each corpus of benchmarks/fusion; their answers are left out, and those chunks that the
-tail was read from. Stated is x: the threshold at which x random chunks are expected. Observed is how many there are,
-the mean over the queries. Then the words that explanations mark are deleted, and as many others at random: by how
-much the score falls. And what stating costs a search. Draws results/calibration.svg; the last line is JSON.
+tail was read from, which are drawn several times. Stated is x: the threshold at which x random chunks are expected.
+Observed is how many there are, the mean over queries and draws, with the interval that holds 95 % of the means of
+queries drawn anew. Then the words that explanations mark are deleted, and as many others at random: by how much score
+and rank of the answer fall. Draws results/calibration.svg; the last line is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,14 @@ from vectors import HEIGHT, LEFT, TOP, WIDTH, _text
 import sememe
 from sememe.explain import explain
 from sememe.search.calibrate import SAMPLE, tail_of
-from sememe.search.query import Route
-from sememe.types import Vectors
+from sememe.types import CHUNK_PREFIX, Vectors
 
 STATED = (0.01, 0.1, 1.0, 10.0, 100.0)
-QUERIES = 400
-EXPLAINED = 60
+QUERIES = 500
+DRAWS = 4
+RESAMPLES = 1_000
+EXPLAINED = 40
+MEASURES, WAYS = ("cosine falls by", "rank falls", "log of times"), ("marked", "random")
 COLOURS = {"wordnet": "#0b6e4f", "debian": "#d1495b", "functions": "#00798c"}
 
 
@@ -42,16 +43,17 @@ def main() -> None:
     for name in SIZES:
         corpus, opened = filled(name, cache)
         held_out = corpus.part("held-out")
-        found[name] = {
-            "observed": observed(opened, held_out), "deletion": deletion(opened, held_out),
-            "cost": cost(opened, held_out),
-        }  # fmt: skip
+        found[name] = observed(opened, held_out) | {"deletion": deletion(opened, held_out)}
         opened.close()
-    rows = [["observed / stated", *(f"at {x:g}" for x in STATED), "fall, marked", "fall, random", "cost"]]
+    rows = [["observed / stated (95 %)", *(f"at {x:g}" for x in STATED)]]
     for name, one in found.items():
-        shares = [f"{seen / x:.2f}" for x, seen in zip(STATED, one["observed"], strict=True)]
+        figures = zip(STATED, one["observed"], one["low"], one["high"], strict=True)
+        rows.append([name, *(f"{seen / x:.2f} ({low / x:.2f} to {high / x:.2f})" for x, seen, low, high in figures)])
+    harness.table(rows)
+    rows = [["without a fifth of the words", "queries", *(f"{what}, {way}" for what in MEASURES for way in WAYS)]]
+    for name, one in found.items():
         gone = one["deletion"]
-        rows.append([name, *shares, f"{gone['marked']:.3f}", f"{gone['random']:.3f}", f"{one['cost']:+.1%}"])
+        rows.append([name, str(gone["queries"]), *(f"{gone[what][way]:.3f}" for what in MEASURES for way in WAYS)])
     harness.table(rows)
     (harness.RESULTS / "calibration.svg").write_text(
         chart({name: one["observed"] for name, one in found.items()}), encoding="utf-8"
@@ -59,44 +61,54 @@ def main() -> None:
     harness.finish("calibration", {"stated": STATED, "corpora": found})
 
 
-def observed(opened: sememe.Collection, corpus: corpora.Labelled) -> list[float]:
-    """How many chunks reach each threshold, the mean over the queries."""
+def observed(opened: sememe.Collection, corpus: corpora.Labelled) -> dict[str, list[float]]:
+    """How many chunks reach each threshold, the mean over the queries, and its interval."""
     ids, vectors = opened.vectors()
     places = {int(number): row for row, number in enumerate(ids)}
-    chosen = np.zeros(len(ids), bool)
-    chosen[np.random.default_rng(1).choice(len(ids), SAMPLE, replace=False)] = True
     asked = list(corpus.queries.items())[:QUERIES]
     queries: Vectors = opened.embedder.embed([text for _, text in asked], role="query").vectors
-    counts = np.zeros(len(STATED))
-    for (key, _), query in zip(asked, queries, strict=True):
-        scores = vectors @ query
-        others = ~chosen
-        others[[places[chunk.id] for chunk in opened.get(corpus.answers[key]).chunks]] = False
-        expected = tail_of(scores[chosen]).shares(scores[others]) * len(ids)
-        counts += [np.count_nonzero(expected <= x) * len(ids) / np.count_nonzero(others) for x in STATED]
-    return [float(count) for count in counts / len(asked)]
+    answers = [[places[chunk.id] for chunk in opened.get(corpus.answers[key]).chunks] for key, _ in asked]
+    counts = np.zeros((len(asked), len(STATED)))
+    for draw in range(DRAWS):
+        chosen = np.zeros(len(ids), bool)
+        chosen[np.random.default_rng(draw).choice(len(ids), SAMPLE, replace=False)] = True
+        for row, (query, own) in enumerate(zip(queries, answers, strict=True)):
+            scores = vectors @ query
+            others = ~chosen
+            others[own] = False
+            expected = tail_of(scores[chosen]).shares(scores[others]) * len(ids)
+            part = np.count_nonzero(others) / len(ids) * DRAWS
+            counts[row] += [np.count_nonzero(expected <= x) / part for x in STATED]
+    drawn = np.random.default_rng(0).integers(0, len(asked), (RESAMPLES, len(asked)))
+    low, high = np.quantile(counts[drawn].mean(1), (0.025, 0.975), axis=0)
+    return {"observed": counts.mean(0).tolist(), "low": low.tolist(), "high": high.tolist()}
 
 
-def deletion(opened: sememe.Collection, corpus: corpora.Labelled) -> dict[str, float]:
-    """By how much the score of an answer falls without a fifth of its words: those that are marked, and random ones."""
+def deletion(opened: sememe.Collection, corpus: corpora.Labelled) -> dict[str, Any]:
+    """What an answer loses without a fifth of its words, those that are marked and random ones: the means of the fall
+    of its cosine, of the share of queries at which its rank falls, and of the natural logarithm of how many times.
+    """
     rng = np.random.default_rng(0)
-    falls: dict[str, list[float]] = {"marked": [], "random": []}
+    ids, vectors = opened.vectors()
+    lost: list[list[list[float]]] = []
     for key, text in list(corpus.queries.items())[:EXPLAINED]:
         told = explain(opened, text, corpus.answers[key])
         count = max(1, len(told.heat) // 5)
         spans = [(one.start, one.end) for one in told.heat]
         if len(spans) < 5:
             continue
-        chosen = {
-            "marked": [(one.start, one.end) for one in told.hottest(count)],
-            "random": [spans[place] for place in rng.choice(len(spans), count, replace=False)],
-        }
-        texts = [told.text, *(without(told.text, gone) for gone in chosen.values())]
+        chosen = ([(one.start, one.end) for one in told.hottest(count)],
+                  [spans[place] for place in rng.choice(len(spans), count, replace=False)])  # fmt: skip
+        texts = [told.text, *(without(told.text, gone) for gone in chosen)]
         query = opened.embedder.embed([text], role="query").vectors[0]
-        whole, *rest = (opened.embedder.embed(texts, role="document").vectors @ query).tolist()
-        for name, score in zip(chosen, rest, strict=True):
-            falls[name].append(whole - score)
-    return {name: statistics.mean(values) for name, values in falls.items()}
+        scores = opened.embedder.embed(texts, role="document").vectors @ query
+        others = vectors[ids != int(told.id.removeprefix(CHUNK_PREFIX))] @ query
+        ranks = 1 + np.count_nonzero(others > scores[:, None], axis=1)
+        lost.append([(scores[0] - scores[1:]).tolist(), (ranks[1:] > ranks[0]).tolist(),
+                     np.log(ranks[1:] / ranks[0]).tolist()])  # fmt: skip
+    means = np.mean(np.array(lost, float), axis=0)
+    found = {what: dict(zip(WAYS, row, strict=True)) for what, row in zip(MEASURES, means.tolist(), strict=True)}
+    return {"queries": len(lost), **found}
 
 
 def without(text: str, spans: list[tuple[int, int]]) -> str:
@@ -104,17 +116,6 @@ def without(text: str, spans: list[tuple[int, int]]) -> str:
     for start, end in sorted(spans, reverse=True):
         text = text[:start] + text[end:]
     return text
-
-
-def cost(opened: sememe.Collection, corpus: corpora.Labelled) -> float:
-    """What stating adds to a search, as a share of its time, query embedding included: medians, in turns."""
-    spent: dict[bool, list[float]] = {False: [], True: []}
-    for text in list(corpus.queries.values())[:150]:
-        for calibrated, seconds in spent.items():
-            start = time.perf_counter()
-            opened.search(text, route=Route(calibrated=calibrated))
-            seconds.append(time.perf_counter() - start)
-    return statistics.median(spent[True]) / statistics.median(spent[False]) - 1
 
 
 def chart(lines: dict[str, list[float]]) -> str:

@@ -208,27 +208,26 @@ def documents() -> str:
 
 def fusion() -> str:
     """Hybrid search by evidence and by ranks beside its parts, on queries that nothing was chosen on."""
-    ways = ("meaning", "words", "rrf", "evidence")
+    corpora = load("fusion")["corpora"]
+    kept = next(iter(corpora.values()))["held-out"]
+    ways = [way for way in FUSIONS if way in kept]
+    judged = ways[:1:-1]
     rows = []
-    for name, found in load("fusion")["corpora"].items():
+    for name, found in corpora.items():
         held = found["held-out"]
-        gaps = [held[way]["difference"] for way in ("evidence", "rrf")]
+        gaps = [held[way]["difference"] for way in judged]
         rows.append(
             [name, f"{found['documents']:,}", str(held["queries"]), *(f"{held[way]['ndcg@10']:.3f}" for way in ways),
              *(f"{gap['mean']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})" for gap in gaps)]
         )  # fmt: skip
-    head = [
-        "",
-        "documents",
-        "queries",
-        "meaning",
-        "words",
-        "ranks",
-        "evidence",
-        "evidence − better part",
-        "ranks − better part",
-    ]
-    return markdown(head, rows)
+    head = ["", "documents", "queries", *(FUSIONS[way] for way in ways)]
+    return markdown([*head, *(f"{FUSIONS[way]} − better part" for way in judged)], rows)
+
+
+FUSIONS = {
+    "meaning": "meaning", "words": "words", "rrf": "ranks", "evidence": "evidence", "mmr": "evidence, MMR .7",
+    "rerank": "evidence, reranked",
+}  # fmt: skip
 
 
 def reading(found: dict[str, Any]) -> str:

@@ -28,10 +28,9 @@ from sememe.search.view import View
 from sememe.settings import DEFAULT_FOLDER, Settings, from_environment
 from sememe.space import CANARY_TEXTS, Embedder, Encoder, Held, Space, check, check_unchanged
 from sememe.store import SQLiteStore
-from sememe.store.reading import Snapshot
 from sememe.store.records import StoredChunk, StoredDocument, Totals
 from sememe.store.sqlite import is_there
-from sememe.types import CHUNK_PREFIX, METRICS, PART, Ids, LedgerRow, Long, Metric, Progress, Reranker, Vectors
+from sememe.types import CHUNK_PREFIX, METRICS, Ids, LedgerRow, Long, Metric, Progress, Reranker, Vectors
 
 if TYPE_CHECKING:
     # What only writing needs is imported where it is used: the answer to a search comes .1 s sooner.
@@ -256,7 +255,8 @@ class Collection:
             else:
                 document = snapshot.document(self._key(str(key), missing_ok=True))
             if document is None:
-                raise NotFound(self._missing(snapshot, str(key)))
+                stored = self._key(str(key), missing_ok=True)
+                raise NotFound(f"{key!r} {snapshot.absence(stored, self.path)}")
             if chunk is not None:
                 return Record(document, chunk.text, (chunk,))
             return Record(document, snapshot.text(document.id), tuple(snapshot.chunks_of(document.id)))
@@ -271,7 +271,7 @@ class Collection:
         answer. It goes alone.
 
         `where` is a Mongo-style filter over metadata: `{"year": {"$gte": 2020}}`. `mode` "lexical" compares words
-        (BM25), "hybrid" fuses both: by reciprocal ranks, or with `alpha` (1: meaning alone) by weighted scores.
+        (BM25), "hybrid" fuses both: by the surprise of scores, or with `alpha` (1: meaning alone) by weighted scores.
         `recall` is the share of the true neighbours that will do (.99, unless `sememe optimize --recall` said another
         one), 1 for all of them. `route` says by
         which way: `Route(space="fine")` looks in the further space of that name, `Route(rerank="owner/name")` lets a
@@ -469,16 +469,6 @@ class Collection:
             raise InputError("no path was given; name at least one file or folder")
         return [Path(path).expanduser() for path in given]
 
-    def _missing(self, snapshot: Snapshot, key: str) -> str:
-        """What to say of a key that is no document: it may be a file of many."""
-        known = snapshot.known_document(self._key(key, missing_ok=True))
-        if known is not None and known.documents is not None:
-            return (
-                f"{key!r} is a file of many documents in {self.path}; name one of its {known.documents:,}, which begin "
-                f"with {key + PART!r}: sememe report --all lists them"
-            )
-        return f"{key!r} is neither a document nor a chunk of {self.path}; search for it, or add it"
-
     def _key(self, key: str, *, missing_ok: bool = False) -> str:
         """The key as it is stored: as given, or as the path of a file."""
         from sememe.ingest.items import file_key
@@ -511,6 +501,11 @@ def options_for(embedder: Embedder, *, chunk: bool | Long, read: ReadOptions | N
         chunk=chunk in (True, "truncate", "late"), read=read or NO_CHOICE,
         languages=getattr(embedder, "languages", ()), long=long, context=embedder.space.max_tokens - embedder.reserved,
     )  # fmt: skip
+
+
+def indexes_of(collection: Collection, held: Held) -> tuple[SQLiteStore, View]:
+    """The store and the indexes that a collection's own searches use, for who looks closer at one of them."""
+    return collection._store, collection._index(held)
 
 
 def use_recall(collection: Collection, recall: float) -> None:

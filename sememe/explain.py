@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from sememe.collection import Collection
+from sememe.collection import Collection, indexes_of
 from sememe.errors import NotFound
 from sememe.models import load_reranker
 from sememe.search.explain import Explanation, Standing, explained
@@ -17,8 +17,6 @@ from sememe.search.plan import Plan
 from sememe.search.query import Query, checked
 from sememe.search.represented import checked_beside
 from sememe.search.run import Models
-from sememe.search.view import View
-from sememe.store import SQLiteStore
 from sememe.types import Reranker
 
 HOTTEST = 12
@@ -40,18 +38,14 @@ def explain(collection: Collection, query: str | Query, name: str, *, heat: bool
     embedder = None
     if asked.needs_model:
         embedder = collection.further.target(held).embedder if held.name else collection.embedder
-    store = SQLiteStore(collection.path)
+    store, view = indexes_of(collection, held)
     try:
         if asked.parts:
             asked = resolved(asked, find=collection.get, store=store, held=held, embedder=embedder)
-        looked_at = held if held.kind == "dense" else collection.further.held("")
-        view = View(collection.path, looked_at.space.dim, looked_at.space.metric, name=looked_at.name)
         models = Models(embedder, reranker, view.beside(held))
         return explained(asked, numbers, store=store, view=view, space=held.space, models=models, heat=heat)
     except NotFound as error:
         raise NotFound(f"{name!r} cannot be explained: {error}") from error
-    finally:
-        store.close()
 
 
 def as_dict(explanation: Explanation) -> dict[str, Any]:

@@ -111,6 +111,7 @@ class StandIn:
 
     def __init__(self) -> None:
         self.embed: Callable[[str, int], np.ndarray] = hashed
+        self.write: Callable[[str], object] = lambda text: f"What of {text.split()[0]}?"
         self.faults: deque[Fault] = deque()
         self.seen: list[Seen] = []
         self.billed: Counter[str] = Counter()
@@ -141,13 +142,16 @@ class StandIn:
 
 DIALECTS = (
     (r"/jina/v1/(embeddings|rerank)", "jina"), (r"/voyage/v1/(\w+)", "voyage"),
-    (r"/mistral/v1/(embeddings)", "mistral"), (r"/v1/(embeddings)", "openai"), (r"/v2/(embed|rerank)", "cohere"),
+    (r"/mistral/v1/(embeddings)", "mistral"), (r"/v1/(embeddings|chat/completions)", "openai"),
+    (r"/v2/(embed|rerank)", "cohere"),
     (r"/v1\w*/models/.*:(batchEmbedContents)", "google"), (r"/api/(embed)", "ollama"), (r"/(embed|rerank)", "tei"),
 )  # fmt: skip
 
 
 def texts_in(dialect: str, what: str, body: dict[str, Any]) -> list[str]:
     """The inputs of a request; a picture is its data URI or base64."""
+    if what == "chat/completions":
+        return [message["content"] for message in body["messages"] if message["role"] == "user"]
     if what == "rerank":
         return list(body["texts" if dialect == "tei" else "documents"])
     if dialect == "google":
@@ -183,7 +187,7 @@ def check(dialect: str, model: str, texts: Sequence[str], what: str) -> None:
         raise Refusal(400, f"at most {tokens} tokens in a request")
     if any(TRAP in text for text in texts):
         raise Refusal(400, "the input was flagged by a filter")
-    if what != "rerank" and dialect != "tei" and model not in DIMS:
+    if what not in ("rerank", "chat/completions") and dialect != "tei" and model not in DIMS:
         raise Refusal(404, f"the model {model} does not exist")
 
 
@@ -266,6 +270,13 @@ def rerank_body(dialect: str, body: dict[str, Any], texts: list[str]) -> Any:
     }  # fmt: skip
 
 
+def chat_body(model: str, written: object) -> Any:
+    """A text as OpenAI writes it."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": written}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+    return {"id": "x", "object": "chat.completion", "model": model, "choices": [choice], "usage": usage}
+
+
 class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
@@ -324,6 +335,10 @@ class Handler(BaseHTTPRequestHandler):
             seen.status = 200
             seen.answer = rerank_body(dialect, body, seen.inputs)
             self._send(200, json.dumps(seen.answer), {})
+            return
+        if what == "chat/completions":
+            seen.status = 200
+            self._send(200, json.dumps(chat_body(body["model"], it.write(seen.inputs[0]))), {})
             return
         self._send_vectors(it, seen, what, body, kind)
 

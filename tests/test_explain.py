@@ -88,6 +88,19 @@ def test_what_is_not_there_cannot_be_explained(opened: sememe.Collection) -> Non
         explain(opened, "alpha", "nowhere")
 
 
+def test_what_was_deleted_and_what_was_never_embedded_is_told_so(tmp_path: Path) -> None:
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as small:
+        small.add([{"id": "gone", "text": "a text that goes"}, {"id": "empty", "text": ""}])
+        chunk = f"chunk:{small.get('gone').chunks[0].id}"
+        small.delete("gone")
+        with pytest.raises(NotFound, match="deleted"):
+            explain(small, "text", chunk)
+        with pytest.raises(NotFound, match="chunk:99' is neither"):
+            explain(small, "text", "chunk:99")
+        with pytest.raises(NotFound, match=r"'empty' was never embedded \((skipped|failed): "):
+            explain(small, "text", "empty")
+
+
 def test_the_page_holds_no_markup_of_the_text(opened: sememe.Collection) -> None:
     html = page(explain(opened, "<script>zebra</script>", "odd", heat=False))
     assert "<script>" not in html
@@ -181,10 +194,10 @@ def test_a_threshold_that_is_no_number_of_chunks_is_refused(opened: sememe.Colle
 
 
 def test_a_hybrid_search_joins_by_evidence_and_scores_what_one_part_missed(opened: sememe.Collection) -> None:
-    hits = opened.search("zebra", k=301, mode="hybrid", route=Route(fusion="evidence"))
+    hits = opened.search("zebra", k=301, mode="hybrid")
     assert {hit.kind for hit in hits} == {"evidence"}
     assert hits[0].score >= hits[-1].score
-    assert opened.search("zebra", k=3, mode="hybrid")[0].kind == "rrf"
+    assert opened.search("zebra", k=3, mode="hybrid", route=Route(fusion="rrf"))[0].kind == "rrf"
     with pytest.raises(InputError, match="fusion"):
         opened.search("zebra", mode="hybrid", route=Route(fusion="sum"))  # type: ignore[arg-type]
 

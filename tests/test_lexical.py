@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from sememe import failpoints
 from sememe.errors import StoreBusy
-from sememe.index import lexical
+from sememe.index import lexical, segments
 from sememe.index.lexical import Entry, LexicalDamaged, LexicalIndex, Tail, remove_others, write
 from sememe.index.tail import MOST_TERMS
 from sememe.index.words import analysed_entry, asked, stemmer_language, words
@@ -611,7 +611,7 @@ DAMAGE = """
                 if kind == "one bit": data[size // 3] ^= 4
                 if kind == "longer": data += b"more"
                 file.write_bytes(data)
-            lexical._VERIFIED.clear()
+            segments._VERIFIED.clear()
             index = LexicalIndex.open(copy, "copied")
             try:
                 outcome = "none" if index is None else str(index.search("apple river", k=5)[0].tolist())
@@ -631,7 +631,7 @@ def test_damaged_files_are_noticed_and_never_crash_the_process(tmp_path: Path) -
     write(tmp_path, generation, added=[], deleted=[1], seq=2, threads=1)
     right = str(found(opened(tmp_path, generation).search, "apple river", k=5))
     outcomes = json.loads(run(DAMAGE.replace("{generation}", generation), tmp_path))
-    data = [outcome for suffix, _, outcome in outcomes if suffix in {*lexical.SUFFIXES, ".del"}]
+    data = [outcome for suffix, _, outcome in outcomes if suffix in {*segments.SUFFIXES, ".del"}]
     assert len(data) >= 7 * 7
     assert set(data) <= {"none", "damaged"}
     assert {outcome for _, _, outcome in outcomes} <= {"none", "damaged", right}
@@ -653,7 +653,7 @@ def test_files_that_are_damaged_while_they_are_mapped_are_noticed_or_harmless(tm
     code = f"""
         index = LexicalIndex.open(folder, {generation!r})
         for path in index.path.glob("*.*"):
-            if path.suffix in lexical.SUFFIXES:
+            if path.suffix in segments.SUFFIXES:
                 with path.open("r+b") as file:
                     file.write(b"\\xff" * path.stat().st_size)
         for query in ("apple", "apple river", '"apple letter"', "app*", "stone -river"):
@@ -681,7 +681,7 @@ def run(code: str, folder: Path, *, expected: int = 0) -> str:
         import json, os
         from pathlib import Path
         from sememe import failpoints
-        from sememe.index import lexical
+        from sememe.index import lexical, segments
         from sememe.index.lexical import Entry, LexicalDamaged, LexicalIndex, write
     """
     text = textwrap.dedent(start) + f"folder = Path({str(folder)!r})\n" + textwrap.dedent(code)

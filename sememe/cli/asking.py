@@ -69,7 +69,7 @@ def search(
     funnel: FunnelOption = "",
     rerank: RerankOption = None,
     rerank_depth: RerankDepthOption = RERANKED,
-    fusion: FusionOption = "rrf",
+    fusion: FusionOption = "evidence",
     calibrated: Annotated[
         bool, typer.Option("--calibrated", help="Say how many random chunks would be expected to score as high.")
     ] = False,

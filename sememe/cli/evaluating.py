@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sememe.evaluate.datasets import Dataset
     from sememe.evaluate.golden import Counts
     from sememe.evaluate.metrics import Measure
+    from sememe.evaluate.questions import Passage
     from sememe.evaluate.running import Run, Setting
 
 eval = typer.Typer(help="Measure how well a collection answers.", rich_markup_mode=None, no_args_is_help=True)
@@ -225,16 +226,57 @@ def make_set(
     origin: Annotated[str, typer.Option("--from", help="What is asked for: headings or sentences.")] = "headings",
     name: Annotated[str, typer.Option("--set", help="Its name; without one, what it is made from.")] = "",
     count: Annotated[int, typer.Option("--count", help="How many queries.")] = 100,
+    from_model: Annotated[
+        str | None,
+        typer.Option("--from-model", metavar="MODEL", help="Let a language model ask: openai:NAME, or URL/NAME."),
+    ] = None,
+    show_input: Annotated[bool, typer.Option("--show-input", help="Print what the model is given.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Ask nobody and store nothing.")] = False,
     collection: CollectionOption = DEFAULT,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a golden set from what is stored: a heading path, or a sentence, asks for its chunk."""
+    """Make a golden set from what is stored: a heading path, a sentence, or a language model asks for a chunk."""
     from sememe.evaluate import golden as sets
 
+    if from_model is not None:
+        _make_by_model(collection, from_model, name or "model", count, show_input, dry_run, as_json)
+        return
+    if show_input or dry_run:
+        raise InputError("--show-input and --dry-run go with --from-model; leave them out, or name a model")
     with opened_at(collection, None, create=False) as opened:
         made = sets.make(opened, origin, name=name, count=count)
     _print_counts(made, as_json)
     typer.echo(f"Note: {sets.EASE[origin.removesuffix('s')]}.", err=True)
+
+
+def _make_by_model(
+    collection: Path, model: str, name: str, count: int, show_input: bool, dry_run: bool, as_json: bool
+) -> None:
+    from sememe.evaluate import questions
+    from sememe.evaluate.golden import EASE
+    from sememe.models.providers.writing import load_writer
+
+    writer = load_writer(model)
+    with progress_shown() as shown, opened_at(collection, None, create=False, progress=shown) as opened:
+        if show_input or dry_run:
+            chosen = questions.shown(opened, count)
+            shown.stop()
+            _print_shown(chosen, questions.INSTRUCTION if show_input else "", as_json)
+        if dry_run:
+            typer.echo(f"{len(chosen):,} chunks would be shown to {writer.name}; nobody was asked.", err=True)
+            return
+        made = questions.make(opened, writer, name=name, count=count, progress=shown.named("chunks"))
+    _print_counts(made, as_json)
+    typer.echo(f"{writer.usage.requests:,} requests, {writer.usage.tokens:,} tokens.", err=True)
+    typer.echo(f"Note: {EASE['model']}.", err=True)
+
+
+def _print_shown(chosen: Sequence[Passage], instruction: str, as_json: bool) -> None:
+    for one in chosen if instruction else ():
+        if as_json:
+            print_json({"id": one.id, "system": instruction, "user": one.text})
+        else:
+            typer.echo(f"{one.id}\nsystem  {instruction}\nuser    {printable(one.text)}\n")
 
 
 @golden.command("add")
@@ -472,6 +514,8 @@ def _print_counts(made: Counts, as_json: bool) -> None:
     else:
         print_pairs([("set", made.name), ("queries", made.queries), ("judgements", made.judgements)])
         _print_remarks(made.remarks)
+        for chunk, reason in made.failed:
+            typer.echo(f"Nothing about {chunk}: {printable(reason)}", err=True)
 
 
 def _print_remarks(remarks: Sequence[str]) -> None:

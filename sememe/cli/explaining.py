@@ -14,6 +14,7 @@ from sememe.cli.options import (
     CollectionOption,
     DedupeOption,
     FunnelOption,
+    FusionOption,
     GroupByOption,
     JsonOption,
     KOption,
@@ -39,7 +40,7 @@ from sememe.explain import HOTTEST, as_dict, marked, page, standing_text, sum_te
 from sememe.explain import explain as explain_hit
 from sememe.filters import parse
 from sememe.search.explain import Explanation
-from sememe.search.query import RERANKED, Mode, Query, Route
+from sememe.search.query import RERANKED, Fusion, Mode, Query, Route
 
 
 def explain(
@@ -56,6 +57,7 @@ def explain(
     funnel: FunnelOption = "",
     rerank: RerankOption = None,
     rerank_depth: RerankDepthOption = RERANKED,
+    fusion: FusionOption = "evidence",
     also: AlsoOption = None,
     like: LikeOption = None,
     unlike: UnlikeOption = None,
@@ -80,7 +82,9 @@ def explain(
     condition = None if where is None else parse(where_of(where) or {})
     asked = Query(
         text=query or None, k=k, where=condition, mode=cast("Mode", mode), alpha=alpha, recall=recall,
-        route=Route(space=space, funnel=funnel, rerank=rerank, depth=rerank_depth),
+        route=Route(
+            space=space, funnel=funnel, rerank=rerank, depth=rerank_depth, fusion=cast("Fusion", fusion),
+        ),
         parts=parts_of(also, like=like, unlike=unlike, near=near),
         shape=shape_of(
             boosts=boosts_of(boost, recency), threshold=threshold, dedupe=dedupe, group=(group_by, per_group), mmr=mmr

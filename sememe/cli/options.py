@@ -136,7 +136,7 @@ FacetOption = Annotated[list[str] | None, typer.Option("--facet", metavar="FIELD
 PlanOption = Annotated[bool, typer.Option("--plan", help="Print the plan that ran before the hits.")]
 DEFAULT = Path(DEFAULT_FOLDER)
 FusionOption = Annotated[
-    str, typer.Option("--fusion", help="With hybrid, without alpha: join by rrf (ranks), or evidence (surprise).")
+    str, typer.Option("--fusion", help="With hybrid, without alpha: join by evidence (surprise), or rrf (ranks).")
 ]
 ThresholdOption = Annotated[
     float | None,

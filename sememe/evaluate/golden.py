@@ -30,6 +30,7 @@ EASE = {
     "heading": "easy: the words of a heading path are part of what is embedded for its chunk",
     "sentence": "very easy: the query is a piece of its chunk; what misses here has a fault",
     "hand": "as hard as whoever wrote it made it",
+    "model": "easier than people's: a language model asked after it had read the chunk",
     "clicks": "biased: people click what was shown, so what was never shown was never judged",
 }
 """What each origin says of a set."""
@@ -42,12 +43,16 @@ _OWN_HEADING = re.compile(r"#{1,6}\s+(?P<title>[^\n]*?)\s*#*\s*(?:\n|$)")
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What came of making or importing: judgements written, and what was left out, in words."""
+    """What came of making or importing: judgements written, and what was left out, in words.
+
+    `failed` are the chunks that a language model asked nothing about, and why.
+    """
 
     name: str
     queries: int
     judgements: int
     remarks: tuple[str, ...] = ()
+    failed: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,7 @@ def dataset(collection: Collection, name: str) -> Dataset:
         ]
     origins = {query_id(judgement.query): judgement.origin for judgement in found}
     queries = {query_id(judgement.query): judgement.query for judgement in found}
-    remarks = [f"{EASE.get(origin, origin)} ({origin})" for origin in dict.fromkeys(origins.values())]
+    remarks = [f"{EASE.get(origin.partition(' ')[0], origin)} ({origin})" for origin in dict.fromkeys(origins.values())]
     return usable(name, queries.items(), dict.fromkeys(rows), unit=unit, origins=origins, remarks=remarks)
 
 
@@ -130,7 +135,7 @@ def add(collection: Collection, query: str, names: Sequence[str], *, name: str =
         made = [
             _by_name(snapshot, collection, Judgement(name, query, one, WHOLE, WHOLE, grade, "hand")) for one in names
         ]
-    return _put(collection, name, made)
+    return put(collection, name, made)
 
 
 def remove(collection: Collection, name: str, query: str | None = None) -> int:
@@ -169,7 +174,7 @@ def import_clicks(collection: Collection, path: Path, *, name: str = "clicks", l
     )
     if not made:
         raise InputError(f"{path} holds no click that can be used ({'; '.join(remarks) or 'it is empty'})")
-    return _put(collection, name, made, remarks)
+    return put(collection, name, made, remarks=remarks)
 
 
 def make(collection: Collection, origin: str, *, name: str = "", count: int = 100) -> Counts:
@@ -196,7 +201,7 @@ def make(collection: Collection, origin: str, *, name: str = "", count: int = 10
         for item in items if item.query.casefold() in wanted
     ]  # fmt: skip
     fewer = (f"only {len(chosen):,} {origin} could be asked for",) * (len(chosen) < count)
-    return _put(collection, name or origin, made, fewer)
+    return put(collection, name or origin, made, remarks=fewer)
 
 
 def corpus(collection: Collection, unit: Unit) -> Iterator[tuple[str, str, str]]:
@@ -292,7 +297,11 @@ def _document_of(snapshot: Inventory, name: str) -> str | None:
     return name if snapshot.document(name) is not None else None
 
 
-def _put(collection: Collection, name: str, made: Sequence[Judgement], remarks: tuple[str, ...] = ()) -> Counts:
+def put(
+    collection: Collection, name: str, made: Sequence[Judgement], *, remarks: tuple[str, ...] = (),
+    failed: tuple[tuple[str, str], ...] = (),
+) -> Counts:  # fmt: skip
+    """Add judgements to a set. Raises InputError for a name that is none, and for a set of the other unit."""
     if not name.strip() or not name.isprintable():
         raise InputError(f"the set is called {name!r}; give it a name of letters")
     units = {_unit(judgement) for judgement in made}
@@ -302,7 +311,7 @@ def _put(collection: Collection, name: str, made: Sequence[Judgement], remarks: 
         raise InputError(f"a set judges documents or chunks, and {name!r} would judge both; name another set")
     with opened(collection.path) as store, store.transaction() as transaction:
         transaction.judge(made)
-    return Counts(name, len({judgement.query for judgement in made}), len(made), remarks)
+    return Counts(name, len({judgement.query for judgement in made}), len(made), remarks, failed)
 
 
 def _unit(judgement: Judgement) -> Unit:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from sememe.index.slab import Rows
+from sememe.index.slab import Rows, found_at
 from sememe.types import Changes, Ids, IndexRecord, Metric, Scores, Vectors
 from sememe.vectors import SCAN_ROWS, best, scores_of
 
@@ -108,6 +108,14 @@ class ExactIndex:
         better = (scores > score) | ((scores == score) & (ids < number))
         better &= live if allowed is None else np.concatenate([allowed.slab, allowed.tail])
         return 1 + int(np.count_nonzero(better)), float(score)
+
+    def scores_at(self, query: Vectors, ids: Ids) -> Scores:
+        """The scores of some ids (m,) for a query (dim,): (m,), -inf for those that have no vector here."""
+        scores = np.full(len(ids), -np.inf, np.float32)
+        rows, beside = self.rows.find(ids), found_at(self.tail_ids, np.argsort(self.tail_ids), ids)
+        for at, vectors in ((rows, self.rows.take(rows[rows >= 0])), (beside, self.tail_vectors[beside[beside >= 0]])):
+            scores[at >= 0] = scores_of(query[None], vectors, metric=self.metric)[0]
+        return scores
 
     def _blocks(self) -> Iterator[Vectors]:
         for start in range(0, len(self.rows), SCAN_ROWS):

@@ -16,10 +16,10 @@ import json
 import os
 import shutil
 import tempfile
-import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ import numpy.typing as npt
 
 from sememe import failpoints
 from sememe.errors import StoreBusy, StoreError, StoreFull
+from sememe.index.segments import verify
 from sememe.index.slab import sync_folder
 from sememe.index.tail import NO_IDS, NO_SCORES, Statistics, Tail, best, idf, limited
 from sememe.index.words import Asked, Entry, Forms, Places, analysed_entry, asked
@@ -61,18 +62,10 @@ FETCHED = 4_096
 STEPS = [1_024 * 4**step for step in range(12)]
 """What is fetched when the first rows were not enough: the same for every k, which then finds the same among ties."""
 
-BLOCK_BYTES = 1 << 22
-VERIFIED_FILES = 10_000
-FOOTER_MARK = 1337
 PREFIXED = ("text", "plain")
 """The fields where prefixes are looked for: terms, and words that are not terms as they were typed."""
 STAMP = "\x01"
 """The one term of the stamp: its explanation holds the statistics of the index."""
-SUFFIXES = frozenset({".term", ".idx", ".pos", ".fast", ".fieldnorm", ".store"})
-
-_VERIFIED: dict[tuple[str, int, int], int] = {}
-"""Files of segments with their sizes and times that had the right checksum, which are never rewritten; and how many
-rows they told of."""
 
 
 class LexicalDamaged(StoreError):
@@ -268,71 +261,6 @@ def _panics() -> tuple[type[BaseException], ...]:
     return tuple(kind for kind in BaseException.__subclasses__() if kind.__name__ == "PanicException")
 
 
-# --- checking ---------------------------------------------------------------------------
-
-
-def _verify(path: Path) -> None:
-    """Compare every file of the current segments with its checksum, and what `meta.json` says with the files.
-
-    Raises OSError or ValueError when something is missing or damaged. What was compared before is not read again.
-    """
-    while True:
-        meta = (path / "meta.json").read_text(encoding="utf-8")
-        try:
-            return _verify_segments(path, meta)
-        except (OSError, ValueError):
-            # Files of a former commit go as soon as there is another: then that is the one to look at.
-            if (path / "meta.json").read_text(encoding="utf-8") == meta:
-                raise
-
-
-def _verify_segments(path: Path, meta: str) -> None:
-    try:
-        for segment in json.loads(meta)["segments"]:
-            name, deletes = segment["segment_id"].replace("-", ""), segment["deletes"]
-            rows = max(_verified(path / f"{name}{suffix}") for suffix in SUFFIXES)
-            alive = _verified(path / f"{name}.{deletes['opstamp']}.del") if deletes else rows
-            # tantivy believes these numbers, and aborts the process if they are wrong.
-            if segment["max_doc"] != rows or (deletes and deletes["num_deleted_docs"] != rows - alive):
-                raise ValueError(f"meta.json of {path} says {segment}, of {rows} rows {alive} are alive")
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"meta.json of {path} is not one") from error
-
-
-def _verified(path: Path) -> int:
-    """The rows that a sound .fast file holds, those that a .del file leaves, and 0 of others."""
-    status = path.stat()
-    key = (str(path), status.st_size, status.st_mtime_ns)
-    if key not in _VERIFIED:
-        if len(_VERIFIED) >= VERIFIED_FILES:
-            _VERIFIED.clear()
-        _VERIFIED[key] = _verify_file(path, status.st_size)
-    return _VERIFIED[key]
-
-
-def _verify_file(path: Path, size: int) -> int:
-    """A file ends with a footer as JSON, its length, and a mark, four bytes each: the CRC-32 is of what is before."""
-    with path.open("rb") as file:
-        file.seek(max(0, size - 8))
-        end = file.read(8)
-        body = left = size - 8 - int.from_bytes(end[:4], "little")
-        if len(end) < 8 or int.from_bytes(end[4:], "little") != FOOTER_MARK or body < 0:
-            raise ValueError(f"{path} has no footer")
-        file.seek(body)
-        footer = json.loads(file.read(size - 8 - body))
-        file.seek(0)
-        found = 0
-        while left > 0 and (block := file.read(min(left, BLOCK_BYTES))):
-            found = zlib.crc32(block, found)
-            left -= len(block)
-        if left or found != footer["crc"]:
-            raise ValueError(f"{path} has the checksum {found}, not {footer['crc']}")
-        # Columns end with their number of rows, a version and a mark; deletions are a number and a bit for each row.
-        file.seek({".fast": max(0, body - 12), ".del": 4}.get(path.suffix, body))
-        rest = int.from_bytes(file.read({".fast": 4}.get(path.suffix, body - file.tell())), "little")
-        return rest.bit_count() if path.suffix == ".del" else rest
-
-
 # --- searching --------------------------------------------------------------------------
 
 
@@ -353,6 +281,7 @@ class LexicalIndex:
     languages: frozenset[str]
     rows: int
     average_length: float
+    _last: list[tuple[str, Tail, _Asking]] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def deleted(self) -> int:
@@ -365,7 +294,7 @@ class LexicalIndex:
         path = folder / f"{NAME}-{generation}"
         try:
             with _told(path):
-                _verify(path)
+                verify(path)
                 return cls._at(path, _opened(path))
         except (OSError, StoreError):
             return None
@@ -374,7 +303,7 @@ class LexicalIndex:
         """The same index at its newest commit. Raises LexicalDamaged."""
         with _told(self.path):
             try:
-                _verify(self.path)
+                verify(self.path)
                 self.index.reload()
                 return self._at(self.path, self.index)
             except OSError as error:
@@ -402,14 +331,15 @@ class LexicalIndex:
             rows=int(explained["N"]), average_length=explained["avgdl"],
         )  # fmt: skip
 
-    def terms(self, query: str) -> list[str]:
+    def terms(self, query: str, tail: Tail | None = None) -> list[str]:
         """The terms that a query is looked up by, prefixes with their star; excluded ones are left out."""
-        return asked(query, self.languages).terms()
+        with _told(self.path):
+            return self._asking(query, Tail() if tail is None else tail).read.terms()
 
     def weighed(self, query: str, tail: Tail) -> tuple[Asked, Statistics, dict[str, float]]:
         """What a query is looked up by, what its terms weigh, and what its prefixes do. Raises LexicalDamaged."""
         with _told(self.path):
-            asking = _Asking(self, asked(query, self.languages | tail.languages), tail)
+            asking = self._asking(query, tail)
         return asking.question, asking.statistics, asking.prefixes
 
     def search(
@@ -421,16 +351,25 @@ class LexicalIndex:
         replace the rows of the files. Any string is a query; one without a word that can be looked up finds nothing.
         Raises LexicalDamaged.
         """
-        tail = tail or Tail()
+        tail = Tail() if tail is None else tail
         gone = np.union1d(np.array(sorted(dead), np.int64), tail.ids)
         with _told(self.path):
-            asking = _Asking(self, asked(query, self.languages | tail.languages), tail)
+            asking = self._asking(query, tail)
             ids, scores = self._of_files(asking.query(allowed), k, allowed, gone)
         tail_ids, tail_scores = tail.matches(asking.question, asking.statistics, asking.prefixes)
         if allowed is not None:
             kept = np.isin(tail_ids, allowed)
             tail_ids, tail_scores = tail_ids[kept], tail_scores[kept]
         return best(np.concatenate([ids, tail_ids]), np.concatenate([scores, tail_scores]), k)
+
+    def _asking(self, query: str, tail: Tail) -> _Asking:
+        """What is asked, kept until the next question: the parts of one search ask the same."""
+        for text, beside, known in self._last:
+            if text == query and beside is tail:
+                return known
+        made = _Asking(self, asked(query, self.languages | tail.languages), tail)
+        self._last[:] = [(query, tail, made)]
+        return made
 
     def _of_files(self, query: Query | None, k: int, allowed: Ids | None, gone: Ids) -> tuple[Ids, Scores]:
         """The k best of what a query finds: more is fetched until the ties of the kth are complete, or many."""
@@ -488,23 +427,39 @@ def _details(explanation: dict[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 class _Asking:
-    """A question to one commit and a tail: what its terms weigh, and the query that tantivy runs."""
+    """A question to one commit and a tail: what its terms weigh, and the query that tantivy runs.
 
-    def __init__(self, index: LexicalIndex, question: Asked, tail: Tail) -> None:
+    `read` is all that was asked for, `question` what is looked up of it.
+    """
+
+    def __init__(self, index: LexicalIndex, read: Asked, tail: Tail) -> None:
         self._index = index
         self._schema = index.index.schema
         self._tail = tail
+        self.read = read
         self._in_files: dict[str, int] = {}
         own = tail.statistics()
         self._tail_rows = own.rows
         self.statistics = Statistics(
             index.rows + own.rows, index.average_length if index.rows > 1 else own.average_length, self._frequency
         )
-        self.question = limited(question, self._frequency)
+        self.question = limited(read, self._frequency)
         self.prefixes = {prefix: self._prefix_weight(prefix) for prefix in self.question.prefixes}
 
     def query(self, allowed: Ids | None) -> Query | None:
         """What is run over the files; None when they cannot hold a match."""
+        import tantivy
+
+        query = self._whole
+        if query is not None and allowed is not None and len(allowed) <= FEW_ALLOWED:
+            # One query a chunk takes half the time of a set, which tantivy turns into an automaton.
+            chosen = _any([tantivy.Query.term_query(self._schema, "chunk", chunk) for chunk in allowed.tolist()])
+            silent = tantivy.Query.const_score_query(chosen, 0.0)
+            query = tantivy.Query.boolean_query([(tantivy.Occur.Must, query), (tantivy.Occur.Must, silent)])
+        return query
+
+    @cached_property
+    def _whole(self) -> Query | None:
         import tantivy
 
         Occur = tantivy.Occur  # noqa: N806
@@ -519,13 +474,7 @@ class _Asking:
         for places in self.question.excluded:
             if (clause := self._phrase(places)) is not None:
                 clauses.append((Occur.MustNot, clause))
-        query = tantivy.Query.boolean_query(clauses)
-        if allowed is not None and len(allowed) <= FEW_ALLOWED:
-            # One query a chunk takes half the time of a set, which tantivy turns into an automaton.
-            chosen = _any([tantivy.Query.term_query(self._schema, "chunk", chunk) for chunk in allowed.tolist()])
-            silent = tantivy.Query.const_score_query(chosen, 0.0)
-            query = tantivy.Query.boolean_query([(Occur.Must, query), (Occur.Must, silent)])
-        return query
+        return tantivy.Query.boolean_query(clauses)
 
     def _optional(self) -> Iterator[Query]:
         import tantivy

@@ -145,6 +145,7 @@ class Rows:
     sums: npt.NDArray[np.uint32]
     _sound: npt.NDArray[np.bool_] = field(init=False)
     _all_sound: bool = False
+    _order: Ids | None = None
 
     def __post_init__(self) -> None:
         self._sound = np.zeros(len(self.ids), dtype=bool)
@@ -155,6 +156,12 @@ class Rows:
     def checksum(self) -> int:
         """That of all ids and sums, to compare with the truth's."""
         return checksum(self.ids, self.sums)
+
+    def find(self, ids: Ids) -> Ids:
+        """The rows of some ids (m,): (m,), -1 for those that are in none. Put in order once: 3 ms for a million."""
+        if self._order is None:
+            self._order = np.argsort(self.ids, kind="stable")
+        return found_at(self.ids, self._order, ids)
 
     def take(self, rows: Ids) -> Vectors:
         """The vectors of some rows (m,): (m, dim), in their order. Raises RowsDamaged."""
@@ -196,6 +203,15 @@ class Rows:
         if len(wrong):
             raise RowsDamaged(f"row {int(wrong[0])} of the vector file is not what was written; run: sememe optimize")
         self._sound[rows] = True
+
+
+def found_at(held: Ids, order: Ids, ids: Ids) -> Ids:
+    """Where ids (m,) stand among those that are `held` (n,) in this `order` (n,): (m,), -1 for what is not there."""
+    if not len(held):
+        return np.full(len(ids), -1, np.int64)
+    at = order[np.minimum(np.searchsorted(held, ids, sorter=order), len(held) - 1)]
+    places: Ids = np.where(held[at] == ids, at, -1)
+    return places
 
 
 class RowsDamaged(StoreDamaged):

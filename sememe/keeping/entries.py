@@ -1,7 +1,7 @@
 """The stream that an export is made of and an import takes: plain values, one at a time, whatever the file format.
 
 An entry is a dict with a `kind`: one "space" (the space, its canaries, the further spaces, the types of fields,
-counts), a "container" for every file that holds many documents, then for every document a "document", its
+golden sets, counts), a "container" for every file that holds many documents, then for every document a "document", its
 "text" parts, its "place"s in the source, its "chunk"s with `vector` as bytes of little-endian float32, what is "beside"
 them in further spaces as a `blob`, and its "input", the ledger row that ends it; then the "input"s that gave no
 document, and an "end". Texts and vectors carry a CRC-32.
@@ -20,6 +20,7 @@ import numpy as np
 
 from sememe.errors import InputError
 from sememe.space import Held, Space, codec_digest
+from sememe.store.golden import Judgement
 from sememe.store.inventory import Inventory
 from sememe.store.records import NOTHING, Layers, Outside, StoredContainer, StoredDocument
 from sememe.types import LedgerRow, Recipe, Vectors
@@ -41,7 +42,7 @@ def entries(snapshot: Inventory) -> Iterator[Entry]:
         "kind": "space", "format": FORMAT, "space": json.loads(space.to_json()), "id": space.id,
         "canaries": base64.b64encode(canaries.astype("<f4").tobytes()).decode(), "seq": snapshot.seq(),
         "documents": totals.documents, "chunks": totals.chunks, "inputs": sum(totals.statuses.values()),
-        "fields": snapshot.fields(),
+        "golden": [asdict(judgement) for judgement in snapshot.judgements()], "fields": snapshot.fields(),
         "further": [_further(held, snapshot.canaries(held), snapshot.codec(held)) for held in further],
     }  # fmt: skip
     for box in snapshot.containers():
@@ -161,6 +162,20 @@ def fields_of(entry: Entry) -> dict[str, str]:
     types = entry.get("fields")
     known = types.items() if isinstance(types, dict) else ()
     return {path: kind for path, kind in known if kind in ("boolean", "number", "string", "date")}
+
+
+def golden_of(entry: Entry, where: str) -> list[Judgement]:
+    """The golden sets of a "space" entry; exports of before have none. Raises InputError."""
+    try:
+        return [
+            Judgement(
+                name=str(one["name"]), query=str(one["query"]), key=str(one["key"]), start=int(one["start"]),
+                end=int(one["end"]), grade=int(one["grade"]), origin=str(one["origin"]),
+            )
+            for one in entry.get("golden", [])
+        ]  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{where} has golden sets that cannot be read ({error!r}); export it again") from error
 
 
 def _outside(said: Entry) -> Outside:

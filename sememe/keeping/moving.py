@@ -34,6 +34,7 @@ from sememe.keeping.entries import (
     entries,
     fields_of,
     further_of,
+    golden_of,
     layers_of,
     ledger_row,
     space_of,
@@ -149,7 +150,8 @@ def import_(
 ) -> Summary:  # fmt: skip
     """Take the entries of an export into the collection in `folder`, which is made if there is none.
 
-    A document whose key is there is replaced; one that is the same is passed over. One that is damaged ends in the
+    A document whose key is there is replaced; one that is the same is passed over; a golden set whose name is there
+    stays as it is. One that is damaged ends in the
     ledger as failed, and the rest goes on. Raises SpaceMismatch when the vectors are of another space than those
     that are there, and InputError where the entries end before their end; what came before is stored.
     """
@@ -158,13 +160,17 @@ def import_(
     if first is None:
         raise InputError(f"{where} is empty; there is nothing to import")
     space, canaries = space_of(first, where)
+    golden = golden_of(first, where)
     refuse_other_space(folder, space, canaries)
     store = SQLiteStore(folder, create=True)
     try:
+        with store.snapshot() as snapshot:
+            sets = {judgement.name for judgement in snapshot.judgements()}
         with store.transaction() as transaction:
             transaction.set_space(space, canaries)
             for held, its_canaries, codec in further_of(first, where):
                 transaction.name_space(held, its_canaries, codec)
+            transaction.judge(one for one in golden if one.name not in sets)
             types = fields_of(first)
             there = transaction.field_types(types)
             transaction.set_fields({path: kind for path, kind in types.items() if path not in there})

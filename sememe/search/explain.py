@@ -21,6 +21,7 @@ from sememe.index.slab import RowsDamaged
 from sememe.index.sparse import from_bytes, word_parts
 from sememe.index.terms import TermPart, refused, term_parts
 from sememe.search.arrange import Arranger
+from sememe.search.fuse import Ranking
 from sememe.search.plan import (
     BM25,
     RERANK,
@@ -58,10 +59,10 @@ _SENTENCE = re.compile(r"\S[^\n]*?(?:[.!?…。！？]+(?=\s|$)|(?=\n|$))")
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a chunk stands in one part of a search: its rank among all that may be returned, from 1, and its score.
+    """Where a chunk stands in one part of a search: its rank, from 1, and its score.
 
-    `kept` are how many of the ranking go on, and `passed` whether this chunk is one of them. `rank` and `score` are
-    None where it is not ranked at all.
+    That of one that goes on is its rank in what the part found, else among all that may be returned. `kept` are how
+    many go on, and `passed` whether this chunk is one of them. `rank` and `score` are None where it is not ranked.
     """
 
     name: str
@@ -187,11 +188,12 @@ def _standings(search: _Search, number: int) -> Iterator[Standing]:
     for step in search.plan.steps:
         if isinstance(step, Scan | Neighbours | Narrow):
             assert search.vector is not None
-            place = search.moment.exact.standing(search.vector, number, allowed=search.allowed)
-            if place is None:
+            kept = _in_part(step.metric, rankings[step.metric], number, step.depth)
+            # Only of what was not kept the place among all has to be looked for.
+            place = None if kept.passed else search.moment.exact.standing(search.vector, number, allowed=search.allowed)
+            if place is None and not kept.passed:
                 return
-            ids, _ = rankings[step.metric]
-            yield Standing(step.metric, *place, kept=step.depth, passed=number in ids)
+            yield kept if place is None else Standing(step.metric, *place, kept=step.depth, passed=False)
         elif isinstance(step, Weights | Tokens) and search.moment.beside is not None:
             beside, ids = search.moment.beside, None
             if search.allowed is not None:
@@ -199,19 +201,22 @@ def _standings(search: _Search, number: int) -> Iterator[Standing]:
             rank, score = beside.standing(number, ids)
             yield Standing(beside.score, rank, score, step.depth, passed=number in rankings[beside.score][0])
         elif isinstance(step, Words):
-            rank, score = _among_words(search, number)
-            yield Standing(BM25, rank, score, kept=step.depth, passed=number in rankings[BM25][0])
+            kept = _in_part(BM25, rankings[BM25], number, step.depth)
+            yield kept if kept.passed else Standing(BM25, *_among_words(search, number), step.depth, passed=False)
         elif isinstance(step, Fuse):
             best = search.found.fused
             yield _place(step.kind, [found for found, _ in best], [score for _, score in best], number, len(best))
         elif isinstance(step, Rerank):
-            ids, scores = rankings[RERANK]
-            yield _place(RERANK, ids.tolist(), scores.tolist(), number, step.depth)
+            yield _in_part(RERANK, rankings[RERANK], number, step.depth)
     for step, best in search.arranger.trail if search.arranger is not None else ():
         left = [found for found, _ in best]
         yield _place(step.name, left, [score for _, score in best], number, len(best))
         if number not in left:
             return
+
+
+def _in_part(name: str, ranking: Ranking, number: int, kept: int) -> Standing:
+    return _place(name, ranking[0].tolist(), ranking[1].tolist(), number, kept)
 
 
 def _place(name: str, ids: Sequence[int], scores: Sequence[float], number: int, kept: int) -> Standing:

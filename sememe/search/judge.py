@@ -74,12 +74,9 @@ class Judge:
         missing = np.flatnonzero(np.isnan(scores))
         if len(missing):
             assert self.vector is not None
-            key = self.view.held(self.snapshot).key
-            found, vectors = self.snapshot.vectors(ids[missing].tolist(), len(self.vector), space=key)
-            near = scores_of(self.vector[None], vectors, metric=self.moment.exact.metric)[0]
-            scores[np.searchsorted(ids, found)] = near
-        # What has no vector in this space is near nothing.
-        return np.nan_to_num(scores, nan=-np.inf)
+            # What has no vector in this space is near nothing.
+            scores[missing] = self.moment.exact.scores_at(self.vector, ids[missing])
+        return scores
 
     def _word_scores(self, ids: Ids, ranking: Ranking) -> Scores:
         scores = _known(ids, ranking)

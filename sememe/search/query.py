@@ -45,7 +45,7 @@ class Route:
     rerank: str | Path | Reranker | None = None
     depth: int = RERANKED
     instruction: str | None = None
-    fusion: Fusion = "rrf"
+    fusion: Fusion = "evidence"
     calibrated: bool = False
     expected: float | None = None
 

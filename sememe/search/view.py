@@ -58,7 +58,7 @@ class Files:
     funnel: Funnel | None = None
     measured: tuple[Measured, ...] = ()
     masks: OrderedDict[Condition, Mask] = field(default_factory=OrderedDict)
-    sample: Vectors | None = None
+    sample: tuple[int, Vectors] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +169,10 @@ class View:
 
     def sample(self, moment: Moment) -> Vectors:
         """Vectors that stand for all: (m, dim), SAMPLE at most; of a large one they stay as long as its files."""
-        if len(moment.files.rows) < SAMPLE:
-            return moment.exact.sample(SAMPLE)
-        if moment.files.sample is None:
-            moment.files.sample = moment.exact.sample(SAMPLE)
-        return moment.files.sample
+        kept = moment.files.sample
+        if kept is None or (kept[0] != moment.seq and len(moment.files.rows) < SAMPLE):
+            kept = moment.files.sample = moment.seq, moment.exact.sample(SAMPLE)
+        return kept[1]
 
     def _mask(self, files: Files, known: columns.Columns, condition: Condition) -> Mask:
         with self._lock:

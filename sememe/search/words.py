@@ -46,8 +46,8 @@ class Words:
 
     def terms(self, snapshot: Snapshot, text: str) -> tuple[str, ...]:
         """What is looked up for a text: its words as the index has them."""
-        index = self._at(snapshot).index
-        return tuple(index.terms(text)) if index is not None else tuple(words.words(text))
+        seen = self._at(snapshot)
+        return tuple(words.words(text)) if seen.index is None else tuple(seen.index.terms(text, seen.tail))
 
     def search(self, snapshot: Snapshot, text: str, *, k: int, allowed: Ids | None) -> Ranking:
         """The k best by BM25: ids and scores (m,). `allowed` are the ids that may be returned, ascending."""

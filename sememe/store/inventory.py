@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from sememe.store.golden import Judgement
 from sememe.store.reading import Snapshot
 from sememe.store.records import BackupRow, Beside, ForgetRow, Layers, Moved, StoredContainer, outside_of
 from sememe.store.writing import STARTS_WITH, prefix
-from sememe.types import PART, Embedded, Ids
+from sememe.types import CHUNK_PREFIX, PART, Embedded, Ids
 
 
 class Inventory(Snapshot):
@@ -155,6 +156,23 @@ class Inventory(Snapshot):
         columns = "name, query, key, start, end, grade, origin"
         sql = f"SELECT {columns} FROM golden{only} ORDER BY name, query, key, start"
         return [Judgement(*row) for row in self._rows(sql, bindings)]
+
+    def absence(self, key: str, where: Path) -> str:
+        """Why a key, or the id of a chunk, names nothing that is stored: the rest of a sentence that begins with it."""
+        known = self.known_document(key)
+        if known is not None and known.documents is not None:
+            return (
+                f"is a file of many documents in {where}; name one of its {known.documents:,}, which begin with "
+                f"{key + PART!r}: sememe report --all lists them"
+            )
+        row = next((row for row in self.ledger(statuses=("skipped", "failed"), under=key) if row.key == key), None)
+        if row is not None:
+            return f"was never embedded ({row.status}: {row.reason}); mend that and add it again"
+        number = key.removeprefix(CHUNK_PREFIX)
+        given_out = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'chunks'")
+        if number != key and number.isdecimal() and given_out and int(number) <= given_out[0][0]:
+            return f"is in {where} no more: it was deleted, or its document was replaced; search for it anew"
+        return f"is neither a document nor a chunk of {where}; search for it, or add it"
 
     def usual_recall(self) -> float | None:
         """The share of true neighbours that searches ask for unless they say; None when nobody chose one."""

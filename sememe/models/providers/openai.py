@@ -1,4 +1,4 @@
-"""OpenAI's embeddings through its SDK, and those of every server that speaks the same wire."""
+"""OpenAI's embeddings and language models through its SDK, and those of every server that speaks the same wire."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sememe.models.providers.wire import (
     Answer,
     Input,
     Trouble,
+    Written,
     in_order,
     refused_with,
     rows,
@@ -58,6 +59,16 @@ class OpenAIWire:
         answer = json_of(self._client.post("/embeddings", cast_to=self._response, body=body), self._loads)
         usage = answer.get("usage") or {}
         return Answer(rows(in_order(answer["data"], "embedding")), usage.get("total_tokens"))
+
+    def write(self, instruction: str, text: str) -> Written:
+        """`POST /chat/completions`, with the instruction as the system's message."""
+        messages = [{"role": "system", "content": instruction}, {"role": "user", "content": text}]
+        body: dict[str, object] = {"model": self._hosting.model.name, "messages": messages}
+        answer = self._client.post("/chat/completions", cast_to=self._response, body=body).json()
+        written = answer["choices"][0]["message"]["content"]
+        if not isinstance(written, str):
+            raise ValueError("it wrote no text")
+        return Written(written, (answer.get("usage") or {}).get("total_tokens"))
 
     def trouble(self, error: Exception) -> Trouble:
         """What an exception means."""

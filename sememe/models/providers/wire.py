@@ -66,6 +66,14 @@ class Ranked:
     tokens: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a language model wrote, and the tokens billed."""
+
+    text: str
+    tokens: int | None = None
+
+
 class Wire(Protocol):
     """One provider's way of being asked. `errors` are the exceptions that its calls may raise."""
 
@@ -97,6 +105,14 @@ class RankingWire(Wire, Protocol):
 
     def rerank(self, query: str, documents: Sequence[str]) -> Ranked:
         """One request that scores all of the documents."""
+
+
+@runtime_checkable
+class WritingWire(Wire, Protocol):
+    """That of a provider with language models."""
+
+    def write(self, instruction: str, text: str) -> Written:
+        """One request: what the model writes to a text, as instructed."""
 
 
 def rows(embeddings: Iterable[str | Sequence[float]]) -> Vectors:
