@@ -20,11 +20,12 @@ from sememe.errors import InputError
 from sememe.explain import explain
 from sememe.filters import parse
 from sememe.search import diversify
-from sememe.search.parts import Part
+from sememe.search.parts import Part, Stored
 from sememe.search.query import Mode, Query, Route
 from sememe.search.run import Hits
 from sememe.search.shape import DAY, DOCUMENT, Boost, Recency, Shape
-from sememe.types import Scores
+from sememe.spaces import add_space
+from sememe.types import Metric, Scores
 
 QUERY = "what is asked"
 ROWS = 140
@@ -368,3 +369,46 @@ def test_an_empty_collection_refuses_what_a_full_one_does(tmp_path: Path) -> Non
         assert not asked(opened, mmr=0.5)
         with pytest.raises(InputError, match="mmr is 3"):
             asked(opened, mmr=3)
+
+
+# --- with everything else --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("route", "said"),
+    [
+        (Route(space="fine"), "of space 'fine'"), (Route(funnel="bits:50,full"), "by sign bits"),
+        (Route(calibrated=True, expected=20.0), "pass over more than 20"), (Route(rerank=ByLength()), "by by-length"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("mode", ["vector", "hybrid"])
+def test_parts_and_shapes_go_with_every_way_of_search(tmp_path: Path, route: Route, said: str, mode: Mode) -> None:
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as opened:
+        opened.add(map(record, range(60)))
+        add_space(opened, "fine", FakeEmbedder(model="second", digest="1" * 64, dim=8))
+        opened.optimize()
+        shape = Shape(
+            boosts=(Boost("stars", 0.001),), dedupe=True, group_by="day", per_group=3, mmr=0.7, facets=("colour",)
+        )
+        query = Query(
+            text=QUERY, parts=(Part("text 7", 0.5), Part(Stored("k1"), -0.2)), k=4, mode=mode, route=route,
+            where=parse({"stars": {"$exists": True}}), shape=shape,
+        )  # fmt: skip
+        first = opened.search(query)
+        assert said in str(first.plan)
+        assert "combine  1 x 'what is asked' + 0.5 x 'text 7' - 0.2 x k1" in str(first.plan)
+        assert len(first) == 4
+        second = opened.search(replace(query, shape=replace(shape, after=first.next)))
+        whole = opened.search(replace(query, k=8))
+        assert ids(first) + ids(second) == ids(whole)
+        assert sum(facet.count for facet in first.facets["colour"]) == 59
+        told = explain(opened, query, first[2].id, heat=False)
+        assert (told.rank, str(told.plan)) == (3, str(first.plan))
+
+
+@pytest.mark.parametrize("metric", ["dot", "euclidean"])
+def test_other_metrics_are_stretched_for_diversity(tmp_path: Path, metric: Metric) -> None:
+    with sememe.open(tmp_path / "c", model=FakeEmbedder(), metric=metric) as opened:
+        opened.add(map(record, range(60)))
+        assert ids(asked(opened, k=60, mmr=1.0)) == ids(asked(opened, k=60))
+        assert asked(opened, k=2, mmr=0.4)[1].text != asked(opened, k=1)[0].text
