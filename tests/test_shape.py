@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -272,6 +273,22 @@ def test_what_is_added_shifts_no_page_and_what_is_deleted_is_gone(
         assert sorted(rest) == sorted(set(whole[10:]) - {whole[12]})
         if mode == "vector" and not shape:
             assert rest == [key for key in whole[10:] if key != whole[12]]
+
+
+@pytest.mark.parametrize("mode", ["vector", "hybrid", "lexical"])
+@given(st.sets(st.integers(0, 24)), st.integers(1, 9))
+@settings(max_examples=4, deadline=None)
+def test_whatever_is_deleted_between_pages_all_that_is_left_comes_once(mode: Mode, gone: set[int], k: int) -> None:
+    with tempfile.TemporaryDirectory() as folder, sememe.open(folder, model=FakeEmbedder()) as opened:
+        opened.add([{"id": f"k{i}", "text": f"text {i}"} for i in range(25)])
+        page = asked(opened, k=k, mode=mode)
+        shown = [hit.document for hit in page]
+        opened.delete([f"k{i}" for i in gone])
+        while page.next:
+            page = asked(opened, k=k, mode=mode, after=page.next)
+            shown += [hit.document for hit in page]
+        assert len(shown) == len(set(shown))
+        assert set(shown[k:]) == {f"k{i}" for i in range(25) if i not in gone} - set(shown[:k])
 
 
 def test_pages_of_a_reranked_search_end_with_what_was_reranked(collection: sememe.Collection) -> None:
