@@ -20,6 +20,7 @@ import sememe
 from sememe.errors import InputError
 from sememe.explain import explain
 from sememe.filters import parse
+from sememe.index import faiss
 from sememe.search import diversify
 from sememe.search.parts import Part, Stored
 from sememe.search.query import Mode, Query, Route
@@ -63,8 +64,8 @@ def ids(hits: Hits) -> list[str]:
 
 
 SHAPES = [
-    {}, {"mmr": 0.6}, {"group_by": DOCUMENT}, {"group_by": "day", "per_group": 4}, {"dedupe": True},
-    {"threshold": -0.1}, {"boosts": (Boost("stars", 0.05), Recency("day", 365 * DAY, 0.2))},
+    {}, {"mmr": 0.6}, {"dedupe": True, "mmr": 0.6}, {"group_by": DOCUMENT}, {"group_by": "day", "per_group": 4},
+    {"dedupe": True}, {"threshold": -0.1}, {"boosts": (Boost("stars", 0.05), Recency("day", 365 * DAY, 0.2))},
     {"boosts": (Boost("stars", 0.01),), "dedupe": True, "group_by": "day", "per_group": 3, "mmr": 0.3},
 ]  # fmt: skip
 
@@ -289,6 +290,23 @@ def test_whatever_is_deleted_between_pages_all_that_is_left_comes_once(mode: Mod
             shown += [hit.document for hit in page]
         assert len(shown) == len(set(shown))
         assert set(shown[k:]) == {f"k{i}" for i in range(25) if i not in gone} - set(shown[:k])
+
+
+def test_pages_over_a_quantised_index_leave_out_what_came_later(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch, sememe.open(tmp_path / "c", model=FakeEmbedder()) as opened:
+        patch.setattr(faiss, "MIN_ROWS", 200)
+        opened.add([{"id": f"k{i}", "text": f"text {i}"} for i in range(240)])
+        opened.optimize()
+        pages = [asked(opened, k=20)]
+        assert "cells" in str(pages[0].plan)
+        opened.add([{"id": f"new{i}", "text": f"new {i}"} for i in range(40)])
+        while len(pages) < 5:
+            pages.append(asked(opened, k=20, after=pages[-1].next))
+        found = [hit.document for page in pages for hit in page]
+        assert len(set(found)) == 100
+        assert not any(key.startswith("new") for key in found)
+        exact = [hit.document for hit in opened.search(f"{QUERY} text", k=140, recall=1) if hit.document[0] == "k"]
+        assert len(set(exact[:100]) & set(found)) >= 95
 
 
 def test_pages_of_a_reranked_search_end_with_what_was_reranked(collection: sememe.Collection) -> None:
