@@ -64,7 +64,7 @@ def ids(hits: Hits) -> list[str]:
 
 
 SHAPES = [
-    {}, {"mmr": 0.6}, {"dedupe": True, "mmr": 0.6}, {"group_by": DOCUMENT}, {"group_by": "day", "per_group": 4},
+    {}, {"mmr": 0.6}, {"dedupe": True, "mmr": 0.1}, {"group_by": DOCUMENT}, {"group_by": "day", "per_group": 4},
     {"dedupe": True}, {"threshold": -0.1}, {"boosts": (Boost("stars", 0.05), Recency("day", 365 * DAY, 0.2))},
     {"boosts": (Boost("stars", 0.01),), "dedupe": True, "group_by": "day", "per_group": 3, "mmr": 0.3},
 ]  # fmt: skip
@@ -87,10 +87,10 @@ def test_a_shape_that_asks_for_nothing_changes_nothing(
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@given(st.integers(1, 60), st.integers(1, 60))
+@given(st.integers(1, 50), st.integers(51, 70))
 @settings(max_examples=10, deadline=None)
-def test_more_hits_only_extend_fewer(collection: sememe.Collection, shape: dict[str, Any], a: int, b: int) -> None:
-    assert ids(asked(collection, k=max(a, b), **shape))[: min(a, b)] == ids(asked(collection, k=min(a, b), **shape))
+def test_more_hits_only_extend_fewer(collection: sememe.Collection, shape: dict[str, Any], few: int, many: int) -> None:
+    assert ids(asked(collection, k=many, **shape))[:few] == ids(asked(collection, k=few, **shape))
 
 
 # --- diversity, duplicates, groups ----------------------------------------------------------------
