@@ -80,8 +80,8 @@ def explain(
     condition = None if where is None else parse(where_of(where) or {})
     parts = parts_of(also, like=like, unlike=unlike, near=near)
     asked = Query(
-        text=None if parts and not query else query, k=k, where=condition, mode=cast("Mode", mode), alpha=alpha, recall=recall,
-        route=Route(space=space, funnel=funnel, rerank=rerank, depth=rerank_depth),
+        text=None if parts and not query else query, k=k, where=condition, mode=cast("Mode", mode),
+        alpha=alpha, recall=recall, route=Route(space=space, funnel=funnel, rerank=rerank, depth=rerank_depth),
         parts=parts,
         shape=shape_of(
             boosts=boosts_of(boost, recency), threshold=threshold, dedupe=dedupe, group=(group_by, per_group), mmr=mmr
