@@ -111,7 +111,7 @@ def test_explain_says_the_terms_of_a_score(say: Say) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "a query has either a text or a vector"),
+        ([""], "the query is empty"),
         (["x", "--also", "0"], ""),
         (["--also", "0 shoe"], "weighs 0"),
         (["--also", "-0.5  "], "combine"),

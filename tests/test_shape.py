@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +20,14 @@ import sememe
 from sememe.errors import InputError
 from sememe.explain import explain
 from sememe.filters import parse
+from sememe.index import faiss
 from sememe.search import diversify
-from sememe.search.parts import Part
+from sememe.search.parts import Part, Stored
 from sememe.search.query import Mode, Query, Route
 from sememe.search.run import Hits
 from sememe.search.shape import DAY, DOCUMENT, Boost, Recency, Shape
-from sememe.types import Scores
+from sememe.spaces import add_space
+from sememe.types import Metric, Scores
 
 QUERY = "what is asked"
 ROWS = 140
@@ -61,8 +64,8 @@ def ids(hits: Hits) -> list[str]:
 
 
 SHAPES = [
-    {}, {"mmr": 0.6}, {"group_by": DOCUMENT}, {"group_by": "day", "per_group": 4}, {"dedupe": True},
-    {"threshold": -0.1}, {"boosts": (Boost("stars", 0.05), Recency("day", 365 * DAY, 0.2))},
+    {}, {"mmr": 0.6}, {"dedupe": True, "mmr": 0.1}, {"group_by": DOCUMENT}, {"group_by": "day", "per_group": 4},
+    {"dedupe": True}, {"threshold": -0.1}, {"boosts": (Boost("stars", 0.05), Recency("day", 365 * DAY, 0.2))},
     {"boosts": (Boost("stars", 0.01),), "dedupe": True, "group_by": "day", "per_group": 3, "mmr": 0.3},
 ]  # fmt: skip
 
@@ -84,10 +87,10 @@ def test_a_shape_that_asks_for_nothing_changes_nothing(
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@given(st.integers(1, 60), st.integers(1, 60))
+@given(st.integers(1, 50), st.integers(51, 70))
 @settings(max_examples=10, deadline=None)
-def test_more_hits_only_extend_fewer(collection: sememe.Collection, shape: dict[str, Any], a: int, b: int) -> None:
-    assert ids(asked(collection, k=max(a, b), **shape))[: min(a, b)] == ids(asked(collection, k=min(a, b), **shape))
+def test_more_hits_only_extend_fewer(collection: sememe.Collection, shape: dict[str, Any], few: int, many: int) -> None:
+    assert ids(asked(collection, k=many, **shape))[:few] == ids(asked(collection, k=few, **shape))
 
 
 # --- diversity, duplicates, groups ----------------------------------------------------------------
@@ -273,6 +276,39 @@ def test_what_is_added_shifts_no_page_and_what_is_deleted_is_gone(
             assert rest == [key for key in whole[10:] if key != whole[12]]
 
 
+@pytest.mark.parametrize("mode", ["vector", "hybrid", "lexical"])
+@given(st.sets(st.integers(0, 24)), st.integers(1, 9))
+@settings(max_examples=4, deadline=None)
+def test_whatever_is_deleted_between_pages_all_that_is_left_comes_once(mode: Mode, gone: set[int], k: int) -> None:
+    with tempfile.TemporaryDirectory() as folder, sememe.open(folder, model=FakeEmbedder()) as opened:
+        opened.add([{"id": f"k{i}", "text": f"text {i}"} for i in range(25)])
+        page = asked(opened, k=k, mode=mode)
+        shown = [hit.document for hit in page]
+        opened.delete([f"k{i}" for i in gone])
+        while page.next:
+            page = asked(opened, k=k, mode=mode, after=page.next)
+            shown += [hit.document for hit in page]
+        assert len(shown) == len(set(shown))
+        assert set(shown[k:]) == {f"k{i}" for i in range(25) if i not in gone} - set(shown[:k])
+
+
+def test_pages_over_a_quantised_index_leave_out_what_came_later(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch, sememe.open(tmp_path / "c", model=FakeEmbedder()) as opened:
+        patch.setattr(faiss, "MIN_ROWS", 200)
+        opened.add([{"id": f"k{i}", "text": f"text {i}"} for i in range(240)])
+        opened.optimize()
+        pages = [asked(opened, k=20)]
+        assert "cells" in str(pages[0].plan)
+        opened.add([{"id": f"new{i}", "text": f"new {i}"} for i in range(40)])
+        while len(pages) < 5:
+            pages.append(asked(opened, k=20, after=pages[-1].next))
+        found = [hit.document for page in pages for hit in page]
+        assert len(set(found)) == 100
+        assert not any(key.startswith("new") for key in found)
+        exact = [hit.document for hit in opened.search(f"{QUERY} text", k=140, recall=1) if hit.document[0] == "k"]
+        assert len(set(exact[:100]) & set(found)) >= 95
+
+
 def test_pages_of_a_reranked_search_end_with_what_was_reranked(collection: sememe.Collection) -> None:
     query = Query(text=QUERY, k=8, route=Route(rerank=ByLength(), depth=20), shape=Shape())
     page = collection.search(query)
@@ -368,3 +404,46 @@ def test_an_empty_collection_refuses_what_a_full_one_does(tmp_path: Path) -> Non
         assert not asked(opened, mmr=0.5)
         with pytest.raises(InputError, match="mmr is 3"):
             asked(opened, mmr=3)
+
+
+# --- with everything else --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("route", "said"),
+    [
+        (Route(space="fine"), "of space 'fine'"), (Route(funnel="bits:50,full"), "by sign bits"),
+        (Route(calibrated=True, expected=20.0), "pass over more than 20"), (Route(rerank=ByLength()), "by by-length"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("mode", ["vector", "hybrid"])
+def test_parts_and_shapes_go_with_every_way_of_search(tmp_path: Path, route: Route, said: str, mode: Mode) -> None:
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as opened:
+        opened.add(map(record, range(60)))
+        add_space(opened, "fine", FakeEmbedder(model="second", digest="1" * 64, dim=8))
+        opened.optimize()
+        shape = Shape(
+            boosts=(Boost("stars", 0.001),), dedupe=True, group_by="day", per_group=3, mmr=0.7, facets=("colour",)
+        )
+        query = Query(
+            text=QUERY, parts=(Part("text 7", 0.5), Part(Stored("k1"), -0.2)), k=4, mode=mode, route=route,
+            where=parse({"stars": {"$exists": True}}), shape=shape,
+        )  # fmt: skip
+        first = opened.search(query)
+        assert said in str(first.plan)
+        assert "combine  1 x 'what is asked' + 0.5 x 'text 7' - 0.2 x k1" in str(first.plan)
+        assert len(first) == 4
+        second = opened.search(replace(query, shape=replace(shape, after=first.next)))
+        whole = opened.search(replace(query, k=8))
+        assert ids(first) + ids(second) == ids(whole)
+        assert sum(facet.count for facet in first.facets["colour"]) == 59
+        told = explain(opened, query, first[2].id, heat=False)
+        assert (told.rank, str(told.plan)) == (3, str(first.plan))
+
+
+@pytest.mark.parametrize("metric", ["dot", "euclidean"])
+def test_other_metrics_are_stretched_for_diversity(tmp_path: Path, metric: Metric) -> None:
+    with sememe.open(tmp_path / "c", model=FakeEmbedder(), metric=metric) as opened:
+        opened.add(map(record, range(60)))
+        assert ids(asked(opened, k=60, mmr=1.0)) == ids(asked(opened, k=60))
+        assert asked(opened, k=2, mmr=0.4)[1].text != asked(opened, k=1)[0].text

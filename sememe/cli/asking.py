@@ -50,7 +50,7 @@ from sememe.types import CHUNK_PREFIX
 
 
 def search(
-    query: Annotated[str, typer.Argument(help="What you are looking for, in your own words.")] = "",
+    query: Annotated[str | None, typer.Argument(help="What you are looking for, in your own words.")] = None,
     also: AlsoOption = None,
     like: LikeOption = None,
     unlike: UnlikeOption = None,
@@ -97,9 +97,12 @@ def search(
     as texts with weights (--also), as what is stored (--like, --unlike, --near) and as a vector.
     """
     condition = where_of(where)
+    parts = parts_of(also, like=like, unlike=unlike, near=near, vector=vector)
+    if query is None and not parts:
+        raise typer.BadParameter("Missing argument 'QUERY', or a part to look for such as --near ID")
     asked = Query(
-        text=query or None, k=k, where=None if condition is None else parse(condition), mode=cast("Mode", mode),
-        alpha=alpha, recall=recall, parts=parts_of(also, like=like, unlike=unlike, near=near, vector=vector),
+        text=query, k=k, where=None if condition is None else parse(condition), mode=cast("Mode", mode),
+        alpha=alpha, recall=recall, parts=parts,
         shape=shape_of(
             boosts=boosts_of(boost, recency), threshold=threshold, dedupe=dedupe, group=(group_by, per_group), mmr=mmr,
             page=(page, after), context=context, facets=facet,

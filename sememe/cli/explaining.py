@@ -80,12 +80,13 @@ def explain(
     Words that the query looks up are underlined; those that the vector's score hangs on are in colour.
     """
     condition = None if where is None else parse(where_of(where) or {})
+    parts = parts_of(also, like=like, unlike=unlike, near=near)
     asked = Query(
-        text=query or None, k=k, where=condition, mode=cast("Mode", mode), alpha=alpha, recall=recall,
+        text=None if parts and not query else query, k=k, where=condition, mode=cast("Mode", mode),
+        alpha=alpha, recall=recall, parts=parts,
         route=Route(
             space=space, funnel=funnel, rerank=rerank, depth=rerank_depth, fusion=cast("Fusion", fusion),
         ),
-        parts=parts_of(also, like=like, unlike=unlike, near=near),
         shape=shape_of(
             boosts=boosts_of(boost, recency), threshold=threshold, dedupe=dedupe, group=(group_by, per_group), mmr=mmr
         ),

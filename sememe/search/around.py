@@ -28,37 +28,31 @@ class Facet:
 
 def with_context(hits: Iterable[Hit], snapshot: Snapshot, context: Context) -> list[Hit]:
     """The hits, each with the text around it: a slice of its document's text, from chunks that may overlap."""
-    chunks: dict[str, list[StoredChunk]] = {}
     widened = []
     for hit in hits:
         document = snapshot.document(hit.document)
         assert document is not None
-        if hit.document not in chunks:
-            chunks[hit.document] = snapshot.chunks_of(document.id)
-        start, end = _span(chunks[hit.document], hit.position, context)
+        reach = SECTION_CHUNKS if context == "section" else context
+        first = max(hit.position - reach, 0)
+        chunks = snapshot.chunks_of(document.id, first=first, last=hit.position + reach)
+        if context == "section":
+            chunks = _section(chunks, hit.position - first)
+        start, end = min(chunk.start for chunk in chunks), max(chunk.end for chunk in chunks)
         widened.append(replace(hit, context=Surroundings(snapshot.text(document.id, start, end), (start, end))))
     return widened
 
 
-def _span(chunks: Sequence[StoredChunk], position: int, context: Context) -> tuple[int, int]:
-    if context == "section":
-        low, high = _section(chunks, position)
-    else:
-        low, high = max(position - context, 0), min(position + context, len(chunks) - 1)
-    return min(chunk.start for chunk in chunks[low : high + 1]), max(chunk.end for chunk in chunks[low : high + 1])
-
-
-def _section(chunks: Sequence[StoredChunk], position: int) -> tuple[int, int]:
-    """The first and the last chunk around one that stand under the same headings, and the one that opens them."""
-    path = chunks[position].headings
-    low = high = position
-    while low > max(position - SECTION_CHUNKS, 0) and chunks[low - 1].headings[: len(path)] == path:
+def _section(chunks: list[StoredChunk], at: int) -> list[StoredChunk]:
+    """Those around one that stand under the same headings, and the one that opens them."""
+    path = chunks[at].headings
+    low = high = at
+    while low and chunks[low - 1].headings[: len(path)] == path:
         low -= 1
-    while high < min(position + SECTION_CHUNKS, len(chunks) - 1) and chunks[high + 1].headings[: len(path)] == path:
+    while high + 1 < len(chunks) and chunks[high + 1].headings[: len(path)] == path:
         high += 1
     # The chunk that holds the heading itself has the headings above it alone.
     opens = path and low and chunks[low - 1].headings == path[:-1] and path[-1] in chunks[low - 1].text
-    return low - bool(opens), high
+    return chunks[low - bool(opens) : high + 1]
 
 
 def facets_of(

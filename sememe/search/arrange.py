@@ -184,8 +184,8 @@ class Arranger:
     """Makes of the best what a shape asks for, over one snapshot.
 
     `pool` candidates are asked for, of `there` that may be found; where too few of them are left, there will be more.
-    `terms` holds what the boosted scores are the sum of, `considered` the candidates, and `trail` what every step left
-    of them.
+    `skip` of them were on the pages before. `terms` holds what the boosted scores are the sum of, `considered` the
+    candidates, and `trail` what every step left of them.
     """
 
     shape: Shape
@@ -220,6 +220,7 @@ class Arranger:
         if self.shape.after:
             allowed = pages.older(moment, allowed, page=self.page, snapshot=self.snapshot)
         self.there = len(moment.exact) if allowed is None else allowed.count
+        self.skip = len(self.page.shown) if self.shape.after else self.query.k * (self.shape.page - 1)
         self.pool = self._first_pool()
         return allowed
 
@@ -227,8 +228,8 @@ class Arranger:
 
     @property
     def _wanted(self) -> int:
-        """Hits to come to, those of the pages before included."""
-        return self.query.k + (len(self.page.shown) if self.shape.after else self.query.k * (self.shape.page - 1))
+        """Hits to come to, those of the pages before that are still there included."""
+        return self.query.k + self.skip
 
     @property
     def _closed(self) -> bool:

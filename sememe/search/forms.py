@@ -23,6 +23,9 @@ from sememe.vectors import normalise
 CANCELLED = 1e-5
 """A combination that is shorter than this, against the sum of its parts' lengths, is rounding error."""
 
+SHOWN = 60
+"""Characters of a part that a note repeats."""
+
 
 class Record(Protocol):
     """What is stored under a name."""
@@ -149,4 +152,5 @@ def _located(what: Stored, find: Find) -> tuple[list[int], str | None]:
 
 
 def _cut_note(part: Part, space: Space) -> str:
-    return f"{part} is longer than the {space.max_tokens} tokens the model reads; its end was left out"
+    name = str(part) if len(str(part)) <= SHOWN else f"{str(part)[:SHOWN]}…"
+    return f"{name} is longer than the {space.max_tokens} tokens the model reads; its end was left out"

@@ -59,7 +59,7 @@ def digest(query: Query, collection: Path) -> str:
     route = {name: str(value) for name, value in asdict(replace(query.route, rerank=None)).items()}
     told: list[Any] = [
         str(collection), query.text, parts or _bytes(query.vector), where, query.mode, query.alpha, query.recall,
-        str(query.route.rerank), route, asdict(shape),
+        query.route.ranked_by, route, asdict(shape),
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -26,7 +25,7 @@ from sememe.search.represented import Lookup, words_of
 from sememe.search.view import Moment
 from sememe.search.view import Neighbours as Known
 from sememe.space import UNTRAINED
-from sememe.types import Metric, Reranker, Vectors
+from sememe.types import Metric, Vectors
 
 if TYPE_CHECKING:
     from sememe.search.arrange import Arranger, Arranging, Beside
@@ -315,7 +314,7 @@ def plan(
     if (route.calibrated or route.expected is not None) and len(moment.exact) >= LEAST:
         steps.append(Calibrate(min(SAMPLE, len(moment.exact)), len(moment.exact), route.expected))
     if route.rerank is not None:
-        steps.append(Rerank(_name_of(route.rerank), k, route.instruction))
+        steps.append(Rerank(route.ranked_by, k, route.instruction))
     if arranger is None:
         return Plan((*steps, Fetch(query.k)))
     return Plan((*steps, *arranger.steps(_kind_of(steps)), Fetch(query.k), *arranger.beside()))
@@ -384,10 +383,6 @@ def _narrow(query: Query, moment: Moment, allowed: Allowed | None, depth: int) -
         tuple(Stage(stage.by, max(stage.keep, depth)) for stage in stages), rows=rows, beside=len(beside), depth=depth,
         metric=exact.metric, space=query.route.space,
     )  # fmt: skip
-
-
-def _name_of(model: str | Path | Reranker) -> str:
-    return str(model) if isinstance(model, str | Path) else str(getattr(model, "name", type(model).__name__))
 
 
 def _within(space: str) -> str:

@@ -49,6 +49,14 @@ class Route:
     calibrated: bool = False
     expected: float | None = None
 
+    @property
+    def ranked_by(self) -> str:
+        """The name of the reranker; empty without one."""
+        model = self.rerank
+        return (
+            str(model or "") if isinstance(model, str | Path | None) else getattr(model, "name", type(model).__name__)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Query:

@@ -355,18 +355,19 @@ class Snapshot:
             "SELECT id, document FROM chunks WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(list(chunks)),)
         ))  # fmt: skip
 
-    def chunks_of(self, document: int) -> list[StoredChunk]:
-        """The chunks of a document in reading order."""
-        text = self.text(document)
+    def chunks_of(self, document: int, *, first: int = 0, last: int = 1 << 62) -> list[StoredChunk]:
+        """The chunks of a document in reading order: those with the positions `first` to `last`."""
         rows = self._rows(
             f"SELECT {CHUNK_COLUMNS} FROM chunks c JOIN vectors v ON v.id = c.vector WHERE c.document = ?"
-            " ORDER BY c.position",
-            (document,),
+            " AND c.position BETWEEN ? AND ? ORDER BY c.position",
+            (document, first, last),
         )
+        start = min((row[3] for row in rows), default=0)
+        text = self.text(document, start, max((row[4] for row in rows), default=start))
         places: dict[int, str] = {}
         for part in _parts([row[0] for row in rows], 1000):
             places |= self._places_of(part)
-        return [_chunk(row, text[row[3] : row[4]], places.get(row[0], "")) for row in rows]
+        return [_chunk(row, text[row[3] - start : row[4] - start], places.get(row[0], "")) for row in rows]
 
     def text(self, document: int, start: int = 0, end: int | None = None) -> str:
         """The characters `[start, end)` of a document's text."""
