@@ -920,6 +920,45 @@ def test_a_stopped_add_ends_with_one_sentence_keeps_what_it_has_and_goes_on(
         assert connection.execute("SELECT count(*) FROM vectors").get == inputs + summary["embedded"]
 
 
+SLOW_LIBRARY = """
+import pathlib, time
+pathlib.Path("loading").touch()
+try:
+    time.sleep(60)
+except KeyboardInterrupt as error:
+    raise ImportError("initialization failed") from error
+"""
+
+
+@pytest.mark.parametrize(
+    ("library", "part"), [("typer", "before anything was done"), ("numpy", "what was stored stays")]
+)
+def test_ctrl_c_while_a_library_is_loaded_ends_with_one_sentence(tmp_path: Path, library: str, part: str) -> None:
+    (tmp_path / f"{library}.py").write_text(SLOW_LIBRARY)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sememe", "add", "docs"], cwd=tmp_path, env=environment(PYTHONPATH=str(tmp_path)),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "loading").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stdout) == (130, "")
+    check_sentence(stderr, "interrupted", part)
+
+
+def test_an_interrupt_that_is_ignored_from_outside_stays_ignored(tmp_path: Path) -> None:
+    """As a shell starts jobs in the background."""
+    (tmp_path / "typer.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\nraise SystemExit(7)\n")
+    code = "import runpy, signal; signal.signal(signal.SIGINT, signal.SIG_IGN); runpy.run_module('sememe.__main__')"
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{code}['main']()"], cwd=tmp_path, env=environment(PYTHONPATH=str(tmp_path)),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (7, "")
+
+
 def test_what_an_interrupted_run_left_of_a_document_that_is_gone_is_cleared_by_the_next(
     project: Path, more: dict[str, str]
 ) -> None:
