@@ -38,7 +38,7 @@ def main() -> None:
         commands = {
             "python, nothing imported": [sys.executable, "-c", "pass"],
             "import numpy": [sys.executable, "-c", "import numpy"],
-            "import sememe": [sys.executable, "-c", "import sememe"],
+            "import sememe": [sys.executable, "-c", "from sememe import open"],
         }
         for size, collection in make_collections(Path(scratch), sizes, options.cache).items():
             commands[f"sememe search, {size:,} chunks"] = [

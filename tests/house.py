@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "sememe"
 
 ORDER = (
+    "__main__",
     "cli",
     "serve",
     "apps train",

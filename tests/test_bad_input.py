@@ -192,6 +192,7 @@ def test_an_unreadable_file_is_in_the_ledger_and_is_taken_in_when_it_can_be_read
 
 def test_a_stored_file_that_cannot_be_read_for_a_while_stays_and_the_ledger_agrees_again(project: Path) -> None:
     closed = project / "docs" / "a.txt"
+    os.utime(closed)
     closed.chmod(0)
     assert ["failed", "1"] in words_of(done("sync", "docs", cwd=project, **UNPRIVILEGED))
     with open_project(project) as collection:
@@ -366,7 +367,8 @@ def fill_badly(folder: Path) -> dict[str, str]:
         "wide.csv": "2000000 columns", "bomb.html": "", "bomb.zip": "unpacks to more than", "cut.zip": "archive",
         "outside.zip!/../outside.txt": "", "outside.zip!//absolute.txt": "", "locked.pdf": "is encrypted",
         "half.pdf": "no sound PDF", "mixed.txt": "3 invalid bytes replaced", "pipe.txt": "a named pipe",
-        "device.txt": "a device", "one": "a link to nothing", "other": "a link to nothing", "round": "leads back into",
+        "device.txt": "a device", "one": "into a circle of links: other", "other": "into a circle of links: one",
+        "round": "leads back into",
         "a.socket": "a socket", "growing.log": "",
     }  # fmt: skip
 
@@ -918,6 +920,45 @@ def test_a_stopped_add_ends_with_one_sentence_keeps_what_it_has_and_goes_on(
     check_kept(project, **more)
     with raw(project / ".sememe") as connection:
         assert connection.execute("SELECT count(*) FROM vectors").get == inputs + summary["embedded"]
+
+
+SLOW_LIBRARY = """
+import pathlib, time
+pathlib.Path("loading").touch()
+try:
+    time.sleep(60)
+except KeyboardInterrupt as error:
+    raise ImportError("initialization failed") from error
+"""
+
+
+@pytest.mark.parametrize(
+    ("library", "part"), [("typer", "before anything was done"), ("numpy", "what was stored stays")]
+)
+def test_ctrl_c_while_a_library_is_loaded_ends_with_one_sentence(tmp_path: Path, library: str, part: str) -> None:
+    (tmp_path / f"{library}.py").write_text(SLOW_LIBRARY)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sememe", "add", "docs"], cwd=tmp_path, env=environment(PYTHONPATH=str(tmp_path)),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "loading").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stdout) == (130, "")
+    check_sentence(stderr, "interrupted", part)
+
+
+def test_an_interrupt_that_is_ignored_from_outside_stays_ignored(tmp_path: Path) -> None:
+    """As a shell starts jobs in the background."""
+    (tmp_path / "typer.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\nraise SystemExit(7)\n")
+    code = "import runpy, signal; signal.signal(signal.SIGINT, signal.SIG_IGN); runpy.run_module('sememe.__main__')"
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{code}['main']()"], cwd=tmp_path, env=environment(PYTHONPATH=str(tmp_path)),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (7, "")
 
 
 def test_what_an_interrupted_run_left_of_a_document_that_is_gone_is_cleared_by_the_next(

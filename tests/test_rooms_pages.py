@@ -10,6 +10,7 @@ import pytest
 
 DOCS = house.ROOT / "docs"
 PAGES = sorted((DOCS / "rooms").glob("*.md"))
+ROOMS = [page for page in PAGES if (house.ROOT / "sememe" / page.stem).is_dir()]
 MODULES = house.read_modules()
 PATH = re.compile(r"`([\w./-]+\.py)`")
 LINK = re.compile(r"\]\(([^)#\s]+)?(#[^)\s]+)?\)")
@@ -28,6 +29,15 @@ def test_every_room_has_a_page_and_every_single_module_is_on_one() -> None:
             assert (DOCS / "rooms" / f"{room}.md").exists(), f"docs/rooms/{room}.md: what it knows, how to extend it"
         else:
             assert f"sememe/{room}.py" in text, f"sememe/{room}.py is on no page of docs/rooms"
+
+
+@pytest.mark.parametrize("page", ROOMS, ids=lambda page: page.stem)
+def test_every_module_of_a_room_is_on_its_page(page: Path) -> None:
+    room = house.ROOT / "sememe" / page.stem
+    modules = {path.relative_to(room).as_posix() for path in room.rglob("*.py") if not path.stem.startswith("__")}
+    named = re.findall(r"[\w./-]+\.py", page.read_text(encoding="utf-8"))
+    missing = modules - {name.removeprefix(f"sememe/{page.stem}/") for name in named}
+    assert not missing, f"docs/rooms/{page.name} says nothing of {sorted(missing)}"
 
 
 def test_the_overview_leads_to_every_page() -> None:

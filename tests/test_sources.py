@@ -138,7 +138,7 @@ def test_what_is_no_file_is_refused_with_its_kind(tmp_path: Path, monkeypatch: p
         (name, "skipped", False) for name in ("pipe", "socket", "/dev/null", "broken", "itself")
     ]
     reasons = " | ".join(one.reason for one in refused)
-    for kind in ("a link to nothing: nowhere", "a named pipe", "a socket", "a device"):
+    for kind in ("link to nothing: nowhere", "into a circle of links: itself", "a named pipe", "a socket", "a device"):
         assert kind in reasons
 
 

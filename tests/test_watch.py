@@ -115,6 +115,25 @@ def test_a_burst_of_a_thousand_files_is_few_passes(watch: Watch, project: Path) 
     assert watch.end() == 0
 
 
+def test_a_person_reads_one_line_a_pass_and_where_the_rest_of_its_troubles_is(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.txt").write_text("the only text")
+    for i in range(7):
+        (tmp_path / "docs" / f"empty {i} größe\n.txt").touch()
+    with subprocess.Popen(
+        [sys.executable, str(RUN), "sync", "docs", "--watch", "-c", "kept"], cwd=tmp_path, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(RUN.parent), "PYTHONUNBUFFERED": "1"},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        last, troubles = process.communicate(timeout=PATIENCE)
+    assert " 1 document, 1 chunk, 1 new chunk, 7 skipped, " in first
+    assert last == "1 pass: 1 document, 1 chunk, 1 new chunk, 7 skipped\n"
+    assert "skipped    docs/empty 0 größe\\n.txt: empty file\n" in troubles
+    assert "and 2 more: sememe report --collection kept\n" in troubles
+
+
 def test_a_folder_that_goes_deletes_nothing_and_is_followed_when_it_is_back(watch: Watch, project: Path) -> None:
     watch.until_stored("a.txt")
     (project / "docs").rename(project / "elsewhere")

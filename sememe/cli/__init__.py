@@ -104,16 +104,8 @@ def main() -> None:
         if isinstance(end.__context__, BrokenPipeError):
             # The reader has gone (`sememe search … | head`): nothing to say, though typer calls it 1.
             status = 0
-    except SememeError as error:
-        typer.echo(f"sememe: {error}", err=True)
-        status = 1
-    except TyperException as error:
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else "sememe"
-        typer.echo(f"sememe: {error.format_message().rstrip('.')}; see: {command} --help", err=True)
-        status = WRONG_USAGE
     except Exception as error:
-        status = _unexpected(error)
+        status = INTERRUPTED if _is_interrupt(error) else _say(error)
     if status in STOPPED:
         typer.echo(f"sememe: {STOPPED[status]}; what was stored stays: run the same command again to go on", err=True)
     _end(status)
@@ -139,7 +131,23 @@ def _terminate(number: int, _frame: object) -> None:
     raise SystemExit(128 + number)
 
 
-def _unexpected(error: Exception) -> int:
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: a library that it interrupts while it is loaded raises one of its own."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _say(error: Exception) -> int:
+    """Say an error in one sentence; the status that goes with it."""
+    if isinstance(error, SememeError):
+        typer.echo(f"sememe: {error}", err=True)
+        return 1
+    if isinstance(error, TyperException):
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "sememe"
+        typer.echo(f"sememe: {error.format_message().rstrip('.')}; see: {command} --help", err=True)
+        return WRONG_USAGE
     if os.environ.get("SEMEME_DEBUG"):
         raise error
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:

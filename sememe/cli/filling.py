@@ -38,6 +38,7 @@ from sememe.cli.options import (
 )
 from sememe.cli.session import Shown, opened_at, progress_shown
 from sememe.cli.show import (
+    counted,
     end_strictly,
     pass_text,
     print_json,
@@ -161,7 +162,7 @@ def sync(
             tracked=tracked, read=read, metadata=given, progress=shown.ingest,
         )  # fmt: skip
         if watched:
-            watch_folder(Watched(folder.expanduser().absolute(), opened.path, hidden), run, shown, as_json=as_json)
+            watch_folder(Watched(folder.expanduser().absolute(), opened.path, hidden), run, shown, collection, as_json)
             return
         summary = run()
         shown.stop()
@@ -169,7 +170,7 @@ def sync(
     end_strictly(summary, strict)
 
 
-def watch_folder(watched: Watched, run: Callable[[], Summary], shown: Shown, *, as_json: bool) -> None:
+def watch_folder(watched: Watched, run: Callable[[], Summary], shown: Shown, collection: Path, as_json: bool) -> None:
     """Print a line for every pass; at the end, which is Ctrl-C, what all of them did."""
     typer.echo(f"watching {watched.folder} by {notifier()}; Ctrl-C ends it", err=True)
     total, passes = Summary(), 0
@@ -178,6 +179,7 @@ def watch_folder(watched: Watched, run: Callable[[], Summary], shown: Shown, *, 
         typer.echo(f"sememe: {text}", err=True)
 
     def once() -> Summary:
+        shown.begin()
         try:
             return run()
         finally:
@@ -187,12 +189,12 @@ def watch_folder(watched: Watched, run: Callable[[], Summary], shown: Shown, *, 
         for summary in watch(watched, once, say=say):
             passes += 1
             total.add(summary)
-            print_pass(summary, as_json)
+            print_pass(summary, collection, as_json)
     except (KeyboardInterrupt, SystemExit) as end:
         if as_json:
             print_json({"passes": passes, **total.as_dict()})
         else:
-            typer.echo(f"{passes} {'pass' if passes == 1 else 'passes'}: {pass_text(total)}")
+            typer.echo(f"{counted(passes, 'passes')}: {pass_text(total)}")
         if isinstance(end, SystemExit):
             raise
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import typer
 
 from sememe import collection as collections
+from sememe.cli.show import counted
 from sememe.collection import Collection
 from sememe.errors import InputError
 from sememe.settings import from_environment
@@ -48,12 +49,16 @@ class Shown:
     def __init__(self, bars: Progress | None) -> None:
         self._bars = bars
         self._tasks: dict[str, Any] = {}
+        self.begin()
+
+    def begin(self) -> None:
+        """Whatever is said now is said of what begins here."""
         self._said = time.monotonic()
 
     def ingest(self, at: IngestProgress) -> None:
         """How far adding is: in bytes where they are known, else in inputs."""
         done, total = (at.bytes_done, at.bytes_total) if at.bytes_total else (at.inputs, None)
-        self._show(f"{at.chunks:,} chunks of {at.inputs:,} inputs", "ingest", done, total)
+        self._show(f"{counted(at.chunks, 'chunks')} of {counted(at.inputs, 'inputs')}", "ingest", done, total)
 
     def named(self, name: str) -> Callable[[int, int | None], None]:
         """How far the making of something is, by its name."""

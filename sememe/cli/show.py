@@ -44,20 +44,26 @@ def print_summary(summary: Summary, collection: Path, as_json: bool) -> None:
         typer.echo(f"sememe: {summary.warning}", err=True)
 
 
-def print_pass(summary: Summary, as_json: bool) -> None:
+def print_pass(summary: Summary, collection: Path, as_json: bool) -> None:
     """What one pass of a watch did, on one line, and its first troubles."""
     if as_json:
         print_json(summary.as_dict())
         return
     typer.echo(f"{datetime.now():%H:%M:%S}  {pass_text(summary)}, {summary.seconds:.1f} s")
-    print_troubles(summary, DEFAULT)
+    print_troubles(summary, collection)
 
 
 def pass_text(summary: Summary) -> str:
     """The counts that are not nothing."""
     names = ("documents", "chunks", "embedded", "described", "renamed", "deleted", "truncated", "skipped", "failed")
-    said = (f"{getattr(summary, name):,} {SAID.get(name, name)}" for name in names if getattr(summary, name))
+    said = (counted(getattr(summary, name), SAID.get(name, name)) for name in names if getattr(summary, name))
     return ", ".join(said) or "no change"
+
+
+def counted(count: int, things: str) -> str:
+    """`1 pass`, `2 passes`, `1 deleted`: a number with what it counts, given in the plural."""
+    one = things.removesuffix("es" if things.endswith("sses") else "s")
+    return f"{count:,} {one if count == 1 else things}"
 
 
 def end_strictly(summary: Summary, strict: bool) -> None:
@@ -189,4 +195,4 @@ def print_pairs(pairs: list[tuple[str, object]]) -> None:
 
 def printable(key: str) -> str:
     """A key on one line, whatever is in a file's name."""
-    return key if key.isprintable() else key.encode("unicode_escape").decode()
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in key)

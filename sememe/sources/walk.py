@@ -5,6 +5,7 @@ Knows names and `stat`, never what is inside a file.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -188,5 +189,6 @@ def _stat_or_none(path: Path) -> os.stat_result | None:
 
 def _without_stat(path: Path, error: OSError) -> Refused:
     if path.is_symlink():
-        return Refused(path, f"a link to nothing: {key_of(path.readlink())}")
+        what = "a link into a circle of links" if error.errno == errno.ELOOP else "a link to nothing"
+        return Refused(path, f"{what}: {key_of(path.readlink())}")
     return failure(path, "it cannot be looked at", error)
