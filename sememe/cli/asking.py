@@ -12,6 +12,7 @@ from sememe.cli.options import (
     CollectionOption,
     FunnelOption,
     FusionOption,
+    InstructionOption,
     JsonOption,
     KOption,
     ModelOption,
@@ -27,6 +28,7 @@ from sememe.cli.options import (
 from sememe.cli.session import opened_at, progress_shown, where_of
 from sememe.cli.show import print_hits, print_json
 from sememe.collection import Collection
+from sememe.search.plan import Embed
 from sememe.search.query import RERANKED, Fusion, Mode, Route
 from sememe.types import CHUNK_PREFIX
 
@@ -46,6 +48,7 @@ def search(
     funnel: FunnelOption = "",
     rerank: RerankOption = None,
     rerank_depth: RerankDepthOption = RERANKED,
+    instruction: InstructionOption = None,
     fusion: FusionOption = "rrf",
     calibrated: Annotated[
         bool, typer.Option("--calibrated", help="Say how many random chunks would be expected to score as high.")
@@ -65,16 +68,16 @@ def search(
         hits = opened.search(
             query, k=k, where=where_of(where), mode=cast("Mode", mode), alpha=alpha, recall=recall,
             route=Route(
-                space=space, funnel=funnel, rerank=rerank, depth=rerank_depth, fusion=cast("Fusion", fusion),
-                calibrated=calibrated, expected=threshold_expected,
+                space=space, funnel=funnel, rerank=rerank, depth=rerank_depth, instruction=instruction,
+                fusion=cast("Fusion", fusion), calibrated=calibrated, expected=threshold_expected,
             ),
         )  # fmt: skip
         shown.stop()
-        prompt = dict(opened.space.prompts).get("query", "") if opened.space else ""
+        asked = next((step.input for step in hits.plan.steps if isinstance(step, Embed)), query)
         if mode != "lexical":
-            say_if_long(prompt + query, opened)
+            say_if_long(asked, opened)
         if show_input and not as_json:
-            typer.echo(f"query  {prompt + query}\n")
+            typer.echo(f"query  {asked}\n")
         print_hits(hits, plan=plan, show_input=show_input, as_json=as_json)
 
 

@@ -87,6 +87,9 @@ RerankOption = Annotated[
     str | None, typer.Option("--rerank", metavar="MODEL", help="Let this model read the best and put them in order.")
 ]
 RerankDepthOption = Annotated[int, typer.Option("--rerank-depth", help="How many of the best it reads.")]
+InstructionOption = Annotated[
+    str | None, typer.Option("--instruction", help="What the query is asked for, to models that can be told.")
+]
 PlanOption = Annotated[bool, typer.Option("--plan", help="Print the plan that ran before the hits.")]
 DEFAULT = Path(DEFAULT_FOLDER)
 FusionOption = Annotated[

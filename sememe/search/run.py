@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from sememe.errors import InputError
 from sememe.filters import Condition
 from sememe.index import columns, faiss
 from sememe.index.exact import Allowed
@@ -15,9 +16,9 @@ from sememe.search import plan as planning
 from sememe.search.fuse import Ranking, ordered, reciprocal_ranks, weighted
 from sememe.search.judge import Judge
 from sememe.search.plan import Calibrate, Fetch, Fuse, Narrow, Neighbours, Plan, Rerank, Scan, Words
-from sememe.search.query import Query
+from sememe.search.query import Query, Route
 from sememe.search.view import Moment, View
-from sememe.space import Embedder, Held, Space
+from sememe.space import Embedder, Held, Instructable, Space, instructed, prompted
 from sememe.store import SQLiteStore
 from sememe.store.reading import Snapshot
 from sememe.store.records import FoundChunk
@@ -87,10 +88,24 @@ def embedded_query(query: Query, space: Space, embedder: Embedder | None) -> tup
     text, vector = None, query.vector
     if query.text is not None:
         assert embedder is not None
-        text = dict(space.prompts).get("query", "") + query.text
-        vector = embedder.embed([query.text], role="query").vectors[0]
+        prompt, vector = _asked(query.text, query.route, space, embedder)
+        text = prompted(prompt, query.text)
     assert vector is not None
     return text, normalise(vector) if space.metric == "cosine" else vector
+
+
+def _asked(text: str, route: Route, space: Space, embedder: Embedder) -> tuple[str, Vectors]:
+    """The prompt before a query, and the vector (dim,) of both.
+
+    An instruction is told where the prompt has a place for it. Raises InputError when it has none, and no reranker is
+    there to be told either.
+    """
+    prompt, instruction = dict(space.prompts).get("query", ""), route.instruction
+    if instruction is None or (route.rerank is not None and instructed(prompt, instruction) is None):
+        return prompt, embedder.embed([text], role="query").vectors[0]
+    if not isinstance(embedder, Instructable):
+        raise InputError(f"{space.model} takes no instruction; leave it out, or put it into the query")
+    return embedder.instructed(instruction), embedder.encode_query(text, instruction=instruction)
 
 
 def _answer(
