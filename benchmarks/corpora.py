@@ -384,6 +384,7 @@ def sparse_folder(cache: Path) -> Path:
         {"idx": i, "name": str(i), "path": path, "type": kind} for i, (path, kind) in enumerate(SPLADE_MODULES.items())
     ]
     (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "config_sentence_transformers.json").write_text(json.dumps({"model_type": "SparseEncoder"}))
     return folder
 
 
