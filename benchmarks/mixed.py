@@ -1,6 +1,7 @@
 """Upserts and searches at once from two processes: latencies, whether anything is missed, stale or leaks.
 
 Usage: python benchmarks/mixed.py [--seconds 60] [--documents 20000] [--upserts 200] [--searches 50] [--batch 20]
+                                  [--precision f32|bf16|int8]
 
 A collection of real lines is written to by one process (`upserts` records a second in calls of `batch`, one in ten
 calls followed by a deletion) and searched by another, both with the real model. Half of the searches ask for the text
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import random
 import statistics
 import sys
@@ -37,11 +39,13 @@ def main() -> None:
     parser.add_argument("--searches", type=int, default=50, help="searches a second")
     parser.add_argument("--batch", type=int, default=20, help="records of one call")
     parser.add_argument("--mode", default="vector", help="vector, lexical or hybrid")
+    parser.add_argument("--precision", default="auto", help="what the model computes in, in both processes")
     parser.add_argument("--cache", type=Path, default=harness.DEFAULT_CACHE)
     parser.add_argument("--quick", action="store_true", help="10 seconds over 2,000 documents, no result is kept")
     options = parser.parse_args()
     if options.quick:
         options.seconds, options.documents = 10.0, 2_000
+    os.environ["SEMEME_PRECISION"] = options.precision
     texts, fresh = corpora.lines(options.cache, options.documents, queries=20_000)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "collection"
@@ -50,9 +54,11 @@ def main() -> None:
         found = run(folder, fresh, options)
     show(found, options)
     settings = {
-        name: getattr(options, name) for name in ("seconds", "documents", "upserts", "searches", "batch", "mode")
+        name: getattr(options, name)
+        for name in ("seconds", "documents", "upserts", "searches", "batch", "mode", "precision")
     }
-    harness.finish("mixed", {"settings": settings, **found}, keep=not options.quick)
+    name = "mixed" if options.precision == "auto" else f"mixed-{options.precision}"
+    harness.finish(name, {"settings": settings, **found}, keep=not options.quick)
     if found["missed"] or found["stale"] or found["errors"]:
         sys.exit("rows were missed, stale, or there were errors")
 

@@ -77,7 +77,7 @@ class Sememe:
         import sememe
 
         self._collection = sememe.open(folder / "sememe", model=Rows(np.zeros((0, DIM), np.float32)))
-        self._space = self._collection.space
+        self._held = self._collection.further.held("")
 
     def use(self, setting: Setting) -> None:
         self._options = dict(setting)
@@ -96,7 +96,7 @@ class Sememe:
 
         asked = Query(vector=query, k=k, **self._options)
         with self._collection._store.snapshot() as snapshot:
-            moment = self._collection._index(self._space).at(snapshot)
+            moment = self._collection._index(self._held).at(snapshot)
             made = plan.plan(asked, moment, embedded=None, vector=query, allowed=None, terms=())
             ids, scores = run._nearest(made.steps[0], query, None, moment)
         return (ids - 1).tolist(), scores.tolist()

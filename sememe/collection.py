@@ -260,10 +260,13 @@ class Collection:
             return Record(document, snapshot.text(document.id), tuple(snapshot.chunks_of(document.id)))
 
     def search(
-        self, query: str | Vectors, *, k: int = 10, where: Filter | None = None, mode: Mode = "vector",
+        self, query: str | Vectors | Query, *, k: int = 10, where: Filter | None = None, mode: Mode = "vector",
         alpha: float | None = None, recall: float | None = None, route: Route | None = None,
     ) -> Hits:  # fmt: skip
         """The k chunks nearest in meaning to a text, or to a vector of this space; best first.
+
+        A `Query` says all of it in one value, and more: further parts with weights, what is stored, the shape of the
+        answer. It goes alone.
 
         `where` is a Mongo-style filter over metadata: `{"year": {"$gte": 2020}}`. `mode` "lexical" compares words
         (BM25), "hybrid" fuses both: by reciprocal ranks, or with `alpha` (1: meaning alone) by weighted scores.
@@ -276,6 +279,10 @@ class Collection:
         Raises InputError when the query is empty, has another dimension or values that are not finite, the filter
         cannot be understood, or another value cannot be used.
         """
+        if isinstance(query, Query):
+            if (k, where, mode, alpha, recall, route) != (10, None, "vector", None, None, None):
+                raise InputError("a Query says its own k, where, mode, alpha, recall and route; give them there")
+            return self._answer(query)
         condition = None if where is None else parse(where)
         text, vector = (query, None) if isinstance(query, str) else (None, query)
         return self._answer(Query(
@@ -288,17 +295,11 @@ class Collection:
 
         Raises NotFound when there is no such document or chunk, and InputError as `search` does.
         """
-        record = self.get(name)
-        numbers = [chunk.id for chunk in record.chunks]
+        from sememe.search.parts import Part, Stored
+
+        self._stored_space()
         condition = None if where is None else parse(where)
-        dim = self._stored_space().dim
-        with self._store.snapshot() as snapshot:
-            _, vectors = snapshot.vectors(numbers, dim)
-        if not len(vectors):
-            raise NotFound(f"{name!r} went while it was looked up; search for it again")
-        return self._answer(
-            Query(vector=vectors.mean(axis=0), k=k, where=condition, recall=recall, exclude=frozenset(numbers))
-        )
+        return self._answer(Query(parts=(Part(Stored(name)),), k=k, where=condition, recall=recall))
 
     def _answer(self, query: Query) -> Hits:
         if self.space is None:
@@ -308,10 +309,14 @@ class Collection:
             query = replace(query, recall=self._recall)
         held = self.further.held(query.route.space)
         query = checked(query, held.space.dim)
-        needs_model = query.text is not None and query.mode != "lexical"
+        embedder = self._embedder_of(held) if query.needs_model else None
+        if query.parts:
+            from sememe.search.forms import resolved
+
+            query = resolved(query, find=self.get, store=self._store, held=held, embedder=embedder)
         return answer(
             query, store=self._store, view=self._index(held), space=held.space,
-            models=Models(self._embedder_of(held) if needs_model else None, self._reranker(query.route.rerank)),
+            models=Models(embedder, self._reranker(query.route.rerank)),
         )  # fmt: skip
 
     def _reranker(self, named: str | Path | Reranker | None) -> Reranker | None:

@@ -12,6 +12,7 @@ from sememe.collection import Collection
 from sememe.errors import NotFound
 from sememe.models import load_reranker
 from sememe.search.explain import Explanation, Standing, explained
+from sememe.search.forms import resolved
 from sememe.search.plan import Plan
 from sememe.search.query import Query, checked
 from sememe.search.run import Models
@@ -36,10 +37,12 @@ def explain(collection: Collection, query: str | Query, name: str, *, heat: bool
     named = asked.route.rerank
     reranker: Reranker | None = load_reranker(named) if isinstance(named, str | Path) else named
     embedder = None
-    if asked.text is not None and asked.mode != "lexical":
+    if asked.needs_model:
         embedder = collection.further.target(held).embedder if held.name else collection.embedder
     store = SQLiteStore(collection.path)
     try:
+        if asked.parts:
+            asked = resolved(asked, find=collection.get, store=store, held=held, embedder=embedder)
         view = View(collection.path, held.space.dim, held.space.metric, name=held.name)
         return explained(
             asked, numbers, store=store, view=view, space=held.space, models=Models(embedder, reranker), heat=heat
@@ -68,6 +71,14 @@ def standing_text(standing: Standing) -> str:
         return f"{standing.name:<9} not ranked"
     came = "kept" if standing.passed else "not kept"
     return f"{standing.name:<9} rank {standing.rank:,}, score {standing.score:.4g}; the best {standing.kept:,}: {came}"
+
+
+def sum_text(explanation: Explanation) -> str:
+    """What a boosted score is the sum of, in a line; empty where it was not boosted."""
+    parts = explanation.score
+    return " + ".join(f"{part.name} {part.value:.4g}" for part in parts) + (
+        f" = {sum(part.value for part in parts):.4g}" if parts else ""
+    )
 
 
 def marked(explanation: Explanation) -> list[tuple[str, str]]:
@@ -112,6 +123,7 @@ def page(explanation: Explanation) -> str:
          "yes" if one.passed else "no")
         for one in explanation.standings
     ]  # fmt: skip
+    summed = [(part.name, f"{part.value:+.4f}") for part in explanation.score]
     terms = [(part.term, f"{part.rows:,}", f"{part.score:.3f}") for part in explanation.terms]
     heat = [(explanation.text[one.start : one.end], f"{one.drop:+.4f}") for one in explanation.hottest(HOTTEST)]
     return "\n".join([
@@ -119,6 +131,7 @@ def page(explanation: Explanation) -> str:
         f"<title>{escape(explanation.query)}</title><style>{STYLE}</style></head><body>",
         f"<h1>{escape(explanation.query)}</h1><p>{escape(verdict(explanation))}.</p>",
         _table(("part", "rank", "score", "goes on", "kept"), standings),
+        _table(("term", "of the score"), summed),
         _table(("word", "chunks with it", "part of BM25"), terms),
         _table(("left out", "the score falls by"), [(word, drop) for word, drop in heat]),
         f"<h2>{escape(' > '.join([explanation.title or explanation.document, *explanation.headings]))}</h2>",

@@ -145,12 +145,29 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class Term:
+    """A part of a hit's score by its name; the score is the sum of its terms."""
+
+    name: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The text around a hit: the characters `[start, end)` of its document, the `span`."""
+
+    text: str
+    span: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A chunk that answers a query. `score` is named by `kind`: the metric of the space ("cosine", "dot",
     "euclidean": the distance, negated), "bm25", how both were fused ("evidence", "rrf", "weighted"), or "rerank";
     higher is better. `expected` is how many random chunks of the collection would be expected to score as high, None
     where that was not asked for.
-    `place` is where in its source the chunk was, if that is more than its span: "page 3 – page 4".
+    `place` is where in its source the chunk was, if that is more than its span: "page 3 – page 4". `terms` are what a
+    boosted score is the sum of, and `context` the text around the chunk, where they were asked for.
     """
 
     id: str
@@ -166,6 +183,8 @@ class Hit:
     stages: tuple[Stage, ...] = ()
     place: str = ""
     expected: float | None = None
+    terms: tuple[Term, ...] = ()
+    context: Surroundings | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,9 @@ from sememe.types import Ids, Metric, Scores, Vectors
 
 Precision: TypeAlias = Literal["float16", "int8", "uint8", "binary", "ubinary"]
 
+ONE_THREAD, UNDIVIDED = 4_000_000, 400_000
+"""Numbers in a matrix up to which one thread multiplies it by a vector, and in a block that BLAS leaves to it (OpenBLAS
+divides from 460,800 on)."""
 SCAN_ROWS = 16_384
 """Rows of one block of a scan: 25 MB at 384 dimensions, which stays near the last cache level."""
 
@@ -106,6 +109,18 @@ def scores_of(queries: Vectors, vectors: Vectors, *, metric: Metric = "cosine") 
     return products
 
 
+def products(rows: Vectors, vector: Vectors) -> Scores:
+    """The products of rows (n, dim) with a vector (dim,): (n,), in the calling thread unless they are many.
+
+    BLAS divides a larger block among threads, and to wake one takes milliseconds when the cores are busy.
+    """
+    step = len(rows) if rows.size > ONE_THREAD else max(1, UNDIVIDED // max(1, rows.shape[1]))
+    found = np.empty(len(rows), np.float32)
+    for start in range(0, len(rows), step):
+        np.dot(rows[start : start + step], vector, out=found[start : start + step])
+    return found
+
+
 def maxsim(query: Vectors, tokens: Vectors, starts: Ids) -> Scores:
     """How near texts of many vectors are to a query of many: the sum over its rows of their best products (Khattab and
     Zaharia 2020, arXiv:2004.12832).
@@ -151,7 +166,7 @@ def _candidates(
     slack = np.full(len(queries), ROUNDING)
     for start in range(0, len(vectors), SCAN_ROWS):
         part = vectors[start : start + SCAN_ROWS]
-        block = queries @ part.T
+        block = products(part, queries[0])[None] if len(queries) == 1 else queries @ part.T
         if metric != "cosine":
             squares = np.einsum("nd,nd->n", part, part, dtype=np.float64)
             # Products of long vectors round by their length, those of unit vectors by 1.

@@ -32,7 +32,8 @@ failpoints is the last one that is reached, 0 for none; trace: a file for the na
 def carry_out(plan: Plan) -> None:
     """Take the steps from the first one on."""
     # Small windows and batches, so that a small collection passes every place that a large one does.
-    cutting.WINDOW_TOKENS, sync.CATCH_UP_EVERY, derived.BATCH, derived.TAIL = 800, 16, 24, 1
+    cutting.FIRST_WINDOW_TOKENS = cutting.WINDOW_TOKENS = 800
+    sync.CATCH_UP_EARLY, sync.CATCH_UP_EVERY, derived.BATCH, derived.TAIL = 1, 16, 24, 1
     # Every index, although there is little to put into it.
     faiss.MIN_ROWS, layers.MIN_COLUMN_ROWS, layers.UNINDEXED_ROWS = 24, 4, 12
     failpoints.hook = _hook(plan)

@@ -186,9 +186,9 @@ def test_a_reader_that_goes_away_is_no_error(made: Path) -> None:
 def test_output_that_cannot_be_written_is_one_clear_line(made: Path) -> None:
     done = in_shell("sememe report > /dev/full", made)
     assert done.returncode == 1
-    assert (
-        done.stderr
-        == "sememe: the output cannot be written (No space left on device); make room, or send it elsewhere\n"
+    assert done.stderr == (
+        "sememe: the output, or a file beside it, cannot be written (No space left on device); nothing that was stored "
+        "is lost: make room and run it again\n"
     )
 
 

@@ -143,8 +143,11 @@ def _unexpected(error: Exception) -> int:
     if os.environ.get("SEMEME_DEBUG"):
         raise error
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        what = str(error.filename) if error.filename is not None else "the output, or a file beside it,"
         typer.echo(
-            f"sememe: the output cannot be written ({error.strerror}); make room, or send it elsewhere", err=True
+            f"sememe: {what} cannot be written ({error.strerror}); nothing that was stored is lost: make room and run "
+            f"it again",
+            err=True,
         )
         return 1
     name = type(error).__name__

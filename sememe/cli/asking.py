@@ -9,32 +9,55 @@ import typer
 
 from sememe.cli.options import (
     DEFAULT,
+    AfterOption,
+    AlsoOption,
+    BoostOption,
     CollectionOption,
+    ContextOption,
+    DedupeOption,
+    FacetOption,
     FunnelOption,
     FusionOption,
+    GroupByOption,
     InstructionOption,
     JsonOption,
     KOption,
+    LikeOption,
+    MinScoreOption,
+    MmrOption,
     ModelOption,
+    NearOption,
+    PageOption,
+    PerGroupOption,
     PlanOption,
     RecallOption,
+    RecencyOption,
     RerankDepthOption,
     RerankOption,
     ShowInputOption,
     SpaceOption,
     ThresholdOption,
+    UnlikeOption,
+    VectorOption,
     WhereOption,
 )
+from sememe.cli.parts import boosts_of, parts_of, shape_of
 from sememe.cli.session import opened_at, progress_shown, where_of
 from sememe.cli.show import print_hits, print_json
 from sememe.collection import Collection
+from sememe.filters import parse
 from sememe.search.plan import Embed
-from sememe.search.query import RERANKED, Fusion, Mode, Route
+from sememe.search.query import RERANKED, Fusion, Mode, Query, Route
 from sememe.types import CHUNK_PREFIX
 
 
 def search(
-    query: Annotated[str, typer.Argument(help="What you are looking for, in your own words.")],
+    query: Annotated[str, typer.Argument(help="What you are looking for, in your own words.")] = "",
+    also: AlsoOption = None,
+    like: LikeOption = None,
+    unlike: UnlikeOption = None,
+    near: NearOption = None,
+    vector: VectorOption = "",
     k: KOption = 10,
     where: WhereOption = None,
     mode: Annotated[str, typer.Option("--mode", help="Compare by vector (meaning), lexical (words) or hybrid.")] = (
@@ -54,6 +77,17 @@ def search(
         bool, typer.Option("--calibrated", help="Say how many random chunks would be expected to score as high.")
     ] = False,
     threshold_expected: ThresholdOption = None,
+    boost: BoostOption = None,
+    recency: RecencyOption = None,
+    threshold: MinScoreOption = None,
+    dedupe: DedupeOption = False,
+    group_by: GroupByOption = "",
+    per_group: PerGroupOption = 1,
+    mmr: MmrOption = None,
+    page: PageOption = 0,
+    after: AfterOption = "",
+    context: ContextOption = "0",
+    facet: FacetOption = None,
     plan: PlanOption = False,
     collection: CollectionOption = DEFAULT,
     model: ModelOption = None,
@@ -62,22 +96,30 @@ def search(
 ) -> None:
     """Find the chunks that are nearest to a text: in meaning, in words, or both.
 
-    In a lexical query "quotes" keep words together and a star* stands for any ending.
+    In a lexical query "quotes" keep words together and a star* stands for any ending. A query may have further parts,
+    as texts with weights (--also), as what is stored (--like, --unlike, --near) and as a vector.
     """
+    condition = where_of(where)
+    asked = Query(
+        text=query or None, k=k, where=None if condition is None else parse(condition), mode=cast("Mode", mode),
+        alpha=alpha, recall=recall, parts=parts_of(also, like=like, unlike=unlike, near=near, vector=vector),
+        shape=shape_of(
+            boosts=boosts_of(boost, recency), threshold=threshold, dedupe=dedupe, group=(group_by, per_group), mmr=mmr,
+            page=(page, after), context=context, facets=facet,
+        ),
+        route=Route(
+            space=space, funnel=funnel, rerank=rerank, depth=rerank_depth, instruction=instruction,
+            fusion=cast("Fusion", fusion), calibrated=calibrated, expected=threshold_expected,
+        ),
+    )  # fmt: skip
     with progress_shown() as shown, opened_at(collection, model, create=False, progress=shown) as opened:
-        hits = opened.search(
-            query, k=k, where=where_of(where), mode=cast("Mode", mode), alpha=alpha, recall=recall,
-            route=Route(
-                space=space, funnel=funnel, rerank=rerank, depth=rerank_depth, instruction=instruction,
-                fusion=cast("Fusion", fusion), calibrated=calibrated, expected=threshold_expected,
-            ),
-        )  # fmt: skip
+        hits = opened.search(asked)
         shown.stop()
-        asked = next((step.input for step in hits.plan.steps if isinstance(step, Embed)), query)
-        if mode != "lexical":
-            say_if_long(asked, opened)
-        if show_input and not as_json:
-            typer.echo(f"query  {asked}\n")
+        embedded = next((step.input for step in hits.plan.steps if isinstance(step, Embed)), query)
+        if mode != "lexical" and query and not asked.parts:
+            say_if_long(embedded, opened)
+        if show_input and query and not as_json:
+            typer.echo(f"query  {embedded}\n")
         print_hits(hits, plan=plan, show_input=show_input, as_json=as_json)
 
 

@@ -9,21 +9,33 @@ import typer
 
 from sememe.cli.options import (
     DEFAULT,
+    AlsoOption,
+    BoostOption,
     CollectionOption,
+    DedupeOption,
     FunnelOption,
+    GroupByOption,
     JsonOption,
     KOption,
+    LikeOption,
+    MinScoreOption,
+    MmrOption,
     ModelOption,
+    NearOption,
+    PerGroupOption,
     RecallOption,
+    RecencyOption,
     RerankDepthOption,
     RerankOption,
     SpaceOption,
+    UnlikeOption,
     WhereOption,
 )
+from sememe.cli.parts import boosts_of, parts_of, shape_of
 from sememe.cli.session import opened_at, progress_shown, where_of
 from sememe.cli.show import print_json, printable
 from sememe.errors import InputError
-from sememe.explain import HOTTEST, as_dict, marked, page, standing_text, verdict
+from sememe.explain import HOTTEST, as_dict, marked, page, standing_text, sum_text, verdict
 from sememe.explain import explain as explain_hit
 from sememe.filters import parse
 from sememe.search.explain import Explanation
@@ -44,6 +56,17 @@ def explain(
     funnel: FunnelOption = "",
     rerank: RerankOption = None,
     rerank_depth: RerankDepthOption = RERANKED,
+    also: AlsoOption = None,
+    like: LikeOption = None,
+    unlike: UnlikeOption = None,
+    near: NearOption = None,
+    boost: BoostOption = None,
+    recency: RecencyOption = None,
+    threshold: MinScoreOption = None,
+    dedupe: DedupeOption = False,
+    group_by: GroupByOption = "",
+    per_group: PerGroupOption = 1,
+    mmr: MmrOption = None,
     heat: Annotated[bool, typer.Option(help="Measure what each word means to the vector's score.")] = True,
     html: Annotated[Path | None, typer.Option("--html", help="Write a page to this file.")] = None,
     collection: CollectionOption = DEFAULT,
@@ -56,8 +79,12 @@ def explain(
     """
     condition = None if where is None else parse(where_of(where) or {})
     asked = Query(
-        text=query, k=k, where=condition, mode=cast("Mode", mode), alpha=alpha, recall=recall,
+        text=query or None, k=k, where=condition, mode=cast("Mode", mode), alpha=alpha, recall=recall,
         route=Route(space=space, funnel=funnel, rerank=rerank, depth=rerank_depth),
+        parts=parts_of(also, like=like, unlike=unlike, near=near),
+        shape=shape_of(
+            boosts=boosts_of(boost, recency), threshold=threshold, dedupe=dedupe, group=(group_by, per_group), mmr=mmr
+        ),
     )  # fmt: skip
     with progress_shown() as shown, opened_at(collection, model, create=False, progress=shown) as opened:
         found = explain_hit(opened, asked, name, heat=heat)
@@ -83,6 +110,8 @@ def _print(found: Explanation) -> None:
     typer.echo(f"{printable(verdict(found))}\n\n{found.plan}\n")
     for standing in found.standings:
         typer.echo(standing_text(standing))
+    if found.score:
+        typer.echo(f"{'score':<9} {sum_text(found)}")
     if found.terms:
         typer.echo("\nBM25 is the sum of")
     for part in found.terms:

@@ -90,6 +90,52 @@ RerankDepthOption = Annotated[int, typer.Option("--rerank-depth", help="How many
 InstructionOption = Annotated[
     str | None, typer.Option("--instruction", help="What the query is asked for, to models that can be told.")
 ]
+AlsoOption = Annotated[
+    list[str] | None,
+    typer.Option("--also", metavar="[WEIGHT ]TEXT", help="A further text: '0.5 waterproof', or away: '-0.7 leather'."),
+]
+LikeOption = Annotated[
+    list[str] | None, typer.Option("--like", metavar="ID", help="What is liked: draw near to the mean of these.")
+]
+UnlikeOption = Annotated[
+    list[str] | None,
+    typer.Option("--unlike", metavar="ID", help="What is not liked: lead away from the mean of these."),
+]
+NearOption = Annotated[
+    list[str] | None,
+    typer.Option("--near", metavar="ID[:START-END]", help="What is stored, or these characters of it."),
+]
+VectorOption = Annotated[
+    str, typer.Option("--vector", metavar="FILE", help="A vector of this space in a .npy file, or - for stdin.")
+]
+BoostOption = Annotated[
+    list[str] | None,
+    typer.Option("--boost", metavar="FIELD:WEIGHT", help="Add WEIGHT x ln(1 + number) to scores: stars:0.02."),
+]
+RecencyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--recency", metavar="FIELD:HALFLIFE[:WEIGHT]", help="Add what halves with age: @added:30d, day:1y:0.2."
+    ),
+]
+MinScoreOption = Annotated[float | None, typer.Option("--threshold", help="Leave out hits of a lower score.")]
+DedupeOption = Annotated[bool, typer.Option("--dedupe", help="Leave out hits that say nearly what a better one says.")]
+GroupByOption = Annotated[
+    str,
+    typer.Option("--group-by", metavar="FIELD", help="Keep the best of each document, or of each value of a field."),
+]
+PerGroupOption = Annotated[int, typer.Option("--per-group", help="How many hits of each group.")]
+MmrOption = Annotated[
+    float | None, typer.Option("--mmr", help="From 0 to 1: hits that differ from those before first; 1 is by score.")
+]
+PageOption = Annotated[
+    int, typer.Option("--page", help="The page of so many hits, and the cursor of the next; 0 without.")
+]
+AfterOption = Annotated[str, typer.Option("--after", metavar="CURSOR", help="Go on behind the page that printed this.")]
+ContextOption = Annotated[
+    str, typer.Option("--context", metavar="N|section", help="Show so many chunks around each hit, or its section.")
+]
+FacetOption = Annotated[list[str] | None, typer.Option("--facet", metavar="FIELD", help="Count the values of a field.")]
 PlanOption = Annotated[bool, typer.Option("--plan", help="Print the plan that ran before the hits.")]
 DEFAULT = Path(DEFAULT_FOLDER)
 FusionOption = Annotated[

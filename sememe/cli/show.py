@@ -23,6 +23,7 @@ STRICT_FAILED = 3
 SAID = {"embedded": "new chunks", "passed_over": "passed over", "repeated": "came twice"}
 """What a count is called where its name would not tell what it counts."""
 SHOWN_TROUBLES = 5
+SHOWN_VALUES = 10
 
 
 def print_summary(summary: Summary, collection: Path, as_json: bool) -> None:
@@ -124,19 +125,38 @@ def print_hits(hits: Hits, *, plan: bool, show_input: bool, as_json: bool) -> No
         typer.echo(f"{hits.plan}\n")
     for rank, hit in enumerate(hits, start=1):
         typer.echo(_hit_json(hit, show_input) if as_json else _hit_text(rank, hit, show_input))
+    if hits.facets:
+        print_facets(hits, as_json)
+    if hits.next:
+        typer.echo(json.dumps({"next": hits.next}) if as_json else f"Next page: --after {hits.next}")
     for note in hits.notes:
         typer.echo(f"Note: {note}.", err=True)
     if not hits and not hits.notes:
         typer.echo("Nothing was found.", err=True)
 
 
+def print_facets(hits: Hits, as_json: bool) -> None:
+    """The values of fields: how many chunks that may be found have each, and how many of the hits."""
+    if as_json:
+        print_json({"facets": {name: [asdict(facet) for facet in found] for name, found in hits.facets.items()}})
+        return
+    for name, found in hits.facets.items():
+        typer.echo(f"{printable(name)}: in chunks that may be found, and in hits")
+        for facet in found[:SHOWN_VALUES]:
+            typer.echo(f"{facet.count:>9,} {facet.hits:>5,}  {printable(str(facet.value))}")
+        if len(found) > SHOWN_VALUES:
+            typer.echo(f"{'':>15}  and {len(found) - SHOWN_VALUES:,} more values")
+
+
 def _hit_text(rank: int, hit: Hit, show_input: bool) -> str:
     where = " > ".join([printable(hit.document), *hit.headings])
     text = embedded_input(hit.headings, hit.text) if show_input else _snippet(hit.text)
+    text = text if hit.context is None else hit.context.text
     indented = "\n".join(f"    {line}" for line in text.splitlines())
     place = f", {printable(hit.place)}" if hit.place else ""
     expected = "" if hit.expected is None else f", {hit.expected:.2g} expected by chance"
-    return f"{rank:>2}  {hit.score:.3f}{expected}  {where}{place}  ({hit.id})\n{indented}\n"
+    terms = "".join(f"    {term.value:+.3f}  {term.name}\n" for term in hit.terms)
+    return f"{rank:>2}  {hit.score:.3f}{expected}  {where}{place}  ({hit.id})\n{terms}{indented}\n"
 
 
 def _snippet(text: str, width: int = 280) -> str:

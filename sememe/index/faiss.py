@@ -31,6 +31,7 @@ from sememe.errors import StoreDamaged
 from sememe.index.probe import POOLS, Setting, measure
 from sememe.index.slab import sync_folder
 from sememe.types import Ids, Metric, Progress, Scores, Vectors
+from sememe.vectors import products
 
 NAME = "neighbours"
 """What the truth calls this index: its writer and its readers have to agree."""
@@ -297,7 +298,7 @@ class NeighbourIndex:
 
     def _nearness(self, shaped: Vectors) -> Scores:
         """How near every cell's centre is (cells,), as `Cells` has it."""
-        near: Scores = self._centres @ shaped
+        near = products(self._centres, shaped)
         if self._squares is not None:
             return np.asarray(2.0 * near - self._squares - np.float32(shaped @ shaped), dtype=np.float32)
         return near if self._query_length in (0.0, 1.0) else near / np.float32(self._query_length)

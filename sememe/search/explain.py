@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,16 +19,16 @@ from sememe.index.entries import entry_of
 from sememe.index.exact import Allowed
 from sememe.index.slab import RowsDamaged
 from sememe.index.terms import TermPart, refused, term_parts
-from sememe.search import plan as planning
-from sememe.search.plan import Fetch, Fuse, Narrow, Neighbours, Plan, Rerank, Scan, Step, Words
+from sememe.search.arrange import Arranger
+from sememe.search.plan import BM25, RERANK, Fetch, Fuse, Narrow, Neighbours, Plan, Rerank, Scan, Step, Words
 from sememe.search.query import Query
-from sememe.search.run import BM25, RERANK, Found, Models, embedded_query, row_ids, run
+from sememe.search.run import Found, Models, embedded_query, row_ids, searched
 from sememe.search.view import Moment, View
 from sememe.space import Embedder, Space
 from sememe.store import SQLiteStore
 from sememe.store.reading import Snapshot
 from sememe.store.records import FoundChunk
-from sememe.types import CHUNK_PREFIX, Ids, Vectors, embedded_input
+from sememe.types import CHUNK_PREFIX, Ids, Term, Vectors, embedded_input
 from sememe.vectors import normalise, scores_of
 
 MOST_WORDS = 64
@@ -68,7 +68,8 @@ class Heat:
 class Explanation:
     """A chunk and a query. `rank` is that of the answer, None where it is not in it; then `fell` says where it fell
     out, and why. `terms` are the words of the query with their parts of the BM25 score; `heat` the words of the text
-    that the vector's score hangs on, by their places, empty where it was not asked for.
+    that the vector's score hangs on, by their places, empty where it was not asked for. `score` is what a boosted score
+    is the sum of.
     """
 
     query: str
@@ -84,6 +85,7 @@ class Explanation:
     standings: tuple[Standing, ...]
     terms: tuple[TermPart, ...]
     heat: tuple[Heat, ...]
+    score: tuple[Term, ...] = ()
 
     def hottest(self, count: int) -> list[Heat]:
         """The spans without which the score falls most, the greatest fall first; those that raise it are none."""
@@ -100,6 +102,7 @@ class _Search:
     vector: Vectors | None
     allowed: Allowed | None
     moment: Moment
+    arranger: Arranger | None
     view: View
     snapshot: Snapshot
 
@@ -121,31 +124,26 @@ def explained(
         chunk = snapshot.found([number])[number]
         terms, silent = _terms(search, number)
         where = _refusals(search, number)
-    ranks = {found: rank for rank, (found, _) in enumerate(search.found.best[: query.k], start=1)}
+    ranks = {found: rank for rank, (found, _) in enumerate(search.found.best, start=1)}
     rank = ranks.get(number)
     measured = _heat(query, chunk, vector, space, models.embedder) if heat and vector is not None else ()
     return Explanation(
-        query=query.text or "", id=f"{CHUNK_PREFIX}{number}", document=chunk.key, title=chunk.title,
-        headings=chunk.headings, text=chunk.text, plan=search.plan, rank=rank, k=query.k,
-        fell="" if rank is not None else _fell(search.plan, standings, where, silent), standings=standings,
-        terms=terms, heat=measured,
+        query=query.sought.step.sum if query.sought else query.text or "", id=f"{CHUNK_PREFIX}{number}",
+        document=chunk.key, title=chunk.title, headings=chunk.headings, text=chunk.text, plan=search.plan, rank=rank,
+        k=query.k,
+        fell="" if rank is not None else _left_out(search, number) or _fell(search.plan, standings, where, silent),
+        standings=standings, terms=terms, heat=measured,
+        score=() if search.arranger is None else search.arranger.terms.get(number, ()),
     )  # fmt: skip
 
 
 def _searched(
     query: Query, embedded: str | None, vector: Vectors | None, snapshot: Snapshot, view: View, models: Models
 ) -> _Search:
-    moment = view.at(snapshot)
-    allowed = None if query.where is None else view.allowed(snapshot, moment, query.where)
-    terms = () if query.mode == "vector" or query.text is None else view.words.terms(snapshot, query.text)
-    plan = planning.plan(query, moment, embedded=embedded, vector=vector, allowed=allowed, terms=terms)
-    # All but the last step: what is not fetched is looked at too.
-    steps = Plan(tuple(replace(step, k=len(moment.exact)) if isinstance(step, Fetch) else step for step in plan.steps))
-    found = run(
-        steps, query, vector=vector, allowed=allowed, moment=moment, view=view, snapshot=snapshot,
-        reranker=models.reranker,
+    ran = searched(
+        query, embedded=embedded, vector=vector, snapshot=snapshot, view=view, reranker=models.reranker
     )  # fmt: skip
-    return _Search(query, plan, found, vector, allowed, moment, view, snapshot)
+    return _Search(query, ran.plan, ran.found, vector, ran.allowed, ran.moment, ran.arranger, view, snapshot)
 
 
 # --- where it stands -----------------------------------------------------------------------
@@ -153,7 +151,7 @@ def _searched(
 
 def _best_of(search: _Search, numbers: Sequence[int]) -> tuple[int, tuple[Standing, ...]]:
     """The one of several chunks that came furthest: in the answer, else nearest to it."""
-    order = {number: rank for rank, (number, _) in enumerate(search.found.best)}
+    order = {number: rank for rank, (number, _) in enumerate(search.found.ordered)}
     in_order = sorted((number for number in numbers if number in order), key=order.__getitem__)
     judged = {number: tuple(_standings(search, number)) for number in in_order[:1] or numbers}
     there = [number for number, standings in judged.items() if standings]
@@ -182,6 +180,11 @@ def _standings(search: _Search, number: int) -> Iterator[Standing]:
         elif isinstance(step, Rerank):
             ids, scores = rankings[RERANK]
             yield _place(RERANK, ids.tolist(), scores.tolist(), number, step.depth)
+    for step, best in search.arranger.trail if search.arranger is not None else ():
+        left = [found for found, _ in best]
+        yield _place(step.name, left, [score for _, score in best], number, len(best))
+        if number not in left:
+            return
 
 
 def _place(name: str, ids: Sequence[int], scores: Sequence[float], number: int, kept: int) -> Standing:
@@ -230,6 +233,14 @@ def _refusing(condition: Condition, metadata: dict[str, object]) -> Iterator[str
         for path, values in held.items()
     )
     yield f"{describe(condition)} ({has})"
+
+
+def _left_out(search: _Search, number: int) -> str:
+    """Why a step between the best and those that are shown leaves a candidate out; empty where none does."""
+    if search.arranger is None or number not in search.arranger.considered:
+        return ""
+    trail = ((step, {found for found, _ in best}) for step, best in search.arranger.trail)
+    return next((step.refusal for step, left in trail if number not in left), "")
 
 
 def _fell(plan: Plan, standings: tuple[Standing, ...], where: list[str], silent: bool) -> str:

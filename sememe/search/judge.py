@@ -12,7 +12,7 @@ from sememe.search.fuse import Ranking
 from sememe.search.view import Moment, View
 from sememe.store.reading import Snapshot
 from sememe.types import Ids, Scores, Vectors
-from sememe.vectors import scores_of
+from sememe.vectors import products, scores_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Judge:
         sample = self.view.sample(self.moment)
         if self.moment.exact.metric == "euclidean":
             return tail_of(scores_of(self.vector[None], sample, metric="euclidean")[0])
-        return tail_of(sample @ self.vector)
+        return tail_of(products(sample, self.vector))
 
     def _counted(self) -> Counted:
         assert self.text is not None

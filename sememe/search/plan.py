@@ -6,9 +6,10 @@ while it runs. This file chooses; `run` does.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -23,6 +24,13 @@ from sememe.search.query import Fusion, Query
 from sememe.search.view import Moment
 from sememe.search.view import Neighbours as Known
 from sememe.types import Metric, Reranker, Vectors
+
+if TYPE_CHECKING:
+    from sememe.search.arrange import Arranger, Arranging, Beside
+    from sememe.search.parts import Combine
+
+BM25, RERANK = "bm25", "rerank"
+"""What scores are called that are no metric of a space."""
 
 DEFAULT_RECALL = 0.99
 AUTO = "auto"
@@ -205,7 +213,10 @@ class Fetch:
         return f"fetch    the best {self.k}"
 
 
-Step = Embed | Filter | Scan | Neighbours | Narrow | Words | Fuse | Calibrate | Rerank | Fetch
+Step: TypeAlias = (
+    "Embed | Combine | Filter | Scan | Neighbours | Narrow | Words | Fuse | Calibrate | Rerank | Arranging | Fetch"
+    " | Beside"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,14 +238,20 @@ class Plan:
 
 def plan(
     query: Query, moment: Moment, *, embedded: str | None, vector: Vectors | None, allowed: Allowed | None,
-    terms: tuple[str, ...],
+    terms: tuple[str, ...], arranger: Arranger | None = None,
 ) -> Plan:  # fmt: skip
-    """How the query will be answered: `vector (dim,)` is what it became, `allowed` what its filter lets through."""
+    """How the query will be answered: `vector (dim,)` is what it became, `allowed` what its filter lets through, and
+    `arranger` makes of the best what was asked for."""
     hybrid = query.mode == "hybrid"
     route = query.route
-    k = max(query.k + len(query.exclude), route.depth if route.rerank is not None else 0)
+    wanted = query.k if arranger is None else arranger.page.k
+    k = max(wanted + len(query.exclude), route.depth if route.rerank is not None else 0)
     depth = max(k, min(2 * k, 10 * HYBRID_DEPTH), HYBRID_DEPTH) if hybrid else k
+    if arranger is not None:
+        depth = max(depth, arranger.pool + len(query.exclude))
     steps: list[Step] = [] if embedded is None else [Embed(embedded)]
+    if query.sought is not None:
+        steps.append(query.sought.step)
     if allowed is not None and query.where is not None:
         steps.append(Filter(describe(query.where), allowed.count, len(moment.exact)))
     if vector is not None:
@@ -248,7 +265,21 @@ def plan(
         steps.append(Calibrate(min(SAMPLE, len(moment.exact)), len(moment.exact), route.expected))
     if route.rerank is not None:
         steps.append(Rerank(_name_of(route.rerank), k, route.instruction))
-    return Plan((*steps, Fetch(query.k)))
+    if arranger is None:
+        return Plan((*steps, Fetch(query.k)))
+    return Plan((*steps, *arranger.steps(_kind_of(steps)), Fetch(query.k), *arranger.beside()))
+
+
+def _kind_of(steps: Sequence[Step]) -> str:
+    """What the scores are called that come out of the last step."""
+    for step in reversed(steps):
+        if isinstance(step, Rerank):
+            return RERANK
+        if isinstance(step, Fuse):
+            return step.kind
+        if isinstance(step, Scan | Neighbours | Narrow):
+            return step.metric
+    return BM25
 
 
 def _dense(query: Query, moment: Moment, vector: Vectors, allowed: Allowed | None, depth: int) -> Step:

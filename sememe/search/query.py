@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
 from sememe.errors import InputError
 from sememe.filters import Condition
 from sememe.types import Reranker, Vectors
+
+if TYPE_CHECKING:
+    # Most queries have a text and nothing else.
+    from sememe.search.parts import Part, Sought
+    from sememe.search.shape import Shape
 
 Mode = Literal["vector", "lexical", "hybrid"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -48,11 +53,12 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is asked: a text, or a vector of the collection's space; `k` hits at most.
+    """What is asked: a text, a vector of the space, further `parts`, or several of these; `k` hits at most.
 
     `where` leaves out what it does not match, and `exclude` chunks by number. `mode` compares meanings, words, or
     both; then `alpha` weighs the scores (1: meaning alone), and without it the route says how they are fused.
-    `recall` is the share of the true neighbours that will do, 1 for all of them.
+    `recall` is the share of the true neighbours that will do, 1 for all of them. `shape` says what is made of the best.
+    `sought` is what the parts came to, when they have.
     """
 
     text: str | None = None
@@ -64,6 +70,20 @@ class Query:
     recall: float | None = None
     exclude: frozenset[int] = frozenset()
     route: Route = Route()
+    parts: tuple[Part, ...] = ()
+    shape: Shape | None = None
+    sought: Sought | None = None
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether something has to be embedded."""
+        texts = self.text is not None or any(part.is_text for part in self.parts)
+        return texts and self.mode != "lexical"
+
+    @property
+    def has_words(self) -> bool:
+        """Whether there is a text that does not lead away."""
+        return self.text is not None or any(isinstance(part.what, str) and part.weight > 0 for part in self.parts)
 
 
 def checked(query: Query, dim: int) -> Query:
@@ -72,25 +92,39 @@ def checked(query: Query, dim: int) -> Query:
         raise InputError(f"k is {query.k!r}; give a whole number")
     if query.k < 1:
         raise InputError(f"k is {query.k}; ask for at least 1 hit")
-    if (query.text is None) == (query.vector is None):
+    if query.parts:
+        _refuse_parts(query)
+    elif (query.text is None) == (query.vector is None):
         raise InputError("a query has either a text or a vector")
     if query.text is not None and not query.text.strip():
         raise InputError("the query is empty; say what you are looking for")
     if query.mode not in MODES:
         raise InputError(f"the mode is {query.mode!r}; use one of {', '.join(MODES)}")
-    if query.text is None and query.mode != "vector":
+    if not query.has_words and query.mode != "vector":
         raise InputError(f"the mode is {query.mode!r}, but the query is a vector and has no words; give a text")
     if query.alpha is not None and query.mode != "hybrid":
         raise InputError(f"alpha is {query.alpha!r}, but the mode is {query.mode!r}; alpha goes with mode 'hybrid'")
     _refuse_route(query)
     _refuse_outside("alpha", query.alpha, "1 is meaning alone, 0 words alone")
     _refuse_outside("recall", query.recall, "1 compares every vector")
-    return query if query.vector is None else replace(query, vector=_vector(query.vector, dim))
+    if query.shape is not None:
+        from sememe.search.shape import refuse_shape
+
+        refuse_shape(query.shape)
+    return query if query.vector is None else replace(query, vector=checked_vector(query.vector, dim))
+
+
+def _refuse_parts(query: Query) -> None:
+    from sememe.search.parts import refuse_parts
+
+    refuse_parts(query.parts)
+    if query.mode == "lexical":
+        raise InputError("the mode is 'lexical', but parts of a query are compared as vectors; use 'hybrid'")
 
 
 def _refuse_route(query: Query) -> None:
     route = query.route
-    if route.rerank is not None and query.text is None:
+    if route.rerank is not None and not query.has_words:
         raise InputError("a reranker reads the query with every text, but the query is a vector; give a text")
     if not isinstance(route.depth, int) or isinstance(route.depth, bool) or route.depth < 1:
         raise InputError(f"the depth to rerank is {route.depth!r}; give a whole number from 1 on")
@@ -103,9 +137,20 @@ def _refuse_route(query: Query) -> None:
         raise InputError(f"the threshold is {route.expected!r}; give a number of random chunks above 0, such as 0.01")
     if route.instruction is not None and not route.instruction.strip():
         raise InputError("the instruction is empty; say what the query is asked for, or leave it out")
-    if route.instruction is not None and route.rerank is None and (query.text is None or query.mode == "lexical"):
-        what = "the query is a vector" if query.text is None else f"the mode is {query.mode!r}"
-        raise InputError(f"an instruction is told to a model, but {what}; leave it out, or name a reranker to tell it")
+    if route.instruction is not None and route.rerank is None:
+        _refuse_untold(query)
+
+
+def _refuse_untold(query: Query) -> None:
+    """Raise InputError where no model would be told the instruction."""
+    why = (
+        f"the mode is {query.mode!r}" if query.mode == "lexical"
+        else "the query is made of parts" if query.parts
+        else "the query is a vector" if query.text is None
+        else ""
+    )  # fmt: skip
+    if why:
+        raise InputError(f"an instruction is told to a model, but {why}; leave it out, or name a reranker to tell it")
 
 
 def _refuse_outside(name: str, value: float | None, meaning: str) -> None:
@@ -116,7 +161,8 @@ def _refuse_outside(name: str, value: float | None, meaning: str) -> None:
         raise InputError(f"{name} is {value!r}; give a number from 0 to 1 ({meaning})")
 
 
-def _vector(given: Vectors, dim: int) -> Vectors:
+def checked_vector(given: Vectors, dim: int) -> Vectors:
+    """A vector to look for as float32 (dim,). Raises InputError for one that cannot be looked for."""
     try:
         vector = np.asarray(given, dtype=np.float32)
     except (TypeError, ValueError) as error:

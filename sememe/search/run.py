@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,35 +18,57 @@ from sememe.index.slab import RowsDamaged
 from sememe.search import plan as planning
 from sememe.search.fuse import Ranking, ordered, reciprocal_ranks, weighted
 from sememe.search.judge import Judge
-from sememe.search.plan import Calibrate, Fetch, Fuse, Narrow, Neighbours, Plan, Rerank, Scan, Words
+from sememe.search.plan import (
+    BM25,
+    RERANK,
+    Calibrate,
+    Fetch,
+    Fuse,
+    Narrow,
+    Neighbours,
+    Plan,
+    Rerank,
+    Scan,
+    Words,
+)
 from sememe.search.query import Query, Route
 from sememe.search.view import Moment, View
 from sememe.space import Embedder, Held, Instructable, Space, instructed, prompted
 from sememe.store import SQLiteStore
 from sememe.store.reading import Snapshot
 from sememe.store.records import FoundChunk
-from sememe.types import CHUNK_PREFIX, Hit, Reranker, Stage, Vectors, embedded_input
+from sememe.types import CHUNK_PREFIX, Hit, Reranker, Stage, Term, Vectors, embedded_input
 from sememe.vectors import normalise
 
-BM25, RERANK = "bm25", "rerank"
+if TYPE_CHECKING:
+    # What only some queries ask for is imported where it is used.
+    from sememe.search.around import Facet
+    from sememe.search.arrange import Arranger
 
 
 class Hits(list[Hit]):
     """The answer, best first, with the plan that ran and what should be said about it.
 
-    `matched` counts the chunks that the filter lets through, None without one.
+    `matched` counts the chunks that the filter lets through, None without one. Where a shape was asked for, `facets`
+    are the values of fields, and `next` is the cursor of the page after these, for `Shape.after`; empty without one.
     """
 
-    def __init__(self, hits: list[Hit], plan: Plan, *, matched: int | None = None, notes: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, hits: list[Hit], plan: Plan, *, matched: int | None = None, notes: tuple[str, ...] = (),
+        facets: Mapping[str, list[Facet]] = MappingProxyType({}), next: str = "",
+    ) -> None:  # fmt: skip
         super().__init__(hits)
         self.plan = plan
         self.matched = matched
         self.notes = notes
+        self.facets = facets
+        self.next = next
 
 
 @dataclass(slots=True)
 class Found:
-    """What the steps have come to so far: one ranking a part, all of them fused, and then the order of all.
+    """What the steps have come to so far: one ranking a part, all of them fused, the order of all,
+    and the best in it.
 
     `shares` says by id how many of all random chunks would score as high, where that is known.
     """
@@ -53,12 +78,18 @@ class Found:
     kind: str = ""
     fused: list[tuple[int, float]] = field(default_factory=list)
     shares: dict[int, float] = field(default_factory=dict)
+    ordered: list[tuple[int, float]] = field(default_factory=list)
 
     def choose(self) -> None:
         """Where nothing was fused, the order is that of the one ranking."""
         if not self.kind:
             ((self.kind, (numbers, scores)),) = self.rankings.items()
             self.best = list(zip(numbers.tolist(), scores.tolist(), strict=True))
+
+    def settle(self, exclude: frozenset[int], most: float) -> None:
+        """Leave out what is excluded, and what more than a share of random chunks would score as high as."""
+        self.choose()
+        self.ordered = [pair for pair in self.best if pair[0] not in exclude and self.shares.get(pair[0], 0.0) <= most]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +117,7 @@ def embedded_query(query: Query, space: Space, embedder: Embedder | None) -> tup
     if query.mode == "lexical":
         return None, None
     text, vector = None, query.vector
-    if query.text is not None:
+    if vector is None and query.text is not None:
         assert embedder is not None
         prompt, vector = _asked(query.text, query.route, space, embedder)
         text = prompted(prompt, query.text)
@@ -112,21 +143,64 @@ def _answer(
     query: Query, embedded: str | None, vector: Vectors | None, snapshot: Snapshot, view: View,
     reranker: Reranker | None,
 ) -> Hits:  # fmt: skip
+    search = searched(query, embedded=embedded, vector=vector, snapshot=snapshot, view=view, reranker=reranker)
+    moment, arranger = search.moment, search.arranger
+    hits = _hits(snapshot, search.found, len(moment.exact), {} if arranger is None else arranger.terms)
+    matched = None if query.where is None or search.allowed is None else search.allowed.count
+    told = () if query.sought is None else query.sought.notes
+    notes = (*told, *_notes(query, matched, moment, view, snapshot))
+    if arranger is None or query.shape is None:
+        return Hits(hits, search.plan, matched=matched, notes=notes)
+    from sememe.search.around import facets_of, with_context
+
+    among = _ids_of(moment, search.allowed) if query.shape.facets else ()
+    return Hits(
+        with_context(hits, snapshot, query.shape.context) if query.shape.context else hits, search.plan,
+        matched=matched, notes=(*arranger.notes(), *notes),
+        facets=facets_of(query.shape.facets, snapshot, among=among, hits=hits), next=arranger.next(search.found.best),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """A search that ran, and what it looked at."""
+
+    plan: Plan
+    found: Found
+    moment: Moment
+    allowed: Allowed | None
+    arranger: Arranger | None
+
+
+def searched(
+    query: Query, *, embedded: str | None, vector: Vectors | None, snapshot: Snapshot, view: View,
+    reranker: Reranker | None,
+) -> Searched:  # fmt: skip
+    """Plan and run, again with more candidates where too few are left of them."""
     moment = view.at(snapshot)
     allowed = None if query.where is None else view.allowed(snapshot, moment, query.where)
     terms = () if query.mode == "vector" or query.text is None else view.words.terms(snapshot, query.text)
-    plan = planning.plan(query, moment, embedded=embedded, vector=vector, allowed=allowed, terms=terms)
-    found = run(
-        plan, query, vector=vector, allowed=allowed, moment=moment, view=view, snapshot=snapshot, reranker=reranker
-    )
-    hits = _hits(snapshot, found, len(moment.exact))
-    matched = None if allowed is None else allowed.count
-    return Hits(hits, plan, matched=matched, notes=_notes(query, matched, moment, view, snapshot))
+    arranger = None
+    if query.shape is not None:
+        from sememe.search.arrange import Arranger
+
+        arranger = Arranger.of(query, query.shape, snapshot=snapshot, view=view)
+        allowed = arranger.begin(moment, allowed)
+    while True:
+        plan = planning.plan(
+            query, moment, embedded=embedded, vector=vector, allowed=allowed, terms=terms, arranger=arranger
+        )
+        found = run(
+            plan, query, vector=vector, allowed=allowed, moment=moment, view=view, snapshot=snapshot,
+            reranker=reranker, arranger=arranger,
+        )  # fmt: skip
+        if arranger is None or not arranger.widened():
+            return Searched(plan, found, moment, allowed, arranger)
 
 
 def run(
     plan: Plan, query: Query, *, vector: Vectors | None, allowed: Allowed | None, moment: Moment, view: View,
-    snapshot: Snapshot, reranker: Reranker | None = None,
+    snapshot: Snapshot, reranker: Reranker | None = None, arranger: Arranger | None = None,
 ) -> Found:  # fmt: skip
     """Do what the plan says, step by step."""
     found = Found()
@@ -145,11 +219,11 @@ def run(
         elif isinstance(step, Rerank) and reranker is not None:
             _rerank(step, query, found, snapshot, reranker)
         elif isinstance(step, Fetch):
-            found.choose()
             most = math.inf if query.route.expected is None else query.route.expected / max(len(moment.exact), 1)
-            found.best = [
-                pair for pair in found.best if pair[0] not in query.exclude and found.shares.get(pair[0], 0.0) <= most
-            ][: step.k]
+            found.settle(query.exclude, most)
+            if arranger is not None:
+                found.ordered = arranger.run(plan.steps, found.ordered, found.kind)
+            found.best = found.ordered[0 if arranger is None else arranger.skip :][: step.k]
     return found
 
 
@@ -198,6 +272,14 @@ def _nearest(step: Scan | Neighbours | Narrow, vector: Vectors, allowed: Allowed
     return ids[0], scores[0]
 
 
+def _ids_of(moment: Moment, allowed: Allowed | None) -> list[int]:
+    """The ids of all that may be returned."""
+    exact = moment.exact
+    everything = Allowed(slab=~exact.dead, tail=np.ones(len(exact.tail_ids), bool))
+    ids: list[int] = row_ids(moment, everything if allowed is None else allowed).tolist()
+    return ids
+
+
 def row_ids(moment: Moment, allowed: Allowed) -> np.ndarray:
     """The ids of the rows that a filter lets through, ascending."""
     exact = moment.exact
@@ -231,7 +313,9 @@ def _field_notes(where: Condition, moment: Moment, snapshot: Snapshot) -> list[s
     return newer if known is None or (len(ids) and not newer) else columns.notes(where, known.facts())
 
 
-def _hits(snapshot: Snapshot, found: Found, chunks_there: int) -> list[Hit]:
+def _hits(
+    snapshot: Snapshot, found: Found, chunks_there: int, terms: Mapping[int, tuple[Term, ...]]
+) -> list[Hit]:  # fmt: skip
     chunks = snapshot.found([number for number, _ in found.best])
     places = {
         name: {
@@ -246,7 +330,8 @@ def _hits(snapshot: Snapshot, found: Found, chunks_there: int) -> list[Hit]:
             stages = tuple(Stage(name, *at[number]) for name, at in places.items() if number in at)
             share = found.shares.get(number)
             expected = None if share is None else share * chunks_there
-            hits.append(_hit(chunks[number], score, found.kind, stages, expected))
+            hit = _hit(chunks[number], score, found.kind, stages, expected)
+            hits.append(replace(hit, terms=terms[number]) if number in terms else hit)
     return hits
 
 

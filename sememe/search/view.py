@@ -98,6 +98,11 @@ class View:
         self._damaged: set[str] = set()
         self._metadata: dict[int, Mapping[str, Any]] = {}
 
+    @property
+    def collection(self) -> Path:
+        """The folder of the collection."""
+        return self._collection
+
     @cached_property
     def words(self) -> Words:
         """The lexical index, loaded by the first search for words."""

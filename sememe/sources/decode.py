@@ -8,6 +8,7 @@ a legacy encoding may show only at the end. Knows bytes, not formats.
 from __future__ import annotations
 
 import codecs
+import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -79,6 +80,18 @@ def detect(file: BinaryIO, *, cookie: bool) -> Encoding | None:
     if guessed:
         return Encoding(guessed)
     return Encoding("utf-8", remark=_remark(damage)) if damage.count * 100 <= damage.read else None
+
+
+def lines_of(file: BinaryIO, encoding: Encoding, *, longest: int, newline: str) -> Iterator[str]:
+    """The file's lines with their ends, cut where one has more than `longest` characters; `newline` is as in `open`."""
+    file.seek(encoding.mark)
+    text = io.TextIOWrapper(file, encoding.codec, errors="replace", newline=newline)
+    try:
+        while line := text.readline(longest):
+            yield line
+    finally:
+        if not text.closed:  # or it would close the file
+            text.detach()
 
 
 def decode(file: BinaryIO, encoding: Encoding, remarks: list[str]) -> Iterator[str]:

@@ -9,7 +9,6 @@ by element. Knows JSON; what columns mean is decided in `rows`.
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +18,7 @@ from typing import Any, BinaryIO
 
 from sememe.errors import ReadError
 from sememe.sources import text
-from sememe.sources.decode import Encoding, decode, detect
+from sememe.sources.decode import Encoding, decode, detect, lines_of
 from sememe.sources.formats import BY_NAME
 from sememe.sources.rows import (
     DEEPEST,
@@ -85,7 +84,7 @@ def read(source: Source, key: str, options: ReadOptions) -> Document | Parts | R
 
 
 def _line_rows(source: Source, file: BinaryIO, encoding: Encoding, options: ReadOptions) -> Parts | Refused | None:
-    sample = list(islice(_sampled(_lines(file, encoding)), SAMPLE_ROWS))
+    sample = list(islice(_sampled(lines_of(file, encoding, longest=LONGEST_VALUE, newline="\n")), SAMPLE_ROWS))
     rows = [row for _, row in sample if isinstance(row, dict)]
     if len(rows) * 2 < len(sample) or not rows:
         return None
@@ -104,24 +103,13 @@ def _sampled(lines: Iterator[str]) -> Iterator[tuple[int, Any]]:
 
 def _line_elements(source: Source, encoding: Encoding) -> Iterator[tuple[int, Any]]:
     with source.open() as file:
-        for number, line in enumerate(_lines(file, encoding), start=1):
+        for number, line in enumerate(lines_of(file, encoding, longest=LONGEST_VALUE, newline="\n"), start=1):
             if len(line) >= LONGEST_VALUE:
                 raise ReadError(
                     f"{source.name} line {number} has more than {LONGEST_VALUE} characters; what follows is not read"
                 )
             if line.strip():
                 yield number, _parsed(line)
-
-
-def _lines(file: BinaryIO, encoding: Encoding) -> Iterator[str]:
-    file.seek(encoding.mark)
-    lines = io.TextIOWrapper(file, encoding.codec, errors="replace", newline="\n")
-    try:
-        while line := lines.readline(LONGEST_VALUE):
-            yield line
-    finally:
-        if not lines.closed:  # or it would close the file
-            lines.detach()
 
 
 def _parsed(line: str) -> Any:

@@ -15,7 +15,7 @@ from sememe.sources.flow import Flow
 from sememe.sources.grid import Table
 from sememe.sources.source import ReadOptions, Source
 from sememe.sources.walk import Refused
-from sememe.sources.xml import Event
+from sememe.sources.xml import Event, Skipped
 from sememe.sources.zipped import Archive, begun, reading, refused
 from sememe.types import Block, Document
 
@@ -105,7 +105,7 @@ class _Body:
         self.left_out = False
         self._is_slides = is_slides
         self._flow = Flow()
-        self._skipped: list[str] = []
+        self._skipped = Skipped()
         self._paragraphs = 0
         self._lists = 0
         self._bullet = ""
@@ -121,9 +121,9 @@ class _Body:
     def blocks(self, found: Iterable[Event]) -> Iterator[Block]:
         """The blocks of the content."""
         for kind, tag, attributes in found:
-            if self._skipped:
-                self._pass_over(kind, tag)
-            elif kind == "":
+            if self._skipped.holds(kind, tag):
+                continue
+            if kind == "":
                 if self._paragraphs:
                     self._flow.write(tag.replace("\n", " "))
             elif kind == "<":
@@ -137,18 +137,11 @@ class _Body:
         self._flow.end()
         yield from self._flow.take()
 
-    def _pass_over(self, kind: str, tag: str) -> None:
-        if tag == self._skipped[-1] and kind:
-            if kind == "<":
-                self._skipped.append(tag)
-            else:
-                self._skipped.pop()
-
     def _start(self, tag: str, attributes: Mapping[str, str]) -> None:
         if tag in ("p", "h"):
             self._start_paragraph(tag, attributes)
         elif tag in _SKIPPED:
-            self._skipped.append(tag)
+            self._skipped.begin(tag)
             self.left_out = self.left_out or tag == "table-of-content"
         elif tag == "s":
             self._flow.write(" " * min(_number(attributes.get("c", "1")), 100))
@@ -166,7 +159,7 @@ class _Body:
         elif tag in ("note-body", "annotation"):
             self._flow.write(" (" if self._paragraphs else "")
         elif tag == "creator" or tag == "date":  # of an annotation
-            self._skipped.append(tag)
+            self._skipped.begin(tag)
         elif tag == "page":
             self._flow.place = f"slide {self._number}"
             self._number += 1

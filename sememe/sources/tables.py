@@ -9,7 +9,6 @@ cells; what columns mean is decided in `rows`.
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from sememe.errors import ReadError
-from sememe.sources.decode import Encoding, detect
+from sememe.sources.decode import Encoding, detect, lines_of
 from sememe.sources.formats import BY_NAME
 from sememe.sources.rows import (
     SAMPLE_ROWS,
@@ -138,23 +137,11 @@ def _examined(source: Source, file: BinaryIO, options: ReadOptions) -> _Table | 
     return table
 
 
-def _lines(file: BinaryIO, encoding: Encoding) -> Iterator[str]:
-    """The file's lines with their ends, cut where one is too long."""
-    file.seek(encoding.mark)
-    text = io.TextIOWrapper(file, encoding.codec, errors="replace", newline="")
-    try:
-        while line := text.readline(LONGEST_ROW):
-            yield line
-    finally:
-        if not text.closed:  # or it would close the file
-            text.detach()
-
-
 def _sample(file: BinaryIO, encoding: Encoding) -> tuple[list[str], bool]:
     """The first lines, blank ones at the beginning left out, and whether they are all there are."""
     lines: list[str] = []
     length = 0
-    for line in _lines(file, encoding):
+    for line in lines_of(file, encoding, longest=LONGEST_ROW, newline=""):
         if lines or line.strip():
             lines.append(line)
             length += len(line)
@@ -255,7 +242,7 @@ class _Bounded:
 def _cells(source: Source, table: _Table) -> Iterator[tuple[int, list[str] | csv.Error]]:
     """The rows behind the header with their numbers from 1; an error where one cannot be told."""
     with source.open() as file:
-        lines = _Bounded(_lines(file, table.encoding), source.name)
+        lines = _Bounded(lines_of(file, table.encoding, longest=LONGEST_ROW, newline=""), source.name)
         reader = table.dialect.rows(lines)
         skip = table.has_header
         while True:

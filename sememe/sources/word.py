@@ -13,7 +13,7 @@ from sememe.errors import ReadError
 from sememe.sources import office
 from sememe.sources.flow import Flow
 from sememe.sources.source import ReadOptions, Refused, Source
-from sememe.sources.xml import Event
+from sememe.sources.xml import Event, Skipped
 from sememe.sources.zipped import Archive, begun, reading, refused
 from sememe.types import Block, Document
 
@@ -111,7 +111,7 @@ class _Body:
         self._flow = Flow()
         self._paragraphs: list[_Paragraph] = []
         self._marks: list[tuple[tuple[int, int], str]] = []
-        self._skipped: list[str] = []
+        self._skipped = Skipped()
         self._page = 1
         self._span = 1
         self._is_header = False
@@ -120,9 +120,9 @@ class _Body:
     def blocks(self, found: Iterable[Event]) -> Iterator[Block]:
         """The blocks of a part."""
         for kind, tag, attributes in found:
-            if self._skipped:
-                self._pass_over(kind, tag)
-            elif kind == "":
+            if self._skipped.holds(kind, tag):
+                continue
+            if kind == "":
                 if self._in_text:
                     self._flow.write(tag)
             elif kind == "<":
@@ -133,20 +133,13 @@ class _Body:
         self._flow.end()
         yield from self._flow.take()
 
-    def _pass_over(self, kind: str, tag: str) -> None:
-        if tag == self._skipped[-1] and kind:
-            if kind == "<":
-                self._skipped.append(tag)
-            else:
-                self._skipped.pop()
-
     def _start(self, tag: str, attributes: Mapping[str, str]) -> None:
         if tag == "t":
             self._in_text = True
         elif tag == "p":
             self._paragraphs.append(_Paragraph())
         elif tag in _SKIPPED:
-            self._skipped.append(tag)
+            self._skipped.begin(tag)
         elif tag in ("tab", "ptab") and not attributes.get("pos"):
             self._flow.write("\t")
         elif tag in ("br", "cr"):
@@ -169,7 +162,7 @@ class _Body:
 
     def _start_note(self, attributes: Mapping[str, str]) -> None:
         if attributes.get("type", "normal") != "normal":  # the line above the notes
-            self._skipped.append(self._note)
+            self._skipped.begin(self._note)
             return
         self._flow.place = f"{self._note} {attributes.get('id', '')}".strip()
         author = attributes.get("author", "")

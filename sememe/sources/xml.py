@@ -30,6 +30,25 @@ class Stream(Protocol):
         """Up to `size` bytes, none at the end."""
 
 
+class Skipped:
+    """An element that is passed over with all that is in it."""
+
+    def __init__(self) -> None:
+        self._tag, self._depth = "", 0
+
+    def begin(self, tag: str) -> None:
+        """Pass over what comes from here on, to the end of this element, whose start was just read."""
+        self._tag, self._depth = tag, 1
+
+    def holds(self, kind: str, tag: str) -> bool:
+        """Whether an event is in the element, its end included. Every event must be shown."""
+        if not self._depth:
+            return False
+        if kind and tag == self._tag:
+            self._depth += 1 if kind == "<" else -1
+        return True
+
+
 def events(stream: Stream, name: str) -> Iterator[Event]:
     """The elements and texts of a document in order. `name` is what errors call it.
 

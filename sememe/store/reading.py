@@ -133,9 +133,9 @@ class Snapshot:
         )
         return int(count), int(cut)
 
-    def seq(self) -> int:
-        """The number of the last change ever made."""
-        found = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'changes'").get
+    def seq(self, table: str = "changes") -> int:
+        """The number of the last change ever made, or of the last row that a table ever had."""
+        found = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).get
         return int(found or 0)
 
     def index_stamps(self) -> dict[str, tuple[str, int]]:

@@ -1,0 +1,105 @@
+"""What a command line says of a query's parts and of the shape of its answer, as values. A plain text loads nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sememe.errors import InputError
+from sememe.types import Vectors
+
+if TYPE_CHECKING:
+    from sememe.search.parts import Part
+    from sememe.search.shape import Boost, Recency, Shape
+
+DAYS = {"h": 1 / 24, "d": 1.0, "w": 7.0, "y": 365.25}
+"""Of the units that a half-life is said in."""
+
+
+def parts_of(
+    also: Sequence[str] | None, *, like: Sequence[str] | None, unlike: Sequence[str] | None,
+    near: Sequence[str] | None, vector: str = "",
+) -> tuple[Part, ...]:  # fmt: skip
+    """The parts beside the text."""
+    if not (also or like or unlike or near or vector):
+        return ()
+    from sememe.search.parts import Part, Stored, feedback
+
+    return (
+        *map(Part.parse, also or ()),
+        *feedback(like=like or (), unlike=unlike or ()),
+        *(Part(Stored.parse(name)) for name in near or ()),
+        *([Part(_vector_in(vector))] if vector else []),
+    )
+
+
+def shape_of(
+    *, boosts: tuple[Boost | Recency, ...], threshold: float | None, dedupe: bool, group: tuple[str, int],
+    mmr: float | None, page: tuple[int, str] = (0, ""), context: str = "0", facets: Sequence[str] | None = None,
+) -> Shape | None:  # fmt: skip
+    """The shape of the answer; None for the best as they are. `group` is by what and how many, `page` which and after
+    what."""
+    chosen = boosts or dedupe or group[0] or facets or any(page) or context != "0"
+    if not chosen and threshold is None and mmr is None:
+        return None
+    from sememe.search.shape import Context, Shape
+
+    around: Context = int(context) if re.fullmatch(r"[0-9]{1,9}", context) else context  # type: ignore[assignment]
+    return Shape(
+        boosts=boosts, threshold=threshold, dedupe=dedupe, group_by=group[0], per_group=group[1], mmr=mmr,
+        page=page[0] or 1, after=page[1], context=around, facets=tuple(facets or ()),
+    )  # fmt: skip
+
+
+def boosts_of(boost: Sequence[str] | None, recency: Sequence[str] | None) -> tuple[Boost | Recency, ...]:
+    """The terms that are added to scores."""
+    if not (boost or recency):
+        return ()
+    from sememe.search.shape import Boost
+
+    found: list[Boost | Recency] = []
+    for text in boost or ():
+        field, _, weight = text.rpartition(":")
+        number = _number(weight)
+        if not field or number is None:
+            raise InputError(f"--boost {text!r} is no field with a weight; write it like stars:0.02")
+        found.append(Boost(field, number))
+    return (*found, *map(_recency, recency or ()))
+
+
+def _recency(text: str) -> Recency:
+    from sememe.search.shape import DAY, Recency
+
+    said = re.fullmatch(r"(?P<field>.+?):(?P<count>\d+(?:\.\d+)?)(?P<unit>[hdwy])(?::(?P<weight>[^:]+))?", text)
+    weight = None if said is None or said["weight"] is None else _number(said["weight"])
+    if said is None or (said["weight"] is not None and weight is None):
+        raise InputError(f"--recency {text!r} is no field with a half-life; write it like day:30d, or day:1y:0.2")
+    return Recency(said["field"], float(said["count"]) * DAYS[said["unit"]] * DAY, weight)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _vector_in(name: str) -> Vectors:
+    """The vector in a file, or from stdin: .npy, or a list of numbers in JSON."""
+    import io
+    from pathlib import Path
+
+    import numpy as np
+
+    try:
+        held = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        vector = np.load(io.BytesIO(held), allow_pickle=False) if held[:6] == b"\x93NUMPY" else json.loads(held)
+        found: Vectors = np.asarray(vector, np.float32)
+    except OSError as error:
+        raise InputError(f"{name!r} cannot be read ({error.strerror}); name a .npy file") from error
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{name!r} holds no vector; give a .npy file, or a list of numbers in JSON") from error
+    return found[0] if found.ndim == 2 and len(found) == 1 else found
