@@ -23,7 +23,6 @@ from sememe.models.folder import card_files, kinds_of, read_dense, read_modules,
 from sememe.models.heads import Opened, dense, open_folder
 from sememe.models.network import Network, listed, windows
 from sememe.settings import Settings
-from sememe.space import prompted
 from sememe.types import Role, Vectors
 
 METADATA = "artifact.metadata"
@@ -97,7 +96,7 @@ class LocalLateEncoder:
         # Written out, a marker would fall into pieces: it is one token, behind the one that opens a text.
         inserted = next((known(one) for one in (marker, marker.strip()) if one and known(one) is not None), None)
         before = prefix if inserted is not None else marker + prefix
-        cleaned = [self._network.clean(prompted(before, text))[0] for text in texts]
+        cleaned = [self._network.clean(before + text)[0] for text in texts]
         encodings, _ = self._network.tokenised(cleaned, limit - (inserted is not None))
         if inserted is None:
             return [encoding.ids for encoding in encodings]

@@ -23,7 +23,6 @@ from sememe.models.network import Network, listed, windows
 from sememe.models.tokens import read_tokenizer
 from sememe.models.weights import Tensors
 from sememe.settings import Settings
-from sememe.space import prompted
 from sememe.types import Role, SparseVector, Vectors
 
 BATCH_TOKENS = 512
@@ -78,7 +77,7 @@ class LocalSparseEncoder:
         prompt = self._network.card.prompts.get(role, "")
         found: list[SparseVector] = []
         for start, stop in windows(texts, self._network.settings.window):
-            cleaned = [self._network.clean(prompted(prompt, text))[0] for text in texts[start:stop]]
+            cleaned = [self._network.clean(prompt + text)[0] for text in texts[start:stop]]
             weigh = self._queries if role == "query" and self._queries else self._weighed
             found.extend(weigh(cleaned))
         return found
