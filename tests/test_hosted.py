@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +26,16 @@ from providers_server import (
 )
 
 import sememe
-from sememe.errors import CostLimit, Incomplete, InputError, ModelError, NotFound, ProviderError, SememeError
+from sememe.errors import (
+    CostLimit,
+    Incomplete,
+    InputError,
+    MissingExtra,
+    ModelError,
+    NotFound,
+    ProviderError,
+    SememeError,
+)
 from sememe.models.encoder import TextEncoder
 from sememe.models.providers.base import HostedEmbedder
 from sememe.models.providers.catalogue import MODELS, PROVIDERS
@@ -375,6 +385,16 @@ def test_a_request_that_is_refused_for_itself_is_not_blamed_on_every_text(load: 
     assert not error.refused
     assert "refuses every request" in str(error)
     assert len(server.seen) == 2
+
+
+@EVERY
+def test_a_provider_whose_extra_is_not_installed_names_it(
+    provider: str, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for library in ("openai", "cohere", "google", "voyageai", "mistralai.client", "httpx2"):
+        monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(MissingExtra, match=rf"pip install 'sememe\[{provider}\]'"):
+        load(provider).encode(["tea"])
 
 
 def test_nobody_listening_is_one_sentence(load: Load, server: StandIn) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -148,6 +150,46 @@ def test_no_key_is_in_any_file_of_a_collection(command: Callable, server: StandI
     assert not [path for path in files if KEY.encode() in path.read_bytes()]
 
 
+def test_no_key_is_in_what_is_exported_explained_or_planned(
+    command: Callable,
+    server: StandIn,
+    tmp_path: Path,  # type: ignore[type-arg]
+) -> None:
+    write(tmp_path, 3)
+    for arguments in (
+        ("add", "docs", "--model", OPENAI, "--dry-run", "--json"), ("add", "docs", "--model", OPENAI, "--json"),
+        ("search", "tea", "--json"), ("doctor", "--json"), ("export", "out"),
+    ):  # fmt: skip
+        run = command(*arguments)
+        assert run.returncode == 0, run.stderr
+        assert KEY not in run.stdout + run.stderr
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert files
+    assert not [path for path in files if KEY.encode() in path.read_bytes()]
+
+
+def test_the_commands_and_the_python_of_the_page_on_hosted_models_run_as_written(
+    command: Callable,
+    server: StandIn,
+    tmp_path: Path,  # type: ignore[type-arg]
+) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "hosted.md").read_text(encoding="utf-8")
+    [shell], [python] = (re.findall(rf"```{name}\n(.*?)```", page, flags=re.DOTALL) for name in ("sh", "python"))
+    lines = [shlex.split(line, comments=True) for line in shell.splitlines() if line.startswith("sememe ")]
+    assert len(lines) == 4
+    write(tmp_path, 3)
+    for line in lines:
+        run = command(*line[1:])
+        assert run.returncode == 0, run.stderr
+    (tmp_path / "tap.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(64)))
+    environ = {**os.environ, **server.environ()}
+    done = subprocess.run(
+        [sys.executable, "-c", python], cwd=tmp_path, env=environ, capture_output=True, text=True,
+        timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_interrupted_command_does_not_wait_for_a_busy_provider(server: StandIn, tmp_path: Path) -> None:
     write(tmp_path, 5)
     env = {**os.environ, **server.environ()}
@@ -288,6 +330,29 @@ def test_vectors_that_were_kept_for_a_document_that_was_refused_go_with_it(
             (folder / "bad.md").unlink()
             collection.sync(folder)
         assert vectors_in(tmp_path / "c") == len(collection.vectors()[0]) == (2 if end == "replaced" else 1)
+
+
+def test_vectors_kept_for_a_document_that_is_refused_in_every_version_do_not_grow(
+    settings: Callable[..., Settings], server: StandIn, tmp_path: Path
+) -> None:
+    def version(number: int) -> dict[str, str]:
+        changed = [number if i == number % 4 else i - 100 for i in range(4)]
+        parts = [f"# Part {i}\n\n{f'some words of part {i} ' * 40}" for i in changed]
+        return {"id": "d", "text": "\n\n".join([*parts, f"# Last\n\nplease {TRAP}"]), "media_type": "text/markdown"}
+
+    with sememe.open(tmp_path / "c", model=OPENAI, settings=settings()) as collection:
+        collection.add("what is stored")
+        counts = []
+        for number in range(20):
+            assert collection.add(version(number)).failed == 1
+            counts.append(vectors_in(tmp_path / "c") - 1)
+        assert counts[0] == 4
+        assert max(counts) == counts[-1] == 8, "twice as many as the document has chunks"
+        paid = sum(times for text, times in server.billed.items() if "some words" in text)
+        assert paid <= 4 + 2 * 19, "more than one other was paid for again for each that is new"
+        collection.add(version(19))
+        again = sum(times for text, times in server.billed.items() if "some words" in text)
+        assert again == paid, "the version that came last was paid for again"
 
 
 def vectors_in(folder: Path) -> int:

@@ -18,7 +18,7 @@ from sememe.models.providers.batches import batches
 from sememe.models.providers.calling import Budget
 from sememe.models.providers.catalogue import MODELS
 from sememe.models.providers.counting import BYTES_A_PIECE, EstimatedCounter
-from sememe.models.providers.lanes import Gate, Interrupted
+from sememe.models.providers.lanes import LONGEST_PAUSE, Gate, Interrupted
 from sememe.models.providers.names import access, key_name, parse
 from sememe.models.providers.wire import in_order, ranked, refused_with, retry_after, rows, said
 from sememe.settings import HOSTED_NAMES, Hosted, from_environment
@@ -290,3 +290,29 @@ def test_a_request_that_is_not_wanted_any_more_is_not_sent() -> None:
     gate.enter(1, lambda: False)
     with pytest.raises(Interrupted), gate.lane():
         pytest.fail("it had a lane")
+
+
+@pytest.mark.parametrize("comes_in", [True, False])
+def test_an_answer_is_read_when_no_other_is_coming_in_and_waits_no_longer_than_a_moment(comes_in: bool) -> None:
+    gate = Gate(2, 0, 0)
+    came, left = threading.Event(), []
+
+    def slow() -> None:
+        gate.enter(1)
+        with gate.lane() as coming, coming():
+            came.set()
+            assert done.wait(5)
+            left.append("slow")
+
+    done = threading.Event()
+    other = threading.Thread(target=slow)
+    other.start()
+    assert came.wait(5)
+    gate.enter(1)
+    with gate.lane():
+        if comes_in:
+            threading.Timer(LONGEST_PAUSE / 5, done.set).start()
+    left.append("fast")
+    done.set()
+    other.join(5)
+    assert left == (["slow", "fast"] if comes_in else ["fast", "slow"])

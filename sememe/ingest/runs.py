@@ -97,7 +97,8 @@ def alone(store: SQLiteStore, purpose: str) -> Iterator[None]:
 
 
 def finish(store: SQLiteStore, run: Run, summary: dict[str, object]) -> None:
-    """End a run: vectors that dead runs or failed documents left, and that nobody used or waits for, go now.
+    """End a run: vectors that dead runs or failed documents left, and that nobody used or waits for, go now; those that
+    a document waits for which fails in one version after another do not grow.
 
     A run that ended and is not known to have, after a power cut, is cleared by the next one, which finds nothing.
     """
@@ -105,6 +106,8 @@ def finish(store: SQLiteStore, run: Run, summary: dict[str, object]) -> None:
         transaction.finish_run(run.id, summary)
         if transaction.may_have_orphans():
             transaction.drop_orphans()
+        else:
+            transaction.thin_orphans()
 
 
 def _clear_dead(store: SQLiteStore) -> None:

@@ -132,6 +132,21 @@ class VectorWrites:
         self._connection.execute("DELETE FROM meta WHERE name = 'orphans'")
         return dropped
 
+    def thin_orphans(self) -> None:
+        """Where documents that were refused wait for some, keep of these vectors those of the latest inputs: twice as
+        many as the documents have chunks, since which are of a version before is not known.
+
+        What goes made room for as many that came, and would have to be made again at worst once for each of them.
+        """
+        noted = "UPDATE meta SET value = 'thinned' WHERE name = 'orphans' AND value <> 'thinned' RETURNING 1"
+        if self._connection.execute(noted).get is None:
+            return
+        waited_for = "SELECT 2 * sum(chunks) FROM ledger WHERE status = 'failed'"
+        latest = (
+            f"SELECT input FROM vectors WHERE NOT {IN_USE} GROUP BY input ORDER BY max(id) DESC LIMIT ({waited_for})"
+        )
+        self._connection.execute(f"DELETE FROM vectors WHERE NOT {IN_USE} AND input NOT IN ({latest})")
+
     def end(self) -> None:
         """Last of all, for what one document loses another of the same transaction may gain: delete vectors of removed
         documents that nothing uses, and note the further spaces that lack one of what came."""

@@ -49,20 +49,31 @@ IMAGE_TOKENS = 2048
 
 @dataclass(slots=True)
 class _Job:
-    """One call: its inputs, and what has become of each so far."""
+    """One call: its inputs, and what has become of each so far.
+
+    `tokens` are those that we counted, `made` those that were billed, by the places that have a row in `vectors`.
+    """
 
     inputs: list[Input]
     role: Role
     progress: Progress | None = None
     together: bool = False
     tokens: list[int] = field(init=False)
-    made: dict[int, tuple[Vectors, int]] = field(default_factory=dict)
+    made: dict[int, int] = field(default_factory=dict)
+    vectors: Vectors | None = None
     refused: dict[int, str] = field(default_factory=dict)
     stop: SememeError | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.tokens = [0] * len(self.inputs)
+
+    def put(self, places: Sequence[int], vectors: Vectors, billed: Sequence[int]) -> None:
+        """Note the vectors of the inputs at `places`, and what they cost; the first say how long a vector is."""
+        if self.vectors is None:
+            self.vectors = np.empty((len(self.inputs), vectors.shape[1]), dtype=np.float32)
+        self.vectors[places] = vectors
+        self.made.update(zip(places, billed, strict=True))
 
 
 class Hosted:
@@ -79,7 +90,10 @@ class Hosted:
         self._closing: weakref.finalize[..., object] | None = None
         self._process = os.getpid()
         if settings.hosted.max_cost is not None and hosting.model.price is None:
-            raise InputError(f"the price of {hosting.name} is not known, so that a cost limit cannot be kept")
+            raise InputError(
+                f"the price of {hosting.name} is not known, so that a cost limit cannot be kept; leave it out, or see "
+                f"whose prices are known with: sememe model list --hosted"
+            )
 
     @property
     def usage(self) -> Usage:
@@ -296,15 +310,14 @@ class HostedEmbedder(Hosted):
         job = self._job(clean, role, progress)
         self._finish(job)
         n = len(texts)
-        tokens = np.array([job.made[i][1] for i in range(n)], dtype=np.int64)
+        tokens = np.array([job.made[i] for i in range(n)], dtype=np.int64)
         kept = np.minimum(tokens, self.max_tokens) if self._hosting.model.cuts else tokens.copy()
         return Embedded(
             vectors=self._stacked(job), tokens=tokens, kept=kept, replaced=np.array(replaced, dtype=np.int64)
         )
 
     def _stacked(self, job: _Job) -> Vectors:
-        made = [job.made[i][0] for i in range(len(job.inputs))]
-        return np.stack(made) if made else np.zeros((0, self.dim), dtype=np.float32)
+        return np.zeros((0, self.dim), dtype=np.float32) if job.vectors is None else job.vectors
 
     def _job(self, inputs: Sequence[Input], role: Role, progress: Progress | None) -> _Job:
         """Embed what can be embedded; what was paid for before and not handed over is taken from there."""
@@ -319,9 +332,10 @@ class HostedEmbedder(Hosted):
     def _take_paid(self, job: _Job) -> None:
         """Hand out what an unfinished call has paid for."""
         with self._lock:
-            for i, given in enumerate(job.inputs):
+            for i, given in enumerate(job.inputs if self._paid else ()):
                 if (job.role, given) in self._paid:
-                    job.made[i] = self._paid[job.role, given]
+                    vector, billed = self._paid[job.role, given]
+                    job.put([i], vector[None], [billed])
             for i in job.made:
                 self._paid.pop((job.role, job.inputs[i]), None)
 
@@ -330,7 +344,9 @@ class HostedEmbedder(Hosted):
         with self._lock:
             if len(self._paid) > KEPT:
                 self._paid.clear()
-            self._paid |= {(job.role, job.inputs[i]): found for i, found in job.made.items()}
+            if job.vectors is not None:
+                # Copies: a row of the whole would keep all of it.
+                self._paid |= {(job.role, job.inputs[i]): (job.vectors[i].copy(), n) for i, n in job.made.items()}
 
     def _run(self, job: _Job, todo: list[int]) -> None:
         """Send the inputs at the places `todo` through the lanes."""
@@ -436,14 +452,12 @@ class HostedEmbedder(Hosted):
         """Hand out the rows of an answer. One that is not finite, or zero, is no meaning of anything."""
         largest = np.abs(answer.vectors).max(axis=1)
         good = np.isfinite(largest) & (largest > 0)
-        vectors = normalise(answer.vectors if good.all() else np.where(good[:, None], answer.vectors, np.float32(0)))
-        tokens = _shares(counted, answer.tokens)
+        unit, billed = normalise(answer.vectors[good]), _shares(counted, answer.tokens)
+        kept = np.flatnonzero(good).tolist()
         with job.lock:
-            for row, place in enumerate(places):
-                if good[row]:
-                    job.made[place] = (vectors[row], tokens[row])
-                else:
-                    job.refused[place] = f"{self._hosting.provider.name} gave no vector of finite numbers for it"
+            job.put([places[row] for row in kept], unit, [billed[row] for row in kept])
+            for row in np.flatnonzero(~good).tolist():
+                job.refused[places[row]] = f"{self._hosting.provider.name} gave no vector of finite numbers for it"
             done = len(job.made) + len(job.refused)
         if job.progress is not None:
             job.progress(done, len(job.inputs))

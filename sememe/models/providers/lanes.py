@@ -1,8 +1,9 @@
 """Lanes: how many requests are under way at once, at what pace, and when none may go.
 
 Only the exchange over the wire takes a lane. What an SDK does before and after it, making bodies and reading answers,
-is done by threads that hold none, while others wait for the provider. This file knows seconds and HTTP clients; it does
-not know what the requests are about.
+is done by threads that hold none, while others wait for the provider. An answer is read when no other is coming in:
+both need the interpreter, and a lane whose answer comes in slowly is a lane that asks nothing. This file knows seconds
+and HTTP clients; it does not know what the requests are about.
 """
 
 from __future__ import annotations
@@ -10,15 +11,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from types import ModuleType
 from typing import Any, TypeAlias
 
-Lane: TypeAlias = Callable[[], AbstractContextManager[None]]
+Coming: TypeAlias = Callable[[], AbstractContextManager[None]]
+"""What is held while the body of an answer comes in."""
+
+Lane: TypeAlias = Callable[[], AbstractContextManager[Coming]]
 """Gives a lane for the time of one exchange. Raises Interrupted when nothing may be sent any more."""
 
 WORKERS_A_LANE = 2
 """Threads for each lane, so that one makes a body or reads an answer while another waits for the provider."""
+
+LONGEST_PAUSE = 0.05
+"""Seconds at most for which an answer that is here waits for those that are coming in."""
 
 
 class Interrupted(ConnectionError):
@@ -37,6 +44,8 @@ class Gate:
         self._closed_until = 0.0
         self._lock = threading.Lock()
         self._thread = threading.local()
+        self._answers = threading.Condition()
+        self._coming = 0
         self.stopped = threading.Event()
 
     def enter(self, tokens: int, wanted: Callable[[], bool] = lambda: True) -> None:
@@ -48,14 +57,27 @@ class Gate:
         self.stopped.wait(max(0.0, turn - time.monotonic()))
 
     @contextmanager
-    def lane(self) -> Iterator[None]:
+    def lane(self) -> Iterator[Coming]:
         """A lane, when one is free and the provider does not want us to stay away. Raises Interrupted when stopped."""
         with self._lanes:
             while (left := self._closed_until - time.monotonic()) > 0 and not self.stopped.wait(left):
                 pass
             if self.stopped.is_set() or not self._thread.wanted():
                 raise Interrupted("it was interrupted")
+            yield self._answer_coming
+        with self._answers:
+            self._answers.wait_for(lambda: not self._coming, LONGEST_PAUSE)
+
+    @contextmanager
+    def _answer_coming(self) -> Iterator[None]:
+        with self._answers:
+            self._coming += 1
+        try:
             yield
+        finally:
+            with self._answers:
+                self._coming -= 1
+                self._answers.notify_all()
 
     def close(self, seconds: float) -> None:
         """Let nobody through for so long."""
@@ -65,11 +87,12 @@ class Gate:
 
 def client(
     library: ModuleType, lane: Lane, *, timeout: float, url: str = "", headers: Mapping[str, str] | None = None,
-    read: Callable[[Any], Any] | None = None,
+    change: Callable[[Any], Any] | None = None, read: Callable[[Any], Any] | None = None,
 ) -> Any:  # fmt: skip
     """A client of httpx or of httpx2 whose every exchange takes a lane; it follows no redirect.
 
-    `read` may put another response in the place of each, when its lane is free again.
+    `change` may put another request in the place of each before it takes a lane, `read` another response when the lane
+    is free again.
     """
 
     class Laned(library.Client):  # type: ignore[misc, name-defined]
@@ -77,8 +100,13 @@ def client(
             self, request: Any, *, stream: bool = False, auth: Any = library.USE_CLIENT_DEFAULT,
             follow_redirects: Any = library.USE_CLIENT_DEFAULT,
         ) -> Any:  # fmt: skip
-            with lane():
-                response = super().send(request, stream=stream, auth=auth, follow_redirects=follow_redirects)
+            if change is not None:
+                request = change(request)
+            with lane() as coming:
+                response = super().send(request, stream=True, auth=auth, follow_redirects=follow_redirects)
+                if not stream:
+                    with coming(), closing(response):
+                        response.read()
             return response if read is None else read(response)
 
     limits = library.Limits(max_connections=None, max_keepalive_connections=64)

@@ -35,11 +35,11 @@ class MistralWire:
         except ImportError:
             raise MissingExtra("mistral", hosting.name) from None
         self._hosting = hosting
-        self._numbers = PastSDK(httpx2, orjson.loads, _vectors)
+        self._past = PastSDK(httpx2, orjson.loads, take=_vectors, spread=_of_all)
         self._errors = errors
         self._http_error = httpx2.HTTPError
         self._dimensions = UNSET if hosting.dimensions is None else hosting.dimensions
-        self._http = client(httpx2, lane, timeout=access.timeout, read=self._numbers)
+        self._http = client(httpx2, lane, timeout=access.timeout, change=self._past.change, read=self._past.read)
         self._client = Mistral(
             api_key=access.key, server_url=access.url, timeout_ms=int(access.timeout * 1000), retry_config=None,
             client=self._http,
@@ -53,10 +53,11 @@ class MistralWire:
     def embed(self, inputs: Sequence[Input], role: Role) -> Answer:
         """There are no roles: a query and a document of one text have one vector."""
         del role
-        answer = self._client.embeddings.create(
-            model=self._hosting.model.name, inputs=[str(text) for text in inputs], output_dimension=self._dimensions
-        )
-        return Answer(self._numbers.vectors, answer.usage.total_tokens)
+        with self._past.instead(inputs):
+            answer = self._client.embeddings.create(
+                model=self._hosting.model.name, inputs=[str(inputs[0])], output_dimension=self._dimensions
+            )
+        return Answer(self._past.vectors, answer.usage.total_tokens)
 
     def trouble(self, error: Exception) -> Trouble:
         """What an exception means."""
@@ -67,6 +68,10 @@ class MistralWire:
     def close(self) -> None:
         """Let the connections go."""
         self._http.close()
+
+
+def _of_all(body: Any, texts: Sequence[Input]) -> object:
+    return {**body, "input": list(texts)}
 
 
 def _vectors(answer: Any) -> tuple[Vectors, object]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sememe.errors import MissingExtra
 from sememe.models.providers.lanes import Lane, client
 from sememe.models.providers.names import Hosting
+from sememe.models.providers.reading import json_of
 from sememe.models.providers.wire import (
     GARBLED,
     Access,
@@ -28,10 +29,12 @@ class OpenAIWire:
         try:
             import httpx2
             import openai
+            import orjson
         except ImportError:
             raise MissingExtra("openai", hosting.name) from None
         self._sdk = openai
         self._response = httpx2.Response
+        self._loads = orjson.loads
         self._hosting = hosting
         self._client = openai.OpenAI(
             # A server of one's own may want no key; the SDK wants one all the same.
@@ -52,7 +55,7 @@ class OpenAIWire:
         if self._hosting.dimensions is not None:
             body["dimensions"] = self._hosting.dimensions
         # The method for embeddings would go through every input and every item of the answer by its types.
-        answer = self._client.post("/embeddings", cast_to=self._response, body=body).json()
+        answer = json_of(self._client.post("/embeddings", cast_to=self._response, body=body), self._loads)
         usage = answer.get("usage") or {}
         return Answer(rows(in_order(answer["data"], "embedding")), usage.get("total_tokens"))
 

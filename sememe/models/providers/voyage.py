@@ -36,6 +36,7 @@ class VoyageWire:
         try:
             import requests
             import voyageai
+            from voyageai.api_resources.api_requestor import APIRequestor
         except ImportError:
             raise MissingExtra("voyage", hosting.name) from None
         # The SDK's log repeats what a server says, and some servers repeat the key that they refuse.
@@ -44,8 +45,8 @@ class VoyageWire:
         self._lane = lane
         self._error = voyageai.error
         self._http_error = requests.RequestException
-        self._embedding: Any = voyageai.Embedding  # type: ignore[attr-defined]
-        self._access = {"api_key": access.key, "base_url": access.url, "request_timeout": access.timeout}
+        self._timeout = access.timeout
+        self._requestor: Any = APIRequestor(access.key, access.url)  # type: ignore[no-untyped-call]
         self._client: Any = voyageai.Client(  # type: ignore[attr-defined]
             api_key=access.key, max_retries=0, timeout=access.timeout, base_url=access.url
         )
@@ -67,13 +68,14 @@ class VoyageWire:
             return Answer(rows(answer.embeddings), answer.total_tokens)
         if "-context-" in name:
             return self._in_context([[str(text)] for text in inputs], role)
+        body = {
+            "input": list(inputs), "model": name, "input_type": role, "truncation": False,
+            "output_dimension": dimensions, "encoding_format": "base64",
+        }  # fmt: skip
         with self._lane():
-            # What the client's own method calls; that one makes lists of numbers of the base64.
-            answer = self._embedding.create(
-                input=list(inputs), model=name, input_type=role, truncation=False, output_dimension=dimensions,
-                encoding_format="base64", **self._access,
-            )  # fmt: skip
-        return Answer(rows(in_order(answer.data, "embedding")), answer.usage.total_tokens)
+            # The client's own method would make an object of every item, and a list of numbers of its base64.
+            answer = self._requestor.request("post", "/embeddings", body, request_timeout=self._timeout).data
+        return Answer(rows(in_order(answer["data"], "embedding")), answer["usage"]["total_tokens"])
 
     def embed_together(self, chunks: Sequence[str], role: Role) -> Answer:
         """The chunks as those of one document."""
