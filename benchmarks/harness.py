@@ -29,6 +29,7 @@ PEERS = ROOT / ".venv-peers"
 INDEX_PEERS = ROOT / ".venv-index-peers"
 EMBED_ANYTHING = ROOT / ".venv-embed-anything"
 FORMAT_PEERS = ROOT / ".venv-format-peers"
+PLAID = ROOT / ".venv-plaid"
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 
 Operation = Callable[[Any], Any]
@@ -138,6 +139,11 @@ def embed_anything_python() -> str:
 def format_peers_python() -> str:
     """The Python of other readers: SEMEME_FORMAT_PEERS_PYTHON, or .venv-format-peers, from format-peers.txt."""
     return os.environ.get("SEMEME_FORMAT_PEERS_PYTHON") or _environment(FORMAT_PEERS, "format-peers.txt")
+
+
+def plaid_python() -> str:
+    """The Python of fast-plaid: SEMEME_PLAID_PYTHON, or .venv-plaid: it wants another torch than the peers."""
+    return os.environ.get("SEMEME_PLAID_PYTHON") or _environment(PLAID, "plaid.txt")
 
 
 def _environment(folder: Path, requirements: str) -> str:

@@ -1,6 +1,6 @@
 """What a vector may be shortened to: bytes a row against the share of the true 10 nearest neighbours found.
 
-    python benchmarks/representations.py COLLECTION [--queries 200] [--json FILE]
+    python benchmarks/representations.py COLLECTION [--queries 200] [--keep]
 
 The vectors are those of a collection, which is only read. Rows serve as queries, themselves left out. Every form is
 asked for its own best 10, and for 100 candidates whose whole vectors are then compared: what a funnel does.
@@ -9,10 +9,10 @@ asked for its own best 10, and for 100 candidates whose whole vectors are then c
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 
+import harness
 import numpy as np
 
 from sememe.index.funnel import Funnel, Stage
@@ -96,11 +96,11 @@ def measured(rows: Rows, queries: int) -> list[dict[str, float | str]]:
 
 
 def main() -> None:
-    """Print the table, and write it where that is asked for."""
+    """Print the table, then all of it as JSON on the last line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("collection", type=Path)
     parser.add_argument("--queries", type=int, default=200)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--keep", action="store_true", help="write benchmarks/results/representations.json")
     chosen = parser.parse_args()
     rows = rows_of(chosen.collection)
     table = measured(rows, chosen.queries)
@@ -109,9 +109,11 @@ def main() -> None:
     for row in table:
         values = list(row.values())
         print(f"| {values[0]} | {values[1]} | {values[2]:.3f} | {values[3]:.3f} |")
-    if chosen.json is not None:
-        result = {"rows": len(rows), "dim": rows.vectors.shape[1], "queries": chosen.queries, "table": table}
-        chosen.json.write_text(json.dumps(result, indent=1) + "\n")
+    result = {
+        "collection": chosen.collection.name, "rows": len(rows), "dim": rows.vectors.shape[1],
+        "queries": chosen.queries, "table": table,
+    }  # fmt: skip
+    harness.finish("representations", result, keep=chosen.keep)
 
 
 if __name__ == "__main__":

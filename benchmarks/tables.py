@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -296,6 +297,70 @@ def hosted(result: dict[str, Any]) -> str:
     return f"{result['texts']:,} texts, {machine(result)}:\n\n{markdown(head, rows)}"
 
 
+def representations() -> str:
+    """What every representation is worth and costs, as far as it was measured, and what peers make of the same."""
+    found = {"quality": quality, "representations": shortened, "representation_peers": beside}
+    return "\n".join(table(result) for name, table in found.items() if (result := load(name)))
+
+
+def quality(result: dict[str, Any]) -> str:
+    """A row a way: nDCG@10 of every set, then what a query and a document cost, the mean over the sets."""
+    sets = result["corpora"]
+    rows = []
+    for way in next(iter(sets.values()))["ways"]:
+        each = [one["ways"][way] for one in sets.values()]
+        values = [f["ndcg@10"] for f in each]
+        took = [f"{fmean(f['milliseconds'][p] for f in each):.1f}" for p in ("p50", "p95")]
+        encoding = f"{fmean(f['encoding']['p50'] for f in each):.1f}" if each[0]["encoding"] else ""
+        sizes = [fmean(f[size] for f in each) for size in ("scanned", "kept")]
+        rows.append(
+            [way, *(f"{v['mean']:.3f} ({v['low']:.3f}–{v['high']:.3f})" for v in values), *took, encoding,
+             f"{sizes[0]:,.0f}" if sizes[0] else "", f"{sizes[1]:,.0f}"]
+        )  # fmt: skip
+    heads = [f"{name}, {one['documents']:,} documents, {one['queries']} queries" for name, one in sets.items()]
+    head = ["nDCG@10", *heads, "ms p50", "p95", "of that encoding", "bytes scanned", "bytes kept"]
+    return f"{machine(result)}:\n\n{markdown(head, rows)}"
+
+
+def shortened(result: dict[str, Any]) -> str:
+    """What a vector may be shortened to."""
+    rows = [
+        [row["form"], f"{row['bytes']:,}", f"{row['recall@10']:.3f}", f"{row['recall@10 after rescoring 100']:.3f}"]
+        for row in result["table"]
+    ]  # fmt: skip
+    what = (
+        f"{result['rows']:,} vectors of {result['dim']} dimensions by all-MiniLM-L6-v2, {result['queries']} as queries"
+    )
+    head = ["form", "bytes", "true 10 neighbours found", "among the best 100"]
+    return f"**Fewer bytes**, {what}:\n\n{markdown(head, rows)}"
+
+
+def beside(result: dict[str, Any]) -> str:
+    """Encoding beside the references, and both indexes over the same tokens."""
+    parts = result["parts"]
+    rows = []
+    for name in (name for name in parts if name != "index"):
+        for label, f in parts[name]["sets"].items():
+            (ours, peer), faster = f["texts a second"].items(), f["faster"]
+            rows.append(
+                [f"{name}, {f['texts']:,} {label}", peer[0], f"{ours[1]:,.0f}", f"{peer[1]:,.0f}",
+                 f"{faster['median']:.2f} ({faster['min']:.2f}–{faster['max']:.2f})", f"{f['less CPU']['median']:.2f}",
+                 f"{f['greatest difference']:.0e}"]
+            )  # fmt: skip
+    head = ["", "beside", "texts/s, sememe", "the other", "faster by", "less CPU by", "greatest difference"]
+    text = f"**Beside their references**, {machine(result)}:\n\n{markdown(head, rows)}"
+    if "index" not in parts:
+        return text
+    found = parts["index"]
+    cells = [
+        [name, f"{f['build seconds']:.1f} s", f"{f['bytes a token']:.1f}", f"{f['recall@10']:.3f}",
+         f"{f['p50']:.1f} ms", f"{f['p95']:.1f} ms"]
+        for name, f in found.items() if isinstance(f, dict) and "p50" in f
+    ]  # fmt: skip
+    what = f"{found['tokens']:,} tokens of {found['texts']:,} texts, {found['dim']} dimensions"
+    return f"{text}\n{markdown([what, 'build', 'bytes a token', 'recall@10', 'p50', 'p95'], cells)}"
+
+
 TABLES = {
     "embed": embed, "ingest": ingest, "start": start, "retrieval": retrieval, "vectors-*": vectors,
     "filters-*": filters, "hybrid": hybrid, "mixed": mixed,
@@ -308,6 +373,7 @@ PAGES = {
     ROOT / "docs" / "models.md": lambda: precision(load("precision")),
     ROOT / "docs" / "searching.md": fusion,
     ROOT / "docs" / "long.md": lambda: long(load("long")),
+    ROOT / "docs" / "representations.md": representations,
     ROOT / "docs" / "chunks.md": lambda: chunks(load("chunks")),
 }
 

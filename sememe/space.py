@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -43,6 +44,9 @@ FAMILIES = (
     frozenset({"cohere:embed-v5.0-pro", "cohere:embed-v5.0-fast"}),
 )
 """Models that share a space by their makers' word: index with the large one, query with the small one."""
+
+INSTRUCTED = re.compile(r"(?P<before>Instruct: |task: ).*(?P<after>\nQuery: ?| \| query: )", re.DOTALL)
+"""Query prompts that say what is asked for, and where: those of E5, Qwen3 and GTE, and of EmbeddingGemma."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +186,28 @@ Encoder: TypeAlias = Embedder | Representer
 def kind_of(encoder: Encoder) -> SpaceKind:
     """What spaces an encoder makes."""
     return encoder.kind if isinstance(encoder, Representer) else "dense"
+
+
+@runtime_checkable
+class Instructable(Protocol):
+    """An embedder that may be told what a query is asked for."""
+
+    def instructed(self, instruction: str) -> str:
+        """The query prompt with this instruction in it. Raises InputError when it has no place for one."""
+
+    def encode_query(self, texts: str, *, instruction: str | None = None) -> Vectors:
+        """The vector (dim,) of a query behind that prompt."""
+
+
+def prompted(prompt: str, text: str) -> str:
+    """A text behind its prompt; one that begins with it already has it, and gets no other."""
+    return text if text.startswith(prompt) else prompt + text
+
+
+def instructed(prompt: str, instruction: str) -> str | None:
+    """A query prompt with another instruction in it; None when it has no place for one."""
+    found = INSTRUCTED.fullmatch(prompt)
+    return None if found is None else f"{found['before']}{instruction}{found['after']}"
 
 
 @runtime_checkable

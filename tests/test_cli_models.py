@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sememe.collection import open as opened
+from sememe.models import load_model
+from sememe.search.query import Route
+
 FAMILIES = Path(__file__).parent / "reference" / "families"
 BERT, STATIC = str(FAMILIES / "bert"), str(FAMILIES / "static")
 
 
-def sememe(*arguments: str, status: int = 0, given: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sememe.cli", *arguments]
+def sememe(*arguments: str | Path, status: int = 0, given: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sememe.cli", *map(str, arguments)]
     done = subprocess.run(
         command, input=given, capture_output=True, text=True, check=False, timeout=120, errors="surrogateescape"
     )
@@ -120,3 +125,44 @@ def test_rerank_prints_the_best_text_first(tmp_path: Path) -> None:
     assert one.stdout == f"{rows[0]['score']:.4f}  {rows[0]['text']}\n"
     assert "has no classifier" in sememe("rerank", "a", "--model", BERT, given="b", status=1).stderr
     assert "--k is -1" in sememe(*command, "-k", "-1", given="b", status=1).stderr
+
+
+def test_search_tells_a_model_an_instruction_and_shows_what_it_was_asked(
+    make_model_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    prompt = "Instruct: Find passages\nQuery: "
+    folder = make_model_folder("told", prompts={"query": prompt})
+    with opened(tmp_path / "told", model=folder) as collection:
+        collection.add(["a leaky tap", "a firewall rule"])
+    told = "Instruct: from a cybersecurity perspective\nQuery: leaks"
+    asked = (
+        "search",
+        "leaks",
+        "--collection",
+        tmp_path / "told",
+        "--model",
+        folder,
+        "--instruction",
+        "from a cybersecurity perspective",
+    )
+    shown = sememe(*asked, "--plan", "--show-input").stdout
+    assert f"query  {told}\n" in shown
+    assert f"embed    {told!r}" in shown
+    by_hand = load_model(folder).encode_query("leaks", instruction="from a cybersecurity perspective")
+    with opened(tmp_path / "told", model=folder) as collection:
+        expected = collection.search(by_hand)
+        found = collection.search("leaks", route=Route(instruction="from a cybersecurity perspective"))
+    assert [hit.score for hit in found] == pytest.approx([hit.score for hit in expected], abs=1e-5)
+
+
+def test_an_instruction_to_a_model_that_was_never_told_any_is_one_sentence(
+    make_model_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = make_model_folder("untold", prompts={"query": "query: "})
+    with opened(tmp_path / "untold", model=folder) as collection:
+        collection.add("a leaky tap")
+    asked = ("search", "leaks", "--collection", tmp_path / "untold", "--model", folder, "--instruction", "as a plumber")
+    said = sememe(*asked, status=1).stderr
+    assert said.count("\n") == 1
+    assert "untold was not trained to be told an instruction (its query prompt is 'query: ')" in said
+    assert "a leaky tap" in sememe(*asked[:-2], "--show-input").stdout

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from sememe.errors import InputError, ModelError
 from sememe.models.compiled import MOST_TOKENS, batches
 from sememe.models.encoder import TextEncoder
 from sememe.settings import Settings, from_environment
+from sememe.types import Role
 
 TEXTS = ["A cat sat.", "", "word " * 400, "Ünïcödé ☃", "How do I reset my password?", "x"]
 
@@ -204,3 +207,28 @@ def test_the_engine_is_loaded_without_the_part_that_tells_its_makers() -> None:
 
     assert loaded("from sememe.models.compiled import cpu_capabilities; cpu_capabilities()") == "True False\n"
     assert loaded("import openvino_telemetry") == "False True\n", "there is nothing that could be kept out"
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["bare", "with the prompt before it"])
+def test_a_prompt_stands_before_every_text_exactly_once(make_model_folder: Callable[..., Path], begun: bool) -> None:
+    tiny = sememe.load_model(make_model_folder("once", prompts={"query": "query: ", "document": "passage: "}))
+    roles: dict[str, Role] = {"query: ": "query", "passage: ": "document"}
+    for prompt, role in roles.items():
+        text = f"{prompt}tea" if begun else "tea"
+        as_read = tiny.encode(f"{prompt}tea")
+        by_role = tiny.encode_query if role == "query" else tiny.encode_document
+        embedded = tiny.embed([text], role=role)
+        ways = by_role(text), tiny.encode(text, prompt=prompt), tiny.encode(text, prompt_name=role), embedded.vectors[0]
+        for vector in ways:
+            assert vector == pytest.approx(as_read, abs=1e-5)
+        assert embedded.tokens[0] == 2 + tiny.counter.count(f"{prompt}tea")
+
+
+def test_a_text_that_has_the_prompt_already_keeps_its_tokens_out_of_the_pooling(tmp_path: Path) -> None:
+    folder = tmp_path / "poolings"
+    shutil.copytree(Path(__file__).parent / "reference" / "families" / "poolings", folder)
+    (folder / "config_sentence_transformers.json").write_text(json.dumps({"prompts": {"query": "find me the "}}))
+    poolings = sememe.load_model(folder)
+    bare, begun = poolings.encode_query(["valve in a house", "find me the valve in a house"])
+    assert begun == pytest.approx(bare, abs=1e-5)
+    assert poolings.encode("find me the valve in a house") != pytest.approx(bare, abs=1e-3)

@@ -178,7 +178,9 @@ def test_a_reranker_follows_every_mode(opened: sememe.Collection, mode: str) -> 
     [
         (vector_of("x", DIM), Route(rerank=ByNumber()), "the query is a vector"),
         ("text", Route(rerank=ByNumber(), depth=0), "depth to rerank is 0"),
-        ("text", Route(instruction="say"), "an instruction is for a reranker"),
+        ("text", Route(instruction="say"), "takes no instruction"),
+        ("text", Route(rerank=ByNumber(), instruction=" "), "the instruction is empty"),
+        (vector_of("x", DIM), Route(instruction="say"), "the query is a vector"),
     ],
 )
 def test_what_cannot_be_reranked_is_refused(

@@ -19,6 +19,7 @@ from sememe.cli.options import (
     FunnelOption,
     FusionOption,
     GroupByOption,
+    InstructionOption,
     JsonOption,
     KOption,
     LikeOption,
@@ -45,6 +46,7 @@ from sememe.cli.session import opened_at, progress_shown, where_of
 from sememe.cli.show import print_hits, print_json
 from sememe.collection import Collection
 from sememe.filters import parse
+from sememe.search.plan import Embed
 from sememe.search.query import RERANKED, Fusion, Mode, Query, Route
 from sememe.types import CHUNK_PREFIX
 
@@ -69,6 +71,7 @@ def search(
     funnel: FunnelOption = "",
     rerank: RerankOption = None,
     rerank_depth: RerankDepthOption = RERANKED,
+    instruction: InstructionOption = None,
     fusion: FusionOption = "evidence",
     calibrated: Annotated[
         bool, typer.Option("--calibrated", help="Say how many random chunks would be expected to score as high.")
@@ -108,18 +111,18 @@ def search(
             page=(page, after), context=context, facets=facet,
         ),
         route=Route(
-            space=space, funnel=funnel, rerank=rerank, depth=rerank_depth, fusion=cast("Fusion", fusion),
-            calibrated=calibrated, expected=threshold_expected,
+            space=space, funnel=funnel, rerank=rerank, depth=rerank_depth, instruction=instruction,
+            fusion=cast("Fusion", fusion), calibrated=calibrated, expected=threshold_expected,
         ),
     )  # fmt: skip
     with progress_shown() as shown, opened_at(collection, model, create=False, progress=shown) as opened:
         hits = opened.search(asked)
         shown.stop()
-        prompt = dict(opened.further.held(space).space.prompts).get("query", "") if opened.space else ""
+        embedded = next((step.input for step in hits.plan.steps if isinstance(step, Embed)), query or "")
         if mode != "lexical" and not space and query and not asked.parts:
-            say_if_long(prompt + query, opened)
+            say_if_long(embedded, opened)
         if show_input and query and not as_json:
-            typer.echo(f"query  {prompt + query}\n")
+            typer.echo(f"query  {embedded}\n")
         print_hits(hits, plan=plan, show_input=show_input, as_json=as_json)
 
 

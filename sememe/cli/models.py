@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sememe.cli.hosted import hosted as list_hosted
-from sememe.cli.options import JsonOption, ModelOption
+from sememe.cli.options import InstructionOption, JsonOption, ModelOption
 from sememe.cli.session import progress_shown
 from sememe.cli.show import print_json, print_pairs
 from sememe.errors import InputError
@@ -305,9 +305,7 @@ def rerank(
     query: Annotated[str, typer.Argument(help="What the texts should answer.")],
     model: Annotated[str, typer.Option("--model", help="A reranker: a folder, a name of the hub, or PROVIDER:NAME.")],
     texts: Annotated[Path | None, typer.Argument(help="A file of texts, one on a line; without it, stdin.")] = None,
-    instruction: Annotated[
-        str | None, typer.Option("--instruction", help="What the query is asked for, to models that can be told.")
-    ] = None,
+    instruction: InstructionOption = None,
     k: Annotated[int, typer.Option("--k", "-k", help="How many at most, the best first; 0 for all.")] = 0,
     as_json: JsonOption = False,
 ) -> None:

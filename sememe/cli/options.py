@@ -87,6 +87,9 @@ RerankOption = Annotated[
     str | None, typer.Option("--rerank", metavar="MODEL", help="Let this model read the best and put them in order.")
 ]
 RerankDepthOption = Annotated[int, typer.Option("--rerank-depth", help="How many of the best it reads.")]
+InstructionOption = Annotated[
+    str | None, typer.Option("--instruction", help="What the query is asked for, to models that can be told.")
+]
 AlsoOption = Annotated[
     list[str] | None,
     typer.Option("--also", metavar="[WEIGHT ]TEXT", help="A further text: '0.5 waterproof', or away: '-0.7 leather'."),

@@ -84,8 +84,10 @@ class Codec:
 
     def decode(self, nearest: npt.NDArray[np.uint16], packed: npt.NDArray[np.uint8]) -> Vectors:
         """The rows (n, d) along the axes; a query is to be projected on them."""
-        levels = (packed[:, :, None] >> BITS & 3).reshape(len(packed), self.axes.shape[1])
-        decoded: Vectors = self.centroids[nearest] + self.levels[levels]
+        of_byte = self.levels[np.arange(256)[:, None] >> BITS & 3]
+        # `take` needs half the time of an index in brackets.
+        decoded: Vectors = np.take(of_byte, packed, axis=0).reshape(len(packed), self.axes.shape[1])
+        decoded += np.take(self.centroids, nearest, axis=0)
         return decoded
 
 

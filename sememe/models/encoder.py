@@ -8,7 +8,6 @@ This file knows a card and its files; it does not know where they came from, nor
 
 from __future__ import annotations
 
-import re
 import threading
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,12 +24,9 @@ from sememe.models.long import checked, in_windows
 from sememe.models.network import Network, listed, windows
 from sememe.models.tokens import TokenizersCounter
 from sememe.settings import Settings
-from sememe.space import Space
+from sememe.space import Space, instructed, prompted
 from sememe.types import Embedded, Long, Progress, Role, Vectors
 from sememe.vectors import similarity, truncate
-
-INSTRUCTED = re.compile(r"(?P<before>Instruct: |task: ).*(?P<after>\nQuery: ?| \| query: )", re.DOTALL)
-"""Query prompts that say what is asked for, and where: those of E5, Qwen3 and GTE, and of EmbeddingGemma."""
 
 
 def space_of(card: Card) -> Space:
@@ -124,11 +120,11 @@ class TextEncoder:
     ) -> Vectors:
         """Vectors of the texts: (n, dim) float32, or (dim,) for a single string.
 
-        `prompt` is put before every text; `prompt_name` takes one of the model's own. `truncate_dim` keeps the
-        first dimensions and scales to unit length again, with a warning for a model that was not trained so. With
-        `long` "windows" a text beyond the limit is the mean of its windows' vectors, weighted by tokens. Raises
-        InputError when a text is no string, both prompts are given, or the prompt, the dimension or the way of long
-        texts does not exist.
+        `prompt` is put before every text that does not begin with it; `prompt_name` takes one of the model's own.
+        `truncate_dim` keeps the first dimensions and scales to unit length again, with a warning for a model that was
+        not trained so. With `long` "windows" a text beyond the limit is the mean of its windows' vectors, weighted by
+        tokens. Raises InputError when a text is no string, both prompts are given, or the prompt, the dimension or the
+        way of long texts does not exist.
         """
         if long not in ("truncate", "windows"):
             raise InputError(f"long is {long!r}; use truncate or windows, and encode_together for late chunking")
@@ -175,13 +171,13 @@ class TextEncoder:
 
     def instructed(self, instruction: str) -> str:
         """The query prompt with another instruction in it. Raises InputError when it has no place for one."""
-        found = INSTRUCTED.fullmatch(self.prompt("query"))
-        if found is None:
+        prompt = instructed(self.prompt("query"), instruction)
+        if prompt is None:
             raise InputError(
                 f"{self._card.name} was not trained to be told an instruction (its query prompt is "
                 f"{self.prompt('query')!r}); leave it out, or put it into the query"
             )
-        return f"{found['before']}{instruction}{found['after']}"
+        return prompt
 
     def encode_document(self, texts: str | Iterable[str], *, truncate_dim: int | None = None) -> Vectors:
         """As `encode`, with the model's document prompt."""
@@ -215,7 +211,7 @@ class TextEncoder:
         tokens, kept, replaced = (np.zeros(n, dtype=np.int64) for _ in range(3))
         skipped = self._prompt_tokens(prefix)
         for start, stop in windows(texts, self._network.settings.window):
-            cleaned = [self._network.clean(prefix + texts[i]) for i in range(start, stop)]
+            cleaned = [self._network.clean(prompted(prefix, texts[i])) for i in range(start, stop)]
             replaced[start:stop] = [count for _, count in cleaned]
             encodings, tokens[start:stop] = self._network.tokenised([text for text, _ in cleaned])
             kept[start:stop] = np.minimum(tokens[start:stop], self.max_tokens)

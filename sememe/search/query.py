@@ -34,7 +34,8 @@ class Route:
 
     `funnel` compares all vectors by something short first, "bits:2000,128:200,full", or, with "auto", by what was
     measured here to find enough. `rerank` is a model, or what it is loaded by, that reads the best `depth` of them
-    with the query and puts them in order; `instruction` tells it what the query is asked for, if it was trained so.
+    with the query and puts them in order. `instruction` tells both models, those of them that were trained so, what the
+    query is asked for: "from a cybersecurity perspective".
     `fusion` is how a hybrid search without `alpha` joins its parts: by how surprising their scores are, or by
     reciprocal ranks. `calibrated` hits say how many random chunks would be expected to score as high, and with
     `expected` those are left out of which that number is greater.
@@ -142,8 +143,22 @@ def _refuse_route(query: Query) -> None:
     number = isinstance(route.expected, int | float) and not isinstance(route.expected, bool)
     if route.expected is not None and not (number and math.isfinite(route.expected) and route.expected > 0):
         raise InputError(f"the threshold is {route.expected!r}; give a number of random chunks above 0, such as 0.01")
+    if route.instruction is not None and not route.instruction.strip():
+        raise InputError("the instruction is empty; say what the query is asked for, or leave it out")
     if route.instruction is not None and route.rerank is None:
-        raise InputError("an instruction is for a reranker, and none was named; name one (--rerank MODEL)")
+        _refuse_untold(query)
+
+
+def _refuse_untold(query: Query) -> None:
+    """Raise InputError where no model would be told the instruction."""
+    why = (
+        f"the mode is {query.mode!r}" if query.mode == "lexical"
+        else "the query is made of parts" if query.parts
+        else "the query is a vector" if query.text is None
+        else ""
+    )  # fmt: skip
+    if why:
+        raise InputError(f"an instruction is told to a model, but {why}; leave it out, or name a reranker to tell it")
 
 
 def _refuse_outside(name: str, value: float | None, meaning: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sememe.errors import InputError
 from sememe.filters import Condition
 from sememe.index import columns, faiss
 from sememe.index.exact import Allowed
@@ -33,10 +34,20 @@ from sememe.search.plan import (
     Weights,
     Words,
 )
-from sememe.search.query import Query
+from sememe.search.query import Query, Route
 from sememe.search.represented import Lookup, Represented, asked_of, words_of
 from sememe.search.view import Moment, View
-from sememe.space import UNTRAINED, Embedder, Encoder, Held, Representer, Space
+from sememe.space import (
+    UNTRAINED,
+    Embedder,
+    Encoder,
+    Held,
+    Instructable,
+    Representer,
+    Space,
+    instructed,
+    prompted,
+)
 from sememe.store import SQLiteStore
 from sememe.store.inventory import Inventory
 from sememe.store.reading import Snapshot
@@ -145,10 +156,24 @@ def embedded_query(query: Query, space: Space, embedder: Encoder | None) -> tupl
         return dict(space.prompts).get("query", "") + query.text, None
     if vector is None and query.text is not None:
         assert isinstance(embedder, Embedder)
-        text = dict(space.prompts).get("query", "") + query.text
-        vector = embedder.embed([query.text], role="query").vectors[0]
+        prompt, vector = _asked(query.text, query.route, space, embedder)
+        text = prompted(prompt, query.text)
     assert vector is not None
     return text, normalise(vector) if space.metric == "cosine" else vector
+
+
+def _asked(text: str, route: Route, space: Space, embedder: Embedder) -> tuple[str, Vectors]:
+    """The prompt before a query, and the vector (dim,) of both.
+
+    An instruction is told where the prompt has a place for it. Raises InputError when it has none, and no reranker is
+    there to be told either.
+    """
+    prompt, instruction = dict(space.prompts).get("query", ""), route.instruction
+    if instruction is None or (route.rerank is not None and instructed(prompt, instruction) is None):
+        return prompt, embedder.embed([text], role="query").vectors[0]
+    if not isinstance(embedder, Instructable):
+        raise InputError(f"{space.model} takes no instruction; leave it out, or put it into the query")
+    return embedder.instructed(instruction), embedder.encode_query(text, instruction=instruction)
 
 
 def _answer(
