@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from test_families import REFERENCE, reference_texts
 
 import sememe
@@ -21,10 +21,13 @@ from sememe.settings import from_environment
 
 HIDDEN, LAYERS, INNER, WORDS = 32, 2, 64, 30522
 
-settings.register_profile("steady", derandomize=True)
-if "SEMEME_EXPLORE" not in os.environ:
-    # The same examples in every run, so that a change is judged by what it changed; `make explore` draws new ones.
-    settings.load_profile("steady")
+# The same examples in every run, so that a change is judged by what it changed; `make explore` draws new ones. No test
+# judges speed, on whatever machine it runs.
+settings.register_profile(
+    "steady", derandomize="SEMEME_EXPLORE" not in os.environ, deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)  # fmt: skip
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")
