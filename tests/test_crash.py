@@ -348,9 +348,10 @@ def test_every_named_place_is_reached(uninterrupted: tuple[list[str], Contents, 
     }
     assert len(named) > 10
     # Only a run that follows a killed one clears it; the random kills pass there. Files of many documents are killed
-    # at every named place in test_parts, backups and forgets in tests of their own.
+    # at every named place in test_parts; backups, forgets and spaces of words and tokens in tests of their own.
     assert named - set(uninterrupted[0]) == {
         *("dead run cleared", "container remembered", "parts removed", "compacted", "log emptied"),
+        *("space written", "token rows written", "space switched", "old files of a space removed"),
     }
 
 
