@@ -132,7 +132,7 @@ class Collection:
         self._fetch_progress = fetch_progress
         self._embedder: Embedder | None = None
         self._unchanged = False
-        self._views: dict[str, View] = {}
+        self._views: dict[tuple[str, str], View] = {}
         self.further = Further(store, partial(load_encoder, settings=settings, progress=fetch_progress))
         self._rerankers: dict[str, Reranker] = {}
         self._space: Space | None = None
@@ -307,6 +307,11 @@ class Collection:
         if self.space is None:
             checked(query, self.embedder.space.dim)
             return Hits([], Plan(()))
+        query, space, view, models = self._ready(query)
+        return answer(query, store=self._store, view=view, space=space, models=models)
+
+    def _ready(self, query: Query) -> tuple[Query, Space, View, Models]:
+        """The query as it is run, and with what."""
         if query.recall is None:
             query = replace(query, recall=self._recall)
         held = self.further.held(query.route.space)
@@ -316,8 +321,7 @@ class Collection:
             from sememe.search.forms import resolved
 
             query = resolved(query, find=self.get, store=self._store, held=held, embedder=embedder)
-        models = Models(embedder, self._reranker(query.route.rerank), view.beside(held))
-        return answer(query, store=self._store, view=view, space=held.space, models=models)
+        return query, held.space, view, Models(embedder, self._reranker(query.route.rerank), view.beside(held))
 
     def _reranker(self, named: str | Path | Reranker | None) -> Reranker | None:
         """A model that ranks, loaded on first use."""
@@ -459,9 +463,9 @@ class Collection:
     def _index(self, held: Held) -> View:
         held = held if held.kind == "dense" else Held(self._stored_space())
         with self._lock:
-            if held.key not in self._views:
-                self._views[held.key] = View(self._store.folder, held.space.dim, held.space.metric, name=held.name)
-            return self._views[held.key]
+            if (called := (held.name, held.key)) not in self._views:
+                self._views[called] = View(self._store.folder, held.space.dim, held.space.metric, name=held.name)
+            return self._views[called]
 
     def _paths(self, paths: str | Path | Sequence[str | Path]) -> list[Path]:
         given = [paths] if isinstance(paths, str | Path) else list(paths)
@@ -503,9 +507,11 @@ def options_for(embedder: Embedder, *, chunk: bool | Long, read: ReadOptions | N
     )  # fmt: skip
 
 
-def indexes_of(collection: Collection, held: Held) -> tuple[SQLiteStore, View]:
-    """The store and the indexes that a collection's own searches use, for who looks closer at one of them."""
-    return collection._store, collection._index(held)
+def ready(collection: Collection, query: Query) -> tuple[Query, SQLiteStore, Space, View, Models]:
+    """A query as a search runs it, and with what, for who looks closer. Raises as `search`, and NotFound."""
+    collection._stored_space()
+    query, space, view, models = collection._ready(query)
+    return query, collection._store, space, view, models
 
 
 def use_recall(collection: Collection, recall: float) -> None:

@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from html import escape
-from pathlib import Path
 from typing import Any
 
-from sememe.collection import Collection, indexes_of
+from sememe.collection import Collection, ready
 from sememe.errors import NotFound
-from sememe.models import load_reranker
 from sememe.search.explain import Explanation, Standing, explained
-from sememe.search.forms import resolved
 from sememe.search.plan import Plan
-from sememe.search.query import Query, checked
-from sememe.search.represented import checked_beside
-from sememe.search.run import Models
-from sememe.types import Reranker
+from sememe.search.query import Query
 
 HOTTEST = 12
 """Words that are marked in a text: those without which its score falls most."""
@@ -31,19 +25,9 @@ def explain(collection: Collection, query: str | Query, name: str, *, heat: bool
     """
     asked = Query(text=query) if isinstance(query, str) else query
     numbers = [chunk.id for chunk in collection.get(name).chunks]
-    held = collection.further.held(asked.route.space)
-    asked = checked_beside(checked(asked, held.space.dim), held)
-    named = asked.route.rerank
-    reranker: Reranker | None = load_reranker(named) if isinstance(named, str | Path) else named
-    embedder = None
-    if asked.needs_model:
-        embedder = collection.further.target(held).embedder if held.name else collection.embedder
-    store, view = indexes_of(collection, held)
+    asked, store, space, view, models = ready(collection, asked)
     try:
-        if asked.parts:
-            asked = resolved(asked, find=collection.get, store=store, held=held, embedder=embedder)
-        models = Models(embedder, reranker, view.beside(held))
-        return explained(asked, numbers, store=store, view=view, space=held.space, models=models, heat=heat)
+        return explained(asked, numbers, store=store, view=view, space=space, models=models, heat=heat)
     except NotFound as error:
         raise NotFound(f"{name!r} cannot be explained: {error}") from error
 

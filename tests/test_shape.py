@@ -196,10 +196,12 @@ def test_a_younger_date_gives_more(a: int, b: int) -> None:
 
 
 def test_a_weight_that_is_not_said_is_a_tenth_of_the_greatest_score(collection: sememe.Collection) -> None:
-    hits = asked(collection, mode="hybrid", boosts=(Recency("day", DAY),))
+    boosted = Shape(boosts=(Recency("day", DAY),))
+    hits = collection.search(Query(text=QUERY, mode="hybrid", route=Route(fusion="rrf"), shape=boosted))
     assert f"{2 / 61 / 10:g} x 1/2 per 1 days" in str(hits.plan)
-    with pytest.raises(InputError, match="a score by bm25 has no greatest"):
-        asked(collection, mode="lexical", boosts=(Recency("day", DAY),))
+    for mode, kind in (("lexical", "bm25"), ("hybrid", "evidence")):
+        with pytest.raises(InputError, match=f"a score by {kind} has no greatest"):
+            asked(collection, mode=mode, boosts=(Recency("day", DAY),))
 
 
 def test_explain_names_the_terms_and_the_step_that_leaves_a_chunk_out(collection: sememe.Collection) -> None:

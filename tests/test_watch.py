@@ -95,7 +95,8 @@ def test_what_comes_changes_moves_and_goes_is_followed_and_ctrl_c_ends_with_the_
     (docs / "deep").mkdir()
     (docs / "a.txt").rename(docs / "deep" / "moved.txt")
     watch.until_stored("b.txt", "deep/moved.txt")
-    assert sum(line["renamed"] for line in watch.lines()) == 1
+    # The line of a pass comes when everything of it is stored.
+    watch.until(lambda: sum(line["renamed"] for line in watch.lines()) == 1, "the pass is told as one that renamed")
     (docs / "b.txt").unlink()
     watch.until_stored("deep/moved.txt")
     assert watch.end() == 0
@@ -125,9 +126,13 @@ def test_a_person_reads_one_line_a_pass_and_where_the_rest_of_its_troubles_is(tm
         stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(RUN.parent), "PYTHONUNBUFFERED": "1"},
     ) as process:  # fmt: skip
         assert process.stdout is not None
+        assert process.stderr is not None
         first = process.stdout.readline()
+        troubles = ""
+        while " more: " not in troubles and (line := process.stderr.readline()):
+            troubles += line
         process.send_signal(signal.SIGINT)
-        last, troubles = process.communicate(timeout=PATIENCE)
+        last, _ = process.communicate(timeout=PATIENCE)
     assert " 1 document, 1 chunk, 1 new chunk, 7 skipped, " in first
     assert last == "1 pass: 1 document, 1 chunk, 1 new chunk, 7 skipped\n"
     assert "skipped    docs/empty 0 größe\\n.txt: empty file\n" in troubles

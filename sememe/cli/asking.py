@@ -43,7 +43,7 @@ from sememe.cli.options import (
 )
 from sememe.cli.parts import boosts_of, parts_of, shape_of
 from sememe.cli.session import opened_at, progress_shown, where_of
-from sememe.cli.show import print_hits, print_json
+from sememe.cli.show import print_hits, print_inputs, print_json
 from sememe.collection import Collection
 from sememe.filters import parse
 from sememe.search.plan import Embed
@@ -121,8 +121,8 @@ def search(
         embedded = next((step.input for step in hits.plan.steps if isinstance(step, Embed)), query or "")
         if mode != "lexical" and not space and query and not asked.parts:
             say_if_long(embedded, opened)
-        if show_input and query and not as_json:
-            typer.echo(f"query  {embedded}\n")
+        if show_input and not as_json:
+            print_inputs(hits.plan)
         print_hits(hits, plan=plan, show_input=show_input, as_json=as_json)
 
 

@@ -16,6 +16,7 @@ from sememe.cli.options import (
     FunnelOption,
     FusionOption,
     GroupByOption,
+    InstructionOption,
     JsonOption,
     KOption,
     LikeOption,
@@ -57,6 +58,7 @@ def explain(
     funnel: FunnelOption = "",
     rerank: RerankOption = None,
     rerank_depth: RerankDepthOption = RERANKED,
+    instruction: InstructionOption = None,
     fusion: FusionOption = "evidence",
     also: AlsoOption = None,
     like: LikeOption = None,
@@ -85,7 +87,8 @@ def explain(
         text=None if parts and not query else query, k=k, where=condition, mode=cast("Mode", mode),
         alpha=alpha, recall=recall, parts=parts,
         route=Route(
-            space=space, funnel=funnel, rerank=rerank, depth=rerank_depth, fusion=cast("Fusion", fusion),
+            space=space, funnel=funnel, rerank=rerank, depth=rerank_depth, instruction=instruction,
+            fusion=cast("Fusion", fusion),
         ),
         shape=shape_of(
             boosts=boosts_of(boost, recency), threshold=threshold, dedupe=dedupe, group=(group_by, per_group), mmr=mmr

@@ -21,6 +21,7 @@ from sememe.cli.show import print_json, print_pairs
 from sememe.errors import InputError
 from sememe.models.cards import CARDS, DEFAULT_MODEL
 from sememe.models.tokens import SURROGATES
+from sememe.space import prompted
 
 if TYPE_CHECKING:
     from sememe.models.encoder import TextEncoder
@@ -251,7 +252,7 @@ def _tell_truncated(model: TextEncoder | HostedEmbedder, role: str, texts: list[
     counted, prefix, most = model.counter.count, model.prompt(role), model.max_tokens
     specials = model.reserved - counted(model.prompt("document"))
     for number, text in enumerate(texts, start=1):
-        read = SURROGATES.sub("\ufffd", prefix + text)
+        read = SURROGATES.sub("\ufffd", prompted(prefix, text))
         # No token is shorter than a character.
         if len(read) + specials > most and (tokens := counted(read) + specials) > most:
             typer.echo(

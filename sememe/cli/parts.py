@@ -100,6 +100,6 @@ def _vector_in(name: str) -> Vectors:
         found: Vectors = np.asarray(vector, np.float32)
     except OSError as error:
         raise InputError(f"{name!r} cannot be read ({error.strerror}); name a .npy file") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"{name!r} holds no vector; give a .npy file, or a list of numbers in JSON") from error
     return found[0] if found.ndim == 2 and len(found) == 1 else found

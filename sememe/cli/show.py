@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from sememe.cli.options import DEFAULT
+from sememe.search.plan import Embed, Plan
 from sememe.search.run import Hits
 from sememe.types import Hit, LedgerRow, embedded_input
 
@@ -24,6 +25,16 @@ SAID = {"embedded": "new chunks", "passed_over": "passed over", "repeated": "cam
 """What a count is called where its name would not tell what it counts."""
 SHOWN_TROUBLES = 5
 SHOWN_VALUES = 10
+
+
+def print_inputs(plan: Plan) -> None:
+    """The exact strings that were embedded for a query, if any were."""
+    from sememe.search.parts import Combine
+
+    parts = [one for step in plan.steps if isinstance(step, Combine) for one in step.inputs]
+    inputs = [*parts, *(step.input for step in plan.steps if isinstance(step, Embed))]
+    if inputs:
+        typer.echo("\n".join(f"query  {text}" for text in inputs) + "\n")
 
 
 def print_summary(summary: Summary, collection: Path, as_json: bool) -> None:

@@ -302,16 +302,20 @@ def put(
     failed: tuple[tuple[str, str], ...] = (),
 ) -> Counts:  # fmt: skip
     """Add judgements to a set. Raises InputError for a name that is none, and for a set of the other unit."""
-    if not name.strip() or not name.isprintable():
-        raise InputError(f"the set is called {name!r}; give it a name of letters")
-    units = {_unit(judgement) for judgement in made}
-    with opened(collection.path) as store, store.snapshot() as snapshot:
-        units |= {_unit(judgement) for judgement in snapshot.judgements(name)[:1]}
-    if len(units) > 1:
-        raise InputError(f"a set judges documents or chunks, and {name!r} would judge both; name another set")
+    refuse_mixed(collection, name, {_unit(judgement) for judgement in made})
     with opened(collection.path) as store, store.transaction() as transaction:
         transaction.judge(made)
     return Counts(name, len({judgement.query for judgement in made}), len(made), remarks, failed)
+
+
+def refuse_mixed(collection: Collection, name: str, units: set[Unit]) -> None:
+    """Raise InputError for a name that is none, and where a set would judge documents and chunks."""
+    if not name.strip() or not name.isprintable():
+        raise InputError(f"the set is called {name!r}; give it a name of letters")
+    with opened(collection.path) as store, store.snapshot() as snapshot:
+        units = units | {_unit(judgement) for judgement in snapshot.judgements(name)[:1]}
+    if len(units) > 1:
+        raise InputError(f"a set judges documents or chunks, and {name!r} would judge both; name another set")
 
 
 def _unit(judgement: Judgement) -> Unit:

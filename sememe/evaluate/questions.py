@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from sememe.collection import Collection
-from sememe.errors import InputError, SememeError
-from sememe.evaluate.golden import Counts, chunks_of, put
+from sememe.errors import CostLimit, InputError, ProviderError, SememeError
+from sememe.evaluate.golden import Counts, chunks_of, put, refuse_mixed
 from sememe.evaluate.truth import moment
 from sememe.models.providers.wire import Trouble
 from sememe.models.providers.writing import HostedWriter
@@ -71,6 +71,8 @@ def make(
     failed: list[tuple[str, str]] = []
     stopped: SememeError | None = None
     chosen = shown(collection, count)
+    # Now, and not when the answers are paid for.
+    refuse_mixed(collection, name, {"chunk"})
     with ThreadPoolExecutor(writer.lanes, thread_name_prefix="sememe-golden") as pool:
         outcomes = pool.map(_Asker(writer), chosen)
         for number, (one, outcome) in enumerate(zip(chosen, outcomes, strict=True), start=1):
@@ -86,7 +88,8 @@ def make(
     failed += twice
     counts = put(collection, name, made, failed=tuple(failed)) if made else Counts(name, 0, 0, failed=tuple(failed))
     if stopped is not None:
-        raise type(stopped)(f"{stopped}; {counts.queries:,} queries were made before and are in {name!r}")
+        kind = type(stopped) if isinstance(stopped, ProviderError | CostLimit) else SememeError
+        raise kind(f"{stopped}; {counts.queries:,} queries were made before and are in {name!r}")
     return counts
 
 

@@ -22,7 +22,7 @@ from sememe.evaluate.datasets import Dataset, Unit, read_run
 from sememe.evaluate.metrics import Measure
 from sememe.evaluate.truth import moment
 from sememe.filters import Filter, parse
-from sememe.search.query import Mode, Query, checked
+from sememe.search.query import Fusion, Mode, Query, Route, checked
 from sememe.types import CHUNK_PREFIX, Hit, Progress
 
 FORMAT = 1
@@ -39,22 +39,34 @@ class Setting:
     alpha: float | None = None
     recall: float | None = None
     where: Filter | None = None
+    fusion: Fusion | None = None
 
     def __str__(self) -> str:
-        said = [
-            f"{name}={value}" for name, value in (("alpha", self.alpha), ("recall", self.recall)) if value is not None
-        ]
+        named = (("fusion", self.fusion), ("alpha", self.alpha), ("recall", self.recall))
+        said = [f"{name}={value}" for name, value in named if value is not None]
         said += [] if self.where is None else [f"where={json.dumps(self.where, ensure_ascii=False)}"]
         return " ".join([f"mode={self.mode}", *said])
 
     def check(self) -> None:
         """Raise InputError if no search can be made of it."""
         where = None if self.where is None else parse(self.where)
-        checked(Query(text="any", mode=self.mode, alpha=self.alpha, recall=self.recall, where=where), 1)
+        checked(
+            Query(
+                text="any", mode=self.mode, alpha=self.alpha, recall=self.recall, where=where,
+                route=self._route or Route(),
+            ),
+            1,
+        )  # fmt: skip
 
     def search(self, collection: Collection, query: str, k: int) -> Sequence[Hit]:
         """Ask for k chunks."""
-        return collection.search(query, k=k, mode=self.mode, alpha=self.alpha, recall=self.recall, where=self.where)
+        return collection.search(
+            query, k=k, mode=self.mode, alpha=self.alpha, recall=self.recall, where=self.where, route=self._route
+        )
+
+    @property
+    def _route(self) -> Route | None:
+        return None if self.fusion is None else Route(fusion=self.fusion)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,9 +246,9 @@ def setting_of(text: str) -> Setting:
     text, where, condition = text.partition("where=")
     for part in text.replace(",", " ").split():
         name, equals, value = part.partition("=")
-        if not equals or name not in ("mode", "alpha", "recall"):
-            raise InputError(f"{part!r} is no setting; write mode=…, alpha=…, recall=… or, last, where={{…}}")
-        said[name] = value if name == "mode" else _number(name, value)
+        if not equals or name not in ("mode", "fusion", "alpha", "recall"):
+            raise InputError(f"{part!r} is no setting; write mode=…, fusion=…, alpha=…, recall=… or, last, where={{…}}")
+        said[name] = value if name in ("mode", "fusion") else _number(name, value)
     if where:
         try:
             said["where"] = json.loads(condition)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from sememe.errors import InputError
+from sememe.index.tokens import from_bytes
 from sememe.space import Held, Space, codec_digest
 from sememe.store.golden import Judgement
 from sememe.store.inventory import Inventory
@@ -93,7 +94,9 @@ def further_of(entry: Entry, where: str) -> list[tuple[Held, Vectors, bytes]]:
         space, canaries = space_of({**said, "kind": "space", "format": FORMAT}, where)
         try:
             codec = base64.b64decode(said.get("codec", ""))
-        except (TypeError, ValueError) as error:
+            if codec or said["kind"] == "late":
+                from_bytes(codec)
+        except (TypeError, ValueError, EOFError) as error:
             raise InputError(f"{where} holds a codec that cannot be read ({error}); export it again") from error
         if (codec_digest(codec) if codec else "") != space.codec:
             raise InputError(f"{where} holds another codec than space {said['name']!r} names; export it again")

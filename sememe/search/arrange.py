@@ -210,10 +210,7 @@ class Arranger:
             page = pages.opened(query, shape.after, view.collection)
         else:
             page = pages.first(query, shape, collection=view.collection, snapshot=snapshot, now=time.time())
-        held = view.held(snapshot)
-        if held.kind != "dense" and (shape.dedupe or shape.mmr is not None):
-            raise InputError(f"space {held.name!r} has no vectors to compare hits by; leave out dedupe and mmr")
-        return cls(shape, query, snapshot, held, page, there=0)
+        return cls(shape, query, snapshot, view.held(snapshot), page, there=0)
 
     def begin(self, moment: Moment, allowed: Allowed | None) -> Allowed | None:
         """The rows that may be returned: on later pages none that came after the first one."""

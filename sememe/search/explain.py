@@ -199,7 +199,7 @@ def _standings(search: _Search, number: int) -> Iterator[Standing]:
             if search.allowed is not None:
                 ids = row_ids(search.moment, search.allowed)
             rank, score = beside.standing(number, ids)
-            yield Standing(beside.score, rank, score, step.depth, passed=number in rankings[beside.score][0])
+            yield Standing(step.score, rank, score, step.depth, passed=number in rankings[step.score][0])
         elif isinstance(step, Words):
             kept = _in_part(BM25, rankings[BM25], number, step.depth)
             yield kept if kept.passed else Standing(BM25, *_among_words(search, number), step.depth, passed=False)
@@ -208,7 +208,8 @@ def _standings(search: _Search, number: int) -> Iterator[Standing]:
             yield _place(step.kind, [found for found, _ in best], [score for _, score in best], number, len(best))
         elif isinstance(step, Rerank):
             yield _in_part(RERANK, rankings[RERANK], number, step.depth)
-    for step, best in search.arranger.trail if search.arranger is not None else ():
+    arranged = search.arranger is not None and number in search.arranger.considered
+    for step, best in search.arranger.trail if arranged and search.arranger is not None else ():
         left = [found for found, _ in best]
         yield _place(step.name, left, [score for _, score in best], number, len(best))
         if number not in left:
@@ -268,7 +269,13 @@ def _refusing(condition: Condition, metadata: dict[str, object]) -> Iterator[str
 
 
 def _left_out(search: _Search, number: int) -> str:
-    """Why a step between the best and those that are shown leaves a candidate out; empty where none does."""
+    """Why what is among the best is not shown all the same; empty where nothing keeps it from that."""
+    if number in search.query.exclude:
+        return "the query is made of it, and nothing is found by itself"
+    most, there = search.query.route.expected, len(search.moment.exact)
+    expected = search.found.shares.get(number, 0.0) * there
+    if most is not None and expected > most:
+        return f"{expected:.2g} random chunks would be expected to score as high, and {most:g} at most were asked for"
     if search.arranger is None or number not in search.arranger.considered:
         return ""
     trail = ((step, {found for found, _ in best}) for step, best in search.arranger.trail)
@@ -296,7 +303,7 @@ def _missed(standing: Standing, plan: Plan, silent: bool) -> str:
         return f"{standing.name} does not find it: {reason}" if silent else f"{standing.name} does not find it"
     if standing.rank > standing.kept:
         return f"its rank by {standing.name} is {standing.rank:,}, and {standing.kept:,} are kept"
-    step = next(step for step in plan.steps if isinstance(step, Neighbours | Narrow | Scan))
+    step = next(step for step in plan.steps if isinstance(step, Neighbours | Narrow | Scan | Weights | Tokens))
     return (
         f"its rank by {standing.name} is {standing.rank:,} of {standing.kept:,} that are kept, but the "
         f"{_named(step)} did not name it as a candidate; search with recall 1"

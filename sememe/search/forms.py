@@ -14,7 +14,7 @@ import numpy as np
 from sememe.errors import InputError, NotFound
 from sememe.search.parts import Combine, Part, Sought, Stored, said
 from sememe.search.query import Query, checked_vector
-from sememe.space import Embedder, Encoder, Held, Space
+from sememe.space import Embedder, Encoder, Held, Space, prompted
 from sememe.store import SQLiteStore
 from sememe.store.records import StoredChunk
 from sememe.types import CHUNK_PREFIX, Role, Vectors
@@ -111,7 +111,7 @@ def _vectors(
             assert isinstance(embedder, Embedder)
             found = embedder.embed(list(wanted.values()), role=role)
             vectors[list(wanted)] = found.vectors
-            inputs += [dict(held.space.prompts).get(role, "") + text for text in wanted.values()]
+            inputs += [prompted(dict(held.space.prompts).get(role, ""), text) for text in wanted.values()]
             notes += [_cut_note(parts[i], held.space) for i, whole in
                       zip(wanted, found.kept >= found.tokens, strict=True) if not whole]  # fmt: skip
     return vectors, tuple(inputs), tuple(notes), frozenset(number for own in members.values() for number in own)

@@ -79,7 +79,7 @@ def opened(query: Query, cursor: str, collection: Path) -> Page:
         unpacked = zlib.decompressobj().decompress(base64.urlsafe_b64decode(cursor), MOST_BYTES)
         told, seq, top, asked, k, pool, shown = json.loads(unpacked)
         page = Page(str(told), int(seq), int(top), float(asked), int(k), int(pool), tuple(map(int, shown)))
-    except (ValueError, TypeError, OverflowError, binascii.Error, zlib.error) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error, zlib.error) as error:
         raise InputError(
             f"{cursor[:40]!r} is no cursor of a page; use the one that came with the page before"
         ) from error

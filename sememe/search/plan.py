@@ -160,6 +160,8 @@ class Weights:
     depth: int
     space: str
 
+    score = "dot"
+
     def __str__(self) -> str:
         return (
             f"weights  {self.words:,} words of the query in {self.rows:,} texts{_within(self.space)}, inner products, "
@@ -179,6 +181,8 @@ class Tokens:
     depth: int
     space: str
     untrained: bool
+
+    score = "maxsim"
 
     def __str__(self) -> str:
         texts = f"{self.rows:,} texts{_within(self.space)}{', untrained for it' if self.untrained else ''}"
@@ -290,8 +294,9 @@ def plan(
     `arranger` makes of the best what was asked for."""
     hybrid = query.mode == "hybrid"
     route = query.route
-    # Too few chunks have no tail to judge by.
-    fuse = Fuse(query.alpha, route.fusion if len(moment.exact) >= LEAST else "rrf")
+    # Too few chunks have no tail to judge by, and a space of words or of tokens has no sample of vectors.
+    judged = len(moment.exact) >= LEAST and moment.beside is None
+    fuse = Fuse(query.alpha, route.fusion if judged else "rrf")
     least = EVIDENCE_DEPTH if fuse.kind == "evidence" else HYBRID_DEPTH
     wanted = query.k if arranger is None else arranger.page.k
     k = max(wanted + len(query.exclude), route.depth if route.rerank is not None else 0)
@@ -329,6 +334,8 @@ def _kind_of(steps: Sequence[Step]) -> str:
             return step.kind
         if isinstance(step, Scan | Neighbours | Narrow):
             return step.metric
+        if isinstance(step, Weights | Tokens):
+            return step.score
     return BM25
 
 

@@ -173,7 +173,7 @@ def checked_vector(given: Vectors, dim: int) -> Vectors:
     """A vector to look for as float32 (dim,). Raises InputError for one that cannot be looked for."""
     try:
         vector = np.asarray(given, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"the query is a {type(given).__name__}; give a string or a vector") from error
     if vector.shape != (dim,):
         raise InputError(f"the query vector has shape {vector.shape}, the collection has ({dim},)")

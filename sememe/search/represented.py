@@ -140,11 +140,6 @@ class Lookup:
     kept: Kept
     asked: Asked
 
-    @property
-    def score(self) -> str:
-        """What its scores are called."""
-        return "maxsim" if self.held.kind == "late" else "dot"
-
     def candidates(self, rows: int, depth: int, recall: float | None) -> int | None:
         """How many texts in files are compared token by token to find `depth` among `rows`; None when all are."""
         chosen = candidates_for(depth)
@@ -189,8 +184,8 @@ def checked_beside(query: Query, held: Held) -> Query:
         raise InputError(f"{named} and has no vector a text for a funnel; leave the funnel out")
     if route.calibrated or route.expected is not None:
         raise InputError(f"{named}, and only scores of dense spaces are calibrated; leave the calibration out")
-    if route.fusion != "rrf":
-        raise InputError(f"{named}, and only dense spaces are fused by {route.fusion}; use rrf, or alpha")
+    if route.instruction is not None and route.rerank is None:
+        raise InputError(f"{named}, and its model takes no instruction; leave it out, or name a reranker to tell it")
     return query
 
 

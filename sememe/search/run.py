@@ -249,7 +249,7 @@ def run(
             ids = None if allowed is None else row_ids(moment, allowed)
             exact = isinstance(step, Tokens) and step.candidates is None
             beside = moment.beside
-            found.rankings[beside.score] = beside.kept.best(beside.asked, step.depth, allowed=ids, exact=exact)
+            found.rankings[step.score] = beside.kept.best(beside.asked, step.depth, allowed=ids, exact=exact)
         elif isinstance(step, Words) and query.text is not None:
             ids = None if allowed is None else row_ids(moment, allowed)
             found.rankings[BM25] = view.words.search(snapshot, query.text, k=step.depth, allowed=ids)

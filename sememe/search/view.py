@@ -121,7 +121,7 @@ class View:
         if held.kind == "dense":
             return None
         with self._lock:
-            return self._beside.setdefault(held.key, Represented(self._collection, held.name))
+            return self._beside.setdefault(held.name, Represented(self._collection, held.name))
 
     def at(self, snapshot: Snapshot) -> Moment:
         """The indexes at the moment of the snapshot."""

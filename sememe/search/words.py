@@ -47,7 +47,11 @@ class Words:
     def terms(self, snapshot: Snapshot, text: str) -> tuple[str, ...]:
         """What is looked up for a text: its words as the index has them."""
         seen = self._at(snapshot)
-        return tuple(words.words(text)) if seen.index is None else tuple(seen.index.terms(text, seen.tail))
+        try:
+            return tuple(words.words(text)) if seen.index is None else tuple(seen.index.terms(text, seen.tail))
+        except lexical.LexicalDamaged:
+            self._distrust(seen)
+            return tuple(words.words(text))
 
     def search(self, snapshot: Snapshot, text: str, *, k: int, allowed: Ids | None) -> Ranking:
         """The k best by BM25: ids and scores (m,). `allowed` are the ids that may be returned, ascending."""
@@ -57,15 +61,23 @@ class Words:
         try:
             return seen.index.search(text, k=k, allowed=allowed, tail=seen.tail, dead=seen.dead)
         except lexical.LexicalDamaged:
-            with self._lock:
-                self._damaged.add(seen.stamp[0] if seen.stamp else "")
-                self._seen = None
+            self._distrust(seen)
             return self._at(snapshot).tail.search(text, k=k, allowed=allowed)
 
     def question(self, snapshot: Snapshot, text: str) -> Question:
         """What a text is looked up by, and what its terms weigh."""
         seen = self._at(snapshot)
-        return seen.tail.weighed(text) if seen.index is None else seen.index.weighed(text, seen.tail)
+        try:
+            return seen.tail.weighed(text) if seen.index is None else seen.index.weighed(text, seen.tail)
+        except lexical.LexicalDamaged:
+            self._distrust(seen)
+            return self._at(snapshot).tail.weighed(text)
+
+    def _distrust(self, seen: _Seen) -> None:
+        """Use these files no more: they are not what was written."""
+        with self._lock:
+            self._damaged.add(seen.stamp[0] if seen.stamp else "")
+            self._seen = None
 
     def _at(self, snapshot: Snapshot) -> _Seen:
         with self._lock:

@@ -28,7 +28,7 @@ from sememe.models.providers.names import Hosting
 from sememe.models.providers.wire import Answer, ContextWire, Input, Trouble, Wire
 from sememe.models.tokens import SURROGATES
 from sememe.settings import Settings
-from sememe.space import CANARY_TEXTS, Space
+from sememe.space import CANARY_TEXTS, Space, prompted
 from sememe.types import Embedded, Progress, Role, Vectors
 from sememe.vectors import normalise, similarity, truncate
 
@@ -305,7 +305,7 @@ class HostedEmbedder(Hosted):
             if not isinstance(text, str):
                 raise InputError(f"text {i} is a {type(text).__name__}, not a string")
             found, count = (text, 0) if text.isascii() else SURROGATES.subn("\ufffd", text)
-            clean.append(prefix + found if found.strip() else "")
+            clean.append(prompted(prefix, found) if found.strip() else "")
             replaced.append(count)
         job = self._job(clean, role, progress)
         self._finish(job)
