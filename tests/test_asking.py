@@ -157,3 +157,29 @@ def test_a_plain_search_loads_nothing_of_parts_and_shapes(folder: Path) -> None:
     loaded = set(re.findall(r"\bsememe\.search\.(\w+)$", done.stderr, re.MULTILINE))
     assert "run" in loaded
     assert not loaded & {"parts", "forms", "shape", "arrange", "diversify", "pages", "around"}
+
+
+def test_what_cannot_be_meant_is_one_sentence(say: Say, tmp_path: Path) -> None:
+    np.save(tmp_path / "complex.npy", vector_of("shoe 7") * 1j)
+    np.save(tmp_path / "huge.npy", vector_of("shoe 7").astype(np.float64) * 1e300)
+    for arguments, reason in (
+        (("shoe", "--after", ""), "--after is empty"),
+        (("--vector", str(tmp_path / "complex.npy")), "holds no vector"),
+        (("--vector", str(tmp_path / "huge.npy")), "not finite"),
+        (("shoe", "--boost", "stars:1e300"), "at most 1,000,000"),
+        (("--like", "k1", "--mode", "lexical"), "use 'vector'"),
+        (("shoe", "--also", "boot", "--mode", "lexical"), "use 'hybrid'"),
+    ):
+        done = say("search", *arguments)
+        assert isinstance(done.exception, SememeError), arguments
+        assert reason in str(done.exception)
+
+
+def test_the_strings_that_are_embedded_are_shown_and_no_others(say: Say) -> None:
+    shown = say("search", "shoe 1", "--also", "0.5 boot", "--show-input").stdout
+    assert [line for line in shown.splitlines() if line.startswith("query ")] == ["query  shoe 1", "query  boot"]
+    assert "query  " not in say("search", "shoe 1", "--mode", "lexical", "--show-input").stdout
+
+
+def test_too_few_chunks_to_judge_scores_by_are_said_to_be(say: Say) -> None:
+    assert "20 chunks are too few to judge scores by" in say("search", "shoe", "--calibrated").output

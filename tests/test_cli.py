@@ -197,6 +197,8 @@ def test_closed_streams_change_no_status(made: Path) -> None:
     assert in_shell("sememe report 2>&-", made).stdout.startswith("documents")
     assert in_shell("sememe get nothing 2>&-", made).returncode == 1
     assert in_shell("sememe nosuch >&- 2>&-", made).returncode == 2
+    assert "holds no vector" in in_shell("sememe search --vector - <&-", made).stderr
+    assert "something went wrong" not in in_shell("sememe model embed <&-", made).stderr
 
 
 def test_a_name_with_a_line_break_stays_on_one_line(project: Path) -> None:

@@ -449,3 +449,14 @@ def test_other_metrics_are_stretched_for_diversity(tmp_path: Path, metric: Metri
         opened.add(map(record, range(60)))
         assert ids(asked(opened, k=60, mmr=1.0)) == ids(asked(opened, k=60))
         assert asked(opened, k=2, mmr=0.4)[1].text != asked(opened, k=1)[0].text
+
+
+def test_one_and_true_are_two_values_and_one_is_one_whole_or_not(tmp_path: Path) -> None:
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as opened:
+        opened.add(
+            {"id": f"k{i}", "text": f"text {i}", "metadata": {"flag": [v]}} for i, v in enumerate((1, 1.0, True))
+        )
+        hits = opened.search(Query(text="text", k=2, shape=Shape(facets=("flag", "flag"))))
+    found = {(type(facet.value), facet.value): (facet.count, facet.hits) for facet in hits.facets["flag"]}
+    assert sorted(count for count, _ in found.values()) == [1, 2]
+    assert sum(shown for _, shown in found.values()) == 2

@@ -112,10 +112,12 @@ def main() -> None:
 
 
 def _open_closed() -> None:
-    """Give streams that were closed (`>&-`) a place, so that no file of a collection gets their numbers."""
+    """Give streams that were closed (`>&-`) a place, so that no file of a collection gets their numbers, and an end."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(os.open(os.devnull, os.O_RDONLY))
 
 
 def _end(status: int) -> NoReturn:

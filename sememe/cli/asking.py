@@ -85,7 +85,7 @@ def search(
     per_group: PerGroupOption = 1,
     mmr: MmrOption = None,
     page: PageOption = 0,
-    after: AfterOption = "",
+    after: AfterOption = None,
     context: ContextOption = "0",
     facet: FacetOption = None,
     plan: PlanOption = False,

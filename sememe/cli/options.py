@@ -131,7 +131,9 @@ MmrOption = Annotated[
 PageOption = Annotated[
     int, typer.Option("--page", help="The page of so many hits, and the cursor of the next; 0 without.")
 ]
-AfterOption = Annotated[str, typer.Option("--after", metavar="CURSOR", help="Go on behind the page that printed this.")]
+AfterOption = Annotated[
+    str | None, typer.Option("--after", metavar="CURSOR", help="Go on behind the page that printed this.")
+]
 ContextOption = Annotated[
     str, typer.Option("--context", metavar="N|section", help="Show so many chunks around each hit, or its section.")
 ]

@@ -38,10 +38,13 @@ def parts_of(
 
 def shape_of(
     *, boosts: tuple[Boost | Recency, ...], threshold: float | None, dedupe: bool, group: tuple[str, int],
-    mmr: float | None, page: tuple[int, str] = (0, ""), context: str = "0", facets: Sequence[str] | None = None,
+    mmr: float | None, page: tuple[int, str | None] = (0, None), context: str = "0",
+    facets: Sequence[str] | None = None,
 ) -> Shape | None:  # fmt: skip
     """The shape of the answer; None for the best as they are. `group` is by what and how many, `page` which and after
     what."""
+    if page[1] == "":
+        raise InputError("--after is empty, as it is behind the last page; leave it out for the first one")
     chosen = boosts or dedupe or group[0] or facets or any(page) or context != "0"
     if not chosen and threshold is None and mmr is None:
         return None
@@ -50,7 +53,7 @@ def shape_of(
     around: Context = int(context) if re.fullmatch(r"[0-9]{1,9}", context) else context  # type: ignore[assignment]
     return Shape(
         boosts=boosts, threshold=threshold, dedupe=dedupe, group_by=group[0], per_group=group[1], mmr=mmr,
-        page=page[0] or 1, after=page[1], context=around, facets=tuple(facets or ()),
+        page=page[0] or 1, after=page[1] or "", context=around, facets=tuple(facets or ()),
     )  # fmt: skip
 
 
@@ -97,7 +100,9 @@ def _vector_in(name: str) -> Vectors:
     try:
         held = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
         vector = np.load(io.BytesIO(held), allow_pickle=False) if held[:6] == b"\x93NUMPY" else json.loads(held)
-        found: Vectors = np.asarray(vector, np.float32)
+        with np.errstate(over="ignore"):
+            # What is too large is refused as not finite.
+            found: Vectors = np.asarray(vector).astype(np.float32, casting="same_kind")
     except OSError as error:
         raise InputError(f"{name!r} cannot be read ({error.strerror}); name a .npy file") from error
     except (ValueError, TypeError, OverflowError, RecursionError) as error:

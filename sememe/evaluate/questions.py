@@ -87,6 +87,8 @@ def make(
     made, twice = _judgements(asked, name, f"model {writer.name}")
     failed += twice
     counts = put(collection, name, made, failed=tuple(failed)) if made else Counts(name, 0, 0, failed=tuple(failed))
+    if stopped is not None and not made:
+        raise stopped
     if stopped is not None:
         kind = type(stopped) if isinstance(stopped, ProviderError | CostLimit) else SememeError
         raise kind(f"{stopped}; {counts.queries:,} queries were made before and are in {name!r}")

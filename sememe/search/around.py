@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sememe.filters import whole
-from sememe.search.diversify import elements
+from sememe.search.diversify import elements, typed
 from sememe.search.shape import Context
 from sememe.store.reading import Snapshot
 from sememe.store.records import StoredChunk
@@ -63,18 +63,20 @@ def facets_of(
     shown = _counts(fields, snapshot, [int(hit.id.removeprefix(CHUNK_PREFIX)) for hit in hits])
     return {
         field: [
-            Facet(value, count, shown[field][value])
-            for value, count in sorted(counts.items(), key=lambda pair: (-pair[1], str(pair[0])))
+            Facet(key[1], count, shown[field][key])
+            for key, count in sorted(counts.items(), key=lambda pair: (-pair[1], str(pair[0][1])))
         ]
         for field, counts in _counts(fields, snapshot, among).items()
     }
 
 
-def _counts(fields: Sequence[str], snapshot: Snapshot, chunks: Sequence[int]) -> Mapping[str, Counter[Hashable]]:
-    counts: dict[str, Counter[Hashable]] = {field: Counter() for field in fields}
+def _counts(
+    fields: Sequence[str], snapshot: Snapshot, chunks: Sequence[int]
+) -> Mapping[str, Counter[tuple[str, Hashable]]]:
+    counts: dict[str, Counter[tuple[str, Hashable]]] = {field: Counter() for field in dict.fromkeys(fields)}
     of_document = Counter(snapshot.documents_of(chunks).values())
     for document, metadata in snapshot.metadata_of(of_document).items():
-        for field in fields:
-            for value in {whole(v) if isinstance(v, list | dict) else v for v in elements(metadata, field)}:
-                counts[field][value] += of_document[document]
+        for field in counts:
+            for key in {typed(whole(v) if isinstance(v, list | dict) else v) for v in elements(metadata, field)}:
+                counts[field][key] += of_document[document]
     return counts

@@ -63,7 +63,13 @@ def value_of(metadata: Metadata, path: str) -> Hashable:
     value = found[0] if len(found) == 1 else found
     if value is MISSING:
         return None
-    return (whole(value),) if isinstance(value, list | dict) else (type(value).__name__, value)
+    return (whole(value),) if isinstance(value, list | dict) else typed(value)
+
+
+def typed(value: Hashable) -> tuple[str, Hashable]:
+    """A value as a key: 1 is 1.0, and neither is true, as filters have it."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return ("number" if number else type(value).__name__, value)
 
 
 def distinct(best: Best, vectors: Mapping[int, Vectors]) -> Best:

@@ -127,7 +127,8 @@ def _refuse_parts(query: Query) -> None:
 
     refuse_parts(query.parts)
     if query.mode == "lexical":
-        raise InputError("the mode is 'lexical', but parts of a query are compared as vectors; use 'hybrid'")
+        other = "hybrid" if query.has_words else "vector"
+        raise InputError(f"the mode is 'lexical', but parts of a query are compared as vectors; use {other!r}")
 
 
 def _refuse_route(query: Query) -> None:

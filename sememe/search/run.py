@@ -17,6 +17,7 @@ from sememe.index.exact import Allowed
 from sememe.index.represented import Asked
 from sememe.index.slab import RowsDamaged
 from sememe.search import plan as planning
+from sememe.search.calibrate import LEAST
 from sememe.search.fuse import Ranking, ordered, reciprocal_ranks, weighted
 from sememe.search.judge import Judge
 from sememe.search.plan import (
@@ -336,6 +337,9 @@ def _notes(
     held = moment.beside.held if moment.beside is not None else view.held(snapshot)
     notes = [] if held.complete else [_lacking_note(held, snapshot)]
     notes += _beside_notes(moment.beside)
+    judged = query.route.calibrated or query.route.expected is not None
+    if judged and len(moment.exact) < LEAST:
+        notes.append(f"{len(moment.exact):,} chunks are too few to judge scores by (from {LEAST} on): none was")
     if matched is None or query.where is None or matched >= query.k:
         return tuple(notes)
     if matched:

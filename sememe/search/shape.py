@@ -69,6 +69,10 @@ class Shape:
     facets: tuple[str, ...] = ()
 
 
+MOST_WEIGHT = 1e6
+"""Of a boost: more would leave nothing of the scores."""
+
+
 def refuse_shape(shape: Shape) -> None:
     """Raise InputError naming what is wrong with a shape."""
     if shape.mmr is not None and not (_is_number(shape.mmr) and 0 <= shape.mmr <= 1):
@@ -90,6 +94,8 @@ def _refuse_boost(boost: Boost | Recency) -> None:
     weight = boost.weight
     if not _is_number(weight) and not (isinstance(boost, Recency) and weight is None):
         raise InputError(f"the weight of {boost.field!r} is {weight!r}; give a number")
+    if weight is not None and abs(weight) > MOST_WEIGHT:
+        raise InputError(f"the weight of {boost.field!r} is {weight!r}; give one of at most {MOST_WEIGHT:,.0f}")
     if isinstance(boost, Recency) and not (_is_number(boost.half_life) and boost.half_life > 0):
         raise InputError(f"the half-life of {boost.field!r} is {boost.half_life!r}; give seconds above 0")
 
