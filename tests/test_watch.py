@@ -96,9 +96,10 @@ def test_what_comes_changes_moves_and_goes_is_followed_and_ctrl_c_ends_with_the_
     (docs / "a.txt").rename(docs / "deep" / "moved.txt")
     watch.until_stored("b.txt", "deep/moved.txt")
     # The line of a pass comes when everything of it is stored.
-    watch.until(lambda: sum(line["renamed"] for line in watch.lines()) == 1, "the pass is told as one that renamed")
+    watch.until(lambda: sum(line["renamed"] for line in watch.lines()) == 1, "a pass is told as one that renamed")
     (docs / "b.txt").unlink()
     watch.until_stored("deep/moved.txt")
+    watch.until(lambda: sum(line["deleted"] for line in watch.lines()) == 1, "a pass is told as one that deleted")
     assert watch.end() == 0
     last = watch.lines()[-1]
     assert last["passes"] == len(watch.lines()) - 1
