@@ -196,7 +196,11 @@ def mixed(result: dict[str, Any]) -> str:
         f"had just been acknowledged, {result['stale']} deletions were still seen"
     )
     head = ["call, embedding included", "calls", "p50", "p95", "p99"]
-    return f"**Writing and searching at once**: {what}, {machine(result)}:\n\n{markdown(head, rows)}"
+    precision = s.get("precision", "auto")
+    model = "" if precision == "auto" else f" (model in {precision})"
+    writer = result["writer megabytes"]
+    memory = f"the writer's memory went from {writer[2]:.0f} to {writer[-1]:.0f} MB"
+    return f"**Writing and searching at once**{model}: {what}, {memory}, {machine(result)}:\n\n{markdown(head, rows)}"
 
 
 def documents() -> str:
@@ -363,7 +367,7 @@ def beside(result: dict[str, Any]) -> str:
 
 TABLES = {
     "embed": embed, "ingest": ingest, "start": start, "retrieval": retrieval, "vectors-*": vectors,
-    "filters-*": filters, "hybrid": hybrid, "mixed": mixed,
+    "filters-*": filters, "hybrid": hybrid, "mixed*": mixed,
 }  # fmt: skip
 
 PAGES = {
