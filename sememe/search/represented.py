@@ -91,29 +91,29 @@ class Represented:
             held = snapshot.held(self._name)
             if held is None:
                 raise NotFound(f"{self._collection} has no space {self._name!r}; see those it has with: sememe space")
-            codec = from_bytes(snapshot.codec(held)) if held.kind == "late" else None
             kept, seq = self._kept, snapshot.seq()
             stamp = snapshot.index_stamps().get(held.index(NAMES[held.kind]), ("", 0))[0], held.details
             if kept is None or kept.stamp != stamp or kept.seq > seq:
-                kept = self._opened(snapshot, held, stamp, codec)
+                kept = self._opened(snapshot, held, stamp)
             if kept.seq < seq:
                 net = snapshot.net_changes(kept.seq)
                 if net is None:
-                    kept = _in_memory(snapshot, held, stamp, codec)
+                    kept = _in_memory(snapshot, held, stamp)
                 else:
-                    kept = kept.changed(seq, added=snapshot.stored(net[0], held), gone=net[1], codec=codec)
+                    added = snapshot.stored(net[0], held)
+                    kept = kept.changed(seq, added=added, gone=net[1], codec=_codec_of(snapshot, held))
             if self._kept is None or self._kept.seq <= seq:
                 self._kept = kept
             return Lookup(held, kept, asked)
 
-    def _opened(self, snapshot: Inventory, held: Held, stamp: tuple[str, str], codec: Codec | None) -> Kept:
+    def _opened(self, snapshot: Inventory, held: Held, stamp: tuple[str, str]) -> Kept:
         record = snapshot.index_record(held.index(NAMES[held.kind]))
         if record is None or record.details != held.details or record.generation in self._damaged:
-            return _in_memory(snapshot, held, stamp, codec)
-        folder = held.folder(self._collection)
-        files = open_rows(folder, record, codec)
+            return _in_memory(snapshot, held, stamp)
+        codec = _codec_of(snapshot, held)
+        files = open_rows(held.folder(self._collection), record, codec)
         if files is None:
-            return _in_memory(snapshot, held, stamp, codec)
+            return _in_memory(snapshot, held, stamp)
         nothing = np.zeros(0, np.int64)
         tail = in_memory(nothing, [], codec)
         return Kept(stamp, record.seq, files, np.ones(record.rows, bool), nothing, [], tail)
@@ -126,10 +126,16 @@ class Represented:
             self._kept = None
 
 
-def _in_memory(snapshot: Inventory, held: Held, stamp: tuple[str, str], codec: Codec | None) -> Kept:
+def _codec_of(snapshot: Inventory, held: Held) -> Codec | None:
+    return from_bytes(snapshot.codec(held)) if held.kind == "late" else None
+
+
+def _in_memory(snapshot: Inventory, held: Held, stamp: tuple[str, str]) -> Kept:
     """The truth itself, while there are no usable files: until the next write or `optimize` makes them."""
     ids, blobs = snapshot.stored(snapshot.live_chunks(), held)
-    return Kept(stamp, snapshot.seq(), None, np.zeros(0, bool), ids, blobs, in_memory(ids, blobs, codec))
+    return Kept(
+        stamp, snapshot.seq(), None, np.zeros(0, bool), ids, blobs, in_memory(ids, blobs, _codec_of(snapshot, held))
+    )
 
 
 @dataclass(frozen=True, slots=True)
