@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
@@ -25,12 +26,14 @@ from sememe.models.providers.connecting import connect
 from sememe.models.providers.counting import BYTES_A_PIECE, EstimatedCounter
 from sememe.models.providers.lanes import WORKERS_A_LANE, Gate
 from sememe.models.providers.names import Hosting
-from sememe.models.providers.wire import Answer, ContextWire, Input, Trouble, Wire
+from sememe.models.providers.wire import Answer, Billed, ContextWire, Input, Trouble, Wire
 from sememe.models.tokens import SURROGATES
 from sememe.settings import Settings
 from sememe.space import CANARY_TEXTS, Space, prompted
 from sememe.types import Embedded, Progress, Role, Vectors
 from sememe.vectors import normalise, similarity, truncate
+
+B = TypeVar("B", bound=Billed)
 
 SPECIAL_TOKENS = 4
 """What a provider may put around an input."""
@@ -145,6 +148,22 @@ class Hosted:
                 self._closing = weakref.finalize(self, wire.close)
                 self._caller = Caller(wire, hosted, self._budget, gate=gate)
             return self._caller
+
+    def _asked(
+        self, send: Callable[[Wire], B], tokens: int, *, wanted: Callable[[], bool] = lambda: True
+    ) -> B | Trouble | None:
+        """What a request of at most so many tokens gave, and its bill settled; None when it could exceed the budget."""
+        caller = self._connected()
+        if not self._budget.reserve(tokens):
+            return None
+        billed = 0
+        try:
+            outcome = caller.call(send, tokens, wanted=wanted)
+            if not isinstance(outcome, Trouble):
+                billed = outcome.tokens if outcome.tokens is not None else tokens
+        finally:
+            self._budget.settle(tokens, billed)
+        return outcome
 
     def _failure(self, trouble: Trouble) -> SememeError:
         """The sentence for a trouble that ends a call. No key is ever in it."""
@@ -406,25 +425,19 @@ class HostedEmbedder(Hosted):
 
     def _send(self, inputs: list[Input], job: _Job, tokens: int) -> Answer | Trouble | CostLimit:
         """One request, within the budget, its answer checked: as many vectors as inputs, of the right length."""
-        if not self._budget.reserve(tokens):
-            spent, most = self.usage.dollars, self._settings.hosted.max_cost
-            return CostLimit(
-                f"{self._hosting.name} cost ${spent:.6f} so far, and the next request could exceed the limit of "
-                f"${most:.6f}; what was embedded is kept: run it again with a higher --max-cost to go on"
-            )
 
         def send(wire: Wire) -> Answer:
             if job.together and isinstance(wire, ContextWire):
                 return wire.embed_together([str(chunk) for chunk in inputs], job.role)
             return wire.embed(inputs, job.role)
 
-        billed = 0
-        try:
-            outcome = self._connected().call(send, tokens, wanted=lambda: job.stop is None)
-            if isinstance(outcome, Answer):
-                billed = outcome.tokens if outcome.tokens is not None else tokens
-        finally:
-            self._budget.settle(tokens, billed)
+        outcome = self._asked(send, tokens, wanted=lambda: job.stop is None)
+        if outcome is None:
+            spent, most = self.usage.dollars, self._settings.hosted.max_cost
+            return CostLimit(
+                f"{self._hosting.name} cost ${spent:.6f} so far, and the next request could exceed the limit of "
+                f"${most:.6f}; what was embedded is kept: run it again with a higher --max-cost to go on"
+            )
         if isinstance(outcome, Trouble):
             return outcome
         return self._checked(outcome, len(inputs))

@@ -54,16 +54,9 @@ class HostedReranker(Hosted):
                 raise ModelError(f"{self._hosting.provider.name} has no rerankers; see who has with: sememe hosted")
             return wire.rerank(query, documents)
 
-        caller = self._connected()
-        if not self._budget.reserve(tokens):
+        outcome = self._asked(send, tokens)
+        if outcome is None:
             raise CostLimit(f"ranking with {self._hosting.name} could cost more than was allowed; raise the limit")
-        billed = 0
-        try:
-            outcome = caller.call(send, tokens)
-            if isinstance(outcome, Ranked):
-                billed = outcome.tokens if outcome.tokens is not None else tokens
-        finally:
-            self._budget.settle(tokens, billed)
         if isinstance(outcome, Ranked):
             return outcome.scores
         raise self._failure(outcome)

@@ -74,6 +74,14 @@ class Written:
     tokens: int | None = None
 
 
+class Billed(Protocol):
+    """What a request gave, whatever it was."""
+
+    @property
+    def tokens(self) -> int | None:
+        """The tokens billed, None where the provider does not say."""
+
+
 class Wire(Protocol):
     """One provider's way of being asked. `errors` are the exceptions that its calls may raise."""
 

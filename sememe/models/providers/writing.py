@@ -39,16 +39,9 @@ class HostedWriter(Hosted):
 
         count = EstimatedCounter().count
         tokens = count(instruction) + count(text) + SPECIAL_TOKENS
-        caller = self._connected()
-        if not self._budget.reserve(tokens):
+        outcome = self._asked(send, tokens)
+        if outcome is None:
             raise CostLimit(f"asking {self._hosting.name} could cost more than was allowed; raise the limit")
-        billed = 0
-        try:
-            outcome = caller.call(send, tokens)
-            if isinstance(outcome, Written):
-                billed = outcome.tokens if outcome.tokens is not None else tokens
-        finally:
-            self._budget.settle(tokens, billed)
         if isinstance(outcome, Trouble) and outcome.kind not in ITS_OWN:
             raise self._failure(outcome)
         return Trouble(outcome.kind, self._shown(outcome.reason)) if isinstance(outcome, Trouble) else outcome
