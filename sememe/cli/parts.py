@@ -164,7 +164,7 @@ def _condition(text: str) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(text)
     except ValueError as error:
-        raise InputError(f"where={text} is not JSON ({error}); write a filter") from error
+        raise InputError(f"where={text} is not JSON ({error}); write a filter, and nothing behind it") from error
     return found
 
 
