@@ -1,0 +1,111 @@
+"""Training of a cross-encoder, in the Python of the peers: see cross_encoder, which calls this and says what it is for.
+
+Usage: python benchmarks/cross_encoder_training.py EXAMPLES MODEL FOLDER
+
+EXAMPLES is JSON: by corpus "groups", each a query, the text that answers it and texts that do not; and "pairs" to
+score. MODEL is BERT, FOLDER becomes the cross-encoder, and `scores.json` beside its weights what sentence-transformers
+makes of the pairs. The loss is the softmax of the right text among those of its group.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from sentence_transformers import CrossEncoder
+from transformers import AutoTokenizer, BertForSequenceClassification
+
+SEED = 17
+MAX_TOKENS = 96
+GROUPS, POOL = 8, 64
+"""Queries of a step, and steps whose queries are sorted by length together."""
+
+TOGETHER = 10
+"""Pairs of like length that go through the model at once, so that little is padded."""
+
+RATE, HEAD_RATE, WARM = 1e-4, 1e-3, 0.05
+SAID = 100
+"""Steps between two lines of output."""
+
+Group = list[str]
+
+
+def main(examples: Path, base: Path, folder: Path) -> None:
+    given = json.loads(examples.read_text(encoding="utf-8"))
+    random.seed(SEED)
+    torch.manual_seed(SEED)
+    tokenizer = AutoTokenizer.from_pretrained(base, model_max_length=MAX_TOKENS)
+    # One pass over few texts: dropout would take a third of the time and has nothing to prevent.
+    model = BertForSequenceClassification.from_pretrained(
+        base, num_labels=1, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
+    model.bert.embeddings.requires_grad_(False)
+    train(model, tokenizer, [group for found in given["groups"].values() for group in found])
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    scores = CrossEncoder(str(folder), device="cpu").predict(given["pairs"], activation_fn=torch.nn.Sigmoid())
+    (folder / "scores.json").write_text(json.dumps(scores.tolist()), encoding="utf-8")
+
+
+def train(model: Any, tokenizer: Any, groups: Sequence[Group]) -> None:
+    """One pass over the groups."""
+    steps = batches(groups)
+    head = list(model.classifier.parameters())
+    body = [p for name, p in model.named_parameters() if p.requires_grad and not name.startswith("classifier")]
+    optimizer = torch.optim.AdamW([{"params": body, "lr": RATE}, {"params": head, "lr": HEAD_RATE}])
+    warm = max(1, int(WARM * len(steps)))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / warm, (len(steps) - step) / max(1, len(steps) - warm))
+    )
+    model.train()
+    begun, losses = time.perf_counter(), []
+    for number, batch in enumerate(steps, start=1):
+        loss = loss_of(model, tokenizer, batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(body, 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        losses.append(float(loss.detach()))
+        if number % SAID == 0 or number == len(steps):
+            last = losses[-SAID:]
+            print(
+                f"step {number:,} of {len(steps):,}: loss {sum(last) / len(last):.3f}, "
+                f"{time.perf_counter() - begun:.0f} s",
+                flush=True,
+            )
+    model.eval()
+
+
+def batches(groups: Sequence[Group]) -> list[list[Group]]:
+    """Groups of like length together, in an order of the seed."""
+    mixed = random.sample(groups, len(groups))
+    found = []
+    for start in range(0, len(mixed), GROUPS * POOL):
+        pool = sorted(mixed[start : start + GROUPS * POOL], key=lambda group: max(map(len, group[1:])))
+        found += random.sample(cut := [pool[i : i + GROUPS] for i in range(0, len(pool), GROUPS)], len(cut))
+    return found
+
+
+def loss_of(model: Any, tokenizer: Any, batch: Sequence[Group]) -> Any:
+    """The mean over the groups."""
+    pairs = [(group[0], text) for group in batch for text in group[1:]]
+    rows = tokenizer(pairs, truncation="longest_first", max_length=MAX_TOKENS)["input_ids"]
+    order = sorted(range(len(pairs)), key=lambda row: len(rows[row]))
+    logits = []
+    for start in range(0, len(order), TOGETHER):
+        part = [pairs[row] for row in order[start : start + TOGETHER]]
+        inputs = tokenizer(part, padding=True, truncation="longest_first", max_length=MAX_TOKENS, return_tensors="pt")
+        logits.append(model(**inputs).logits)
+    found = torch.cat(logits)[torch.argsort(torch.tensor(order))].view(len(batch), -1)
+    return torch.nn.functional.cross_entropy(found, torch.zeros(len(batch), dtype=torch.long))
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))
