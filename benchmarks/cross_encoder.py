@@ -8,7 +8,7 @@ in none of the collections of the table: no query and no document that it is jud
 answer either, which would teach it to prefer what it has not seen. Torch trains, in the environment of the peers, some
 quarter of an hour on two cores; the seed is fixed. Then sememe reads the folder: its scores have to be those of
 sentence-transformers, and queries of the development half are asked with and without it. The last line is JSON; the
-folder, CACHE/cross-encoder, is laid out as sentence-transformers does it.
+folder, CACHE/cross-encoder, is laid out as sentence-transformers does it, and what is there is not trained again.
 """
 
 from __future__ import annotations
@@ -42,8 +42,10 @@ WRONG, AMONG = 4, 30
 DEPTH = 30
 """Candidates that are reranked."""
 
-PAIRS = 50
-CLOSE = 1e-4
+PAIRS, CLOSE = 50, 1e-4
+SCORES = "scores.json"
+"""What torch makes of some pairs: the last file that training writes."""
+
 JUDGED = 100
 """Development queries of each corpus that the reranker is tried on."""
 
@@ -54,19 +56,20 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=harness.DEFAULT_CACHE)
     chosen = parser.parse_args()
     folder = place(chosen.cache, quick=chosen.quick)
-    learnt = train(chosen.cache, folder, quick=chosen.quick)
+    if not (folder / SCORES).exists():
+        train(chosen.cache, folder, quick=chosen.quick)
     gap = apart(folder)
     print(f"{PAIRS} pairs: the scores of sememe are within {gap:.1e} of those of sentence-transformers\n")
     found = {name: judged(name, chosen.cache, folder, quick=chosen.quick) for name in SIZES}
     rows = [["development queries", "queries", "nDCG@10 by evidence", "reranked", "difference (95 %)"]]
     for name, one in found.items():
-        gap_ = one["difference"]
         rows.append(
             [name, str(one["queries"]), f"{one['evidence']:.3f}", f"{one['reranked']:.3f}",
-             f"{gap_['mean']:+.3f} ({gap_['low']:+.3f} to {gap_['high']:+.3f})"]
+             "{mean:+.3f} ({low:+.3f} to {high:+.3f})".format(**one["difference"])]
         )  # fmt: skip
     harness.table(rows)
-    result = {"folder": folder.name, "learnt": learnt, "greatest difference": gap, "corpora": found}
+    learnt = {name: len(groups) for name, groups in learnt_from(folder)["groups"].items()}
+    result = {"learnt": learnt, "greatest difference": gap, "corpora": found}
     harness.finish("cross_encoder", result, keep=not chosen.quick)
     if gap > CLOSE:
         raise SystemExit(f"the scores differ by {gap:.1e}, more than {CLOSE:.0e}")
@@ -80,7 +83,7 @@ def place(cache: Path, *, quick: bool = False) -> Path:
 def trained(cache: Path, *, quick: bool = False) -> Path | None:
     """The cross-encoder, trained when it is not there; without the environment that can, nothing."""
     folder = place(cache, quick=quick)
-    if (folder / "scores.json").exists():
+    if (folder / SCORES).exists():
         return folder
     if "SEMEME_PEERS_PYTHON" not in os.environ and not (harness.PEERS / "ready").exists():
         print(f"{folder} is not there, so no row is reranked; python benchmarks/cross_encoder.py trains it")
@@ -89,24 +92,26 @@ def trained(cache: Path, *, quick: bool = False) -> Path | None:
     return folder
 
 
-def train(cache: Path, folder: Path, *, quick: bool) -> dict[str, int]:
-    """Make the folder anew; gives the number of groups by corpus."""
+def train(cache: Path, folder: Path, *, quick: bool) -> None:
+    """Make the folder; what is learnt from is kept beside it."""
     shutil.rmtree(folder, ignore_errors=True)
     examples = examples_of(folder)
     if not examples.exists():
         groups = {name: mined(name, cache, quick=quick) for name in SIZES}
         examples.write_text(json.dumps({"groups": groups, "pairs": pairs_of(groups)}), encoding="utf-8")
-    counts = {name: len(found) for name, found in json.loads(examples.read_text(encoding="utf-8"))["groups"].items()}
-    print(f"one right and {WRONG} wrong texts for each query: {counts}", flush=True)
     script = Path(__file__).with_name("cross_encoder_training.py")
     arguments = [str(script), str(examples), str(corpora.model_folder(cache)), str(folder)]
     subprocess.run([harness.peers_python(), *arguments], check=True)
-    return counts
 
 
 def examples_of(folder: Path) -> Path:
     """What the cross-encoder learns from, and the pairs that it scores."""
     return folder.with_name(f"{folder.name}-examples.json")
+
+
+def learnt_from(folder: Path) -> Any:
+    """The groups by corpus, and the pairs."""
+    return json.loads(examples_of(folder).read_text(encoding="utf-8"))
 
 
 def pairs_of(groups: dict[str, list[list[str]]]) -> list[tuple[str, str]]:
@@ -135,8 +140,8 @@ def mined(name: str, cache: Path, *, quick: bool) -> list[list[str]]:
 
 def apart(folder: Path) -> float:
     """The greatest difference between the scores of sememe, in f32, and those that torch left."""
-    expected = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-    pairs = json.loads(examples_of(folder).read_text(encoding="utf-8"))["pairs"]
+    expected = json.loads((folder / SCORES).read_text(encoding="utf-8"))
+    pairs = learnt_from(folder)["pairs"]
     reranker = load_reranker(folder, settings=replace(from_environment(), precision="f32"))
     ours = [float(reranker.rerank(query, [text])[0]) for query, text in pairs]
     return float(np.abs(np.array(ours) - np.array(expected)).max())
