@@ -8,7 +8,8 @@ in none of the collections of the table: no query and no document that it is jud
 answer either, which would teach it to prefer what it has not seen. Torch trains, in the environment of the peers, some
 quarter of an hour on two cores; the seed is fixed. Then sememe reads the folder: its scores have to be those of
 sentence-transformers, and queries of the development half are asked with and without it. The last line is JSON; the
-folder, CACHE/cross-encoder, is laid out as sentence-transformers does it, and what is there is not trained again.
+folder, CACHE/cross-encoder, is laid out as sentence-transformers does it, and what is there is not
+trained again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import argparse
 import json
 import os
 import random
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +33,7 @@ from sememe.models import load_reranker
 from sememe.search.query import Query, Route
 from sememe.settings import from_environment
 
-LEARNT = {"wordnet": 6_000, "debian": 2_500, "functions": 1_500}
+LEARNT = {"wordnet": 4_500, "debian": 1_500, "functions": 1_500}
 """Queries of each corpus, at most: what a quarter of an hour is enough for."""
 
 WRONG, AMONG = 4, 30
@@ -93,8 +93,7 @@ def trained(cache: Path, *, quick: bool = False) -> Path | None:
 
 
 def train(cache: Path, folder: Path, *, quick: bool) -> None:
-    """Make the folder; what is learnt from is kept beside it."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Make the folder, or go on where that was ended; what is learnt from is kept beside it."""
     examples = examples_of(folder)
     if not examples.exists():
         groups = {name: mined(name, cache, quick=quick) for name in SIZES}

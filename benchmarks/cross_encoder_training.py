@@ -30,7 +30,10 @@ TOGETHER = 10
 """Pairs of like length that go through the model at once, so that little is padded."""
 
 RATE, HEAD_RATE, WARM = 1e-4, 1e-3, 0.05
-SAID = 100
+PARTS = 6
+"""What was learnt is kept after each of so many parts of the steps, so that a run that is ended goes on from there."""
+
+SAID = 50
 """Steps between two lines of output."""
 
 Group = list[str]
@@ -41,46 +44,46 @@ def main(examples: Path, base: Path, folder: Path) -> None:
     random.seed(SEED)
     torch.manual_seed(SEED)
     tokenizer = AutoTokenizer.from_pretrained(base, model_max_length=MAX_TOKENS)
-    # One pass over few texts: dropout would take a third of the time and has nothing to prevent.
-    model = BertForSequenceClassification.from_pretrained(
-        base, num_labels=1, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
-    )
-    model.bert.embeddings.requires_grad_(False)
-    train(model, tokenizer, [group for found in given["groups"].values() for group in found])
-    model.save_pretrained(folder)
+    steps = batches([group for found in given["groups"].values() for group in found])
+    made = base
+    for part in range(PARTS):
+        before, made = made, folder.with_name(f"{folder.name}-part-{part + 1}-of-{PARTS}")
+        if not (made / "config.json").exists():
+            train(before, tokenizer, steps, part).save_pretrained(made)
+    BertForSequenceClassification.from_pretrained(made).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     scores = CrossEncoder(str(folder), device="cpu").predict(given["pairs"], activation_fn=torch.nn.Sigmoid())
     (folder / "scores.json").write_text(json.dumps(scores.tolist()), encoding="utf-8")
 
 
-def train(model: Any, tokenizer: Any, groups: Sequence[Group]) -> None:
-    """One pass over the groups."""
-    steps = batches(groups)
+def train(base: Path, tokenizer: Any, steps: Sequence[list[Group]], part: int) -> Any:
+    """The model after one part of the steps, from what it was before that."""
+    # One pass over few texts: dropout would take a third of the time and has nothing to prevent.
+    model = BertForSequenceClassification.from_pretrained(
+        base, num_labels=1, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
+    model.bert.embeddings.requires_grad_(False)
+    model.train()
     head = list(model.classifier.parameters())
     body = [p for name, p in model.named_parameters() if p.requires_grad and not name.startswith("classifier")]
-    optimizer = torch.optim.AdamW([{"params": body, "lr": RATE}, {"params": head, "lr": HEAD_RATE}])
-    warm = max(1, int(WARM * len(steps)))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / warm, (len(steps) - step) / max(1, len(steps) - warm))
-    )
-    model.train()
+    optimizer = torch.optim.AdamW([{"params": body}, {"params": head}])
     begun, losses = time.perf_counter(), []
-    for number, batch in enumerate(steps, start=1):
-        loss = loss_of(model, tokenizer, batch)
+    first, last = (len(steps) * edge // PARTS for edge in (part, part + 1))
+    for number in range(first, last):
+        share = min((number + 1) / (WARM * len(steps)), (len(steps) - number) / ((1 - WARM) * len(steps)))
+        for group, rate in zip(optimizer.param_groups, (RATE, HEAD_RATE), strict=True):
+            group["lr"] = share * rate
+        loss = loss_of(model, tokenizer, steps[number])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(body, 1.0)
         optimizer.step()
-        schedule.step()
         optimizer.zero_grad()
         losses.append(float(loss.detach()))
-        if number % SAID == 0 or number == len(steps):
-            last = losses[-SAID:]
-            print(
-                f"step {number:,} of {len(steps):,}: loss {sum(last) / len(last):.3f}, "
-                f"{time.perf_counter() - begun:.0f} s",
-                flush=True,
-            )
-    model.eval()
+        if (number + 1) % SAID == 0 or number + 1 == last:
+            mean, spent = sum(losses) / len(losses), time.perf_counter() - begun
+            print(f"step {number + 1:,} of {len(steps):,}: loss {mean:.3f}, {spent:.0f} s", flush=True)
+            losses.clear()
+    return model.eval()
 
 
 def batches(groups: Sequence[Group]) -> list[list[Group]]:
