@@ -8,8 +8,7 @@ in none of the collections of the table: no query and no document that it is jud
 answer either, which would teach it to prefer what it has not seen. Torch trains, in the environment of the peers, some
 quarter of an hour on two cores; the seed is fixed. Then sememe reads the folder: its scores have to be those of
 sentence-transformers, and queries of the development half are asked with and without it. The last line is JSON; the
-folder, CACHE/cross-encoder, is laid out as sentence-transformers does it, and what is there is not
-trained again.
+folder, CACHE/cross-encoder, is laid out as sentence-transformers does it, and what is there is not trained again.
 """
 
 from __future__ import annotations
