@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ TOGETHER = 10
 """Pairs of like length that go through the model at once, so that little is padded."""
 
 RATE, HEAD_RATE, WARM = 1e-4, 1e-3, 0.05
-PARTS = 6
+PARTS = 12
 """What was learnt is kept after each of so many parts of the steps, so that a run that is ended goes on from there."""
 
 SAID = 50
@@ -45,15 +46,17 @@ def main(examples: Path, base: Path, folder: Path) -> None:
     torch.manual_seed(SEED)
     tokenizer = AutoTokenizer.from_pretrained(base, model_max_length=MAX_TOKENS)
     steps = batches([group for found in given["groups"].values() for group in found])
-    made = base
-    for part in range(PARTS):
-        before, made = made, folder.with_name(f"{folder.name}-part-{part + 1}-of-{PARTS}")
-        if not (made / "config.json").exists():
-            train(before, tokenizer, steps, part).save_pretrained(made)
-    BertForSequenceClassification.from_pretrained(made).save_pretrained(folder)
+    kept = [folder.with_name(f"{folder.name}-part-{part}") for part in range(PARTS + 1)]
+    done = max((part for part in range(1, PARTS + 1) if kept[part].exists()), default=0)
+    for part in range(done, PARTS):
+        train(kept[part] if part else base, tokenizer, steps, part).save_pretrained(kept[0])
+        kept[0].rename(kept[part + 1])
+        shutil.rmtree(kept[part], ignore_errors=True)
+    BertForSequenceClassification.from_pretrained(kept[PARTS]).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     scores = CrossEncoder(str(folder), device="cpu").predict(given["pairs"], activation_fn=torch.nn.Sigmoid())
     (folder / "scores.json").write_text(json.dumps(scores.tolist()), encoding="utf-8")
+    shutil.rmtree(kept[PARTS])
 
 
 def train(base: Path, tokenizer: Any, steps: Sequence[list[Group]], part: int) -> Any:
