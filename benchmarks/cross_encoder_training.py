@@ -31,7 +31,7 @@ TOGETHER = 10
 """Pairs of like length that go through the model at once, so that little is padded."""
 
 RATE, HEAD_RATE, WARM = 1e-4, 1e-3, 0.05
-PARTS = 12
+PARTS = 6
 """What was learnt is kept after each of so many parts of the steps, so that a run that is ended goes on from there."""
 
 SAID = 50
