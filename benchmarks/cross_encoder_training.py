@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from sentence_transformers import CrossEncoder
-from transformers import AutoTokenizer, BertForSequenceClassification
+from transformers import AutoTokenizer, BertForSequenceClassification, logging
 
 SEED = 17
 MAX_TOKENS = 96
@@ -42,6 +42,8 @@ Group = list[str]
 
 def main(examples: Path, base: Path, folder: Path) -> None:
     given = json.loads(examples.read_text(encoding="utf-8"))
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     random.seed(SEED)
     torch.manual_seed(SEED)
     tokenizer = AutoTokenizer.from_pretrained(base, model_max_length=MAX_TOKENS)
