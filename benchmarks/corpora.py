@@ -90,25 +90,51 @@ def labelled(
 ) -> Labelled:
     """The corpus "wordnet" or "debian", from the cache when it was built before."""
     kept = cache / f"{name}-{documents}-{queries}{'' if seed == SEED else f'-{seed}'}.json"
-    if not kept.exists():
-        cache.mkdir(parents=True, exist_ok=True)
+    return _kept(kept, lambda: chosen(name, *SOURCES[name](cache), documents, queries, seed=seed))
+
+
+def others(name: str, cache: Path, documents: int, count: int) -> Labelled:
+    """What to learn from: up to `count` entries of the development half that are no document of `labelled`.
+
+    So neither a query nor a document of the corpus, of either half, is among them. Every document has its query.
+    """
+
+    def made() -> Labelled:
         source, entries = SOURCES[name](cache)
-        corpus = chosen(name, source, entries, documents, queries, seed=seed)
-        kept.write_text(json.dumps(asdict(corpus), ensure_ascii=False), encoding="utf-8")
-    return Labelled(**json.loads(kept.read_text(encoding="utf-8")))
+        left = [entry for entry in _ordered(entries)[documents:] if split_of(entry.key) == "development"]
+        return _labelled(f"{name}-others", source, left[:count], left[:count])
+
+    return _kept(cache / f"{name}-others-{documents}-{count}.json", made)
+
+
+def _kept(path: Path, made: Callable[[], Labelled]) -> Labelled:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(made()), ensure_ascii=False), encoding="utf-8")
+    return Labelled(**json.loads(path.read_text(encoding="utf-8")))
 
 
 def chosen(
     name: str, source: str, entries: Iterable[Entry], documents: int, queries: int, *, seed: str = SEED
 ) -> Labelled:
-    """A sample by hash. A document or query that occurs twice is left out: it has no single answer."""
-    pool = list(entries)
-    once_document, once_query = _once(entry.document for entry in pool), _once(entry.query for entry in pool)
-    sound = [entry for entry in pool if entry.document in once_document and entry.query in once_query]
-    sample = sorted(sound, key=lambda entry: digest("document", entry.key, seed))[:documents]
+    """A sample by hash."""
+    sound = _ordered(entries, seed=seed)
+    sample = sound[:documents]
     asked = sorted(sample, key=lambda entry: digest("query", entry.key, seed))[:queries]
     if len(asked) < queries:
         raise SystemExit(f"{name}: {len(sound)} usable documents in {source}, {queries} queries wanted")
+    return _labelled(name, source, sample, asked)
+
+
+def _ordered(entries: Iterable[Entry], *, seed: str = SEED) -> list[Entry]:
+    """By hash. A document or query that occurs twice is left out: it has no single answer."""
+    pool = list(entries)
+    once_document, once_query = _once(entry.document for entry in pool), _once(entry.query for entry in pool)
+    sound = [entry for entry in pool if entry.document in once_document and entry.query in once_query]
+    return sorted(sound, key=lambda entry: digest("document", entry.key, seed))
+
+
+def _labelled(name: str, source: str, sample: list[Entry], asked: list[Entry]) -> Labelled:
     return Labelled(
         name=name,
         source=source,

@@ -1,10 +1,10 @@
 """Hybrid search by evidence, by reciprocal ranks, and its two parts alone, on labels that nobody here wrote.
 
-Usage: python benchmarks/fusion.py [--quick] [--cache FOLDER] [--rerank MODEL]
+Usage: python benchmarks/fusion.py [--quick] [--cache FOLDER]
 
 Three corpora (see corpora): in WordNet queries and documents share few words, in Debian many, functions lie between.
 What was chosen, the weight of words, was chosen on the development queries; the table is of the held-out ones.
-By evidence it is asked once more with maximal marginal relevance, and with --rerank once more through a cross-encoder.
+By evidence it is asked once more with maximal marginal relevance; a reranker has its row in benchmarks/quality.py.
 Prints nDCG@10, and paired bootstrap 95 % intervals against the better part; the last line is JSON.
 """
 
@@ -41,10 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Hybrid search by evidence and by reciprocal ranks.")
     parser.add_argument("--quick", action="store_true", help="100 queries a corpus")
     parser.add_argument("--cache", type=Path, default=harness.DEFAULT_CACHE)
-    parser.add_argument("--rerank", metavar="MODEL", help="a cross-encoder to ask as well, by its folder or name")
     arguments = parser.parse_args()
-    if arguments.rerank:
-        WAYS["rerank"] = Query(mode="hybrid", route=Route(rerank=arguments.rerank))
     found = {name: measured(name, arguments.cache, 100 if arguments.quick else QUERIES) for name in SIZES}
     for split in ("development", "held-out"):
         show(split, {name: one[split] for name, one in found.items()})
@@ -52,12 +49,23 @@ def main() -> None:
 
 
 def filled(name: str, cache: Path) -> tuple[corpora.Labelled, sememe.Collection]:
-    """A corpus and its collection, made when it is not there."""
+    """A corpus and its collection."""
     corpus = corpora.labelled(name, cache, SIZES[name], QUERIES)
-    opened = sememe.open(cache / f"collection-{name}-{SIZES[name]}")
+    return corpus, collection_of(corpus, folder_of(corpus, cache))
+
+
+def folder_of(corpus: corpora.Labelled, cache: Path) -> Path:
+    """Where the collection of a corpus lies."""
+    return cache / f"collection-{corpus.name}-{len(corpus.documents)}"
+
+
+def collection_of(corpus: corpora.Labelled, folder: Path, model: Path | None = None) -> sememe.Collection:
+    """A collection of a corpus; filled when it is not there."""
+    opened = sememe.open(folder, model=model)
     if opened.space is None:
         opened.add({"id": key, "text": text} for key, text in corpus.documents.items())
-    return corpus, opened
+        opened.optimize()
+    return opened
 
 
 def measured(name: str, cache: Path, queries: int) -> dict[str, Any]:

@@ -16,13 +16,15 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import corpora
+import cross_encoder
 import harness
 import numpy as np
+from fusion import MMR, QUERIES, SIZES, collection_of, folder_of
 
 import sememe
 from sememe.evaluate.comparing import bootstrap
@@ -30,13 +32,12 @@ from sememe.evaluate.metrics import measure
 from sememe.index import late, sparse
 from sememe.index.exact import in_memory
 from sememe.models import load_late, load_sparse
-from sememe.search.query import Mode, Route
+from sememe.search.query import Query, Route
+from sememe.search.shape import Shape
 from sememe.store import SQLiteStore
 from sememe.types import Ids, Vectors, embedded_input
 from sememe.vectors import dequantise, maxsim, normalise, quantise, ranges_of
 
-SIZES = {"wordnet": 10_000, "debian": 5_000, "functions": 3_000}
-QUERIES = 1_000
 NDCG = measure("ndcg@10")
 K, CHUNKS = 10, 30
 """Documents that are judged, and chunks that are asked for to have so many."""
@@ -44,7 +45,7 @@ K, CHUNKS = 10, 30
 KEPT = 100
 """Candidates that a funnel leaves for whole vectors."""
 
-DENSE = "dense, 384 dimensions"
+DENSE, EVIDENCE = "dense, 384 dimensions", "both, by evidence"
 Encode = Callable[[str], object]
 
 
@@ -94,9 +95,10 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=harness.DEFAULT_CACHE)
     chosen = parser.parse_args()
     result = {}
+    reranker = cross_encoder.trained(chosen.cache, quick=chosen.quick)
     for name in chosen.corpora:
         size = (300, 100) if chosen.quick else (SIZES[name], QUERIES)
-        result[name] = measured(corpora.labelled(name, chosen.cache, *size).part("held-out"), chosen.cache)
+        result[name] = measured(corpora.labelled(name, chosen.cache, *size).part("held-out"), chosen.cache, reranker)
         show(name, result[name])
     # A corpus that was left out keeps its figures.
     kept = harness.RESULTS / "quality.json"
@@ -104,13 +106,14 @@ def main() -> None:
     harness.finish("quality", {"corpora": {**earlier, **result}}, keep=not chosen.quick)
 
 
-def measured(corpus: corpora.Labelled, cache: Path) -> dict[str, Any]:
+def measured(corpus: corpora.Labelled, cache: Path, reranker: Path | None) -> dict[str, Any]:
     """The figures of every way on one corpus."""
     start = time.perf_counter()
-    folder = cache / f"collection-{corpus.name}-{len(corpus.documents)}"
+    folder = folder_of(corpus, cache)
     stored = filled(corpus, folder, None)
     static = filled(corpus, folder.with_name(f"{folder.name}-static"), corpora.table_folder(cache))
     ways, encoders = by_vectors(stored, static)
+    ways |= by_both(stored, reranker)
     for more in (by_words(stored, cache), by_tokens(stored, cache)):
         ways, encoders = ways | more[0], encoders | more[1]
     made = time.perf_counter() - start
@@ -134,11 +137,8 @@ def measured(corpus: corpora.Labelled, cache: Path) -> dict[str, Any]:
 
 
 def filled(corpus: corpora.Labelled, folder: Path, model: Path | None) -> Stored:
-    """A collection of the corpus and its chunks; filled when it is not there."""
-    opened = sememe.open(folder, model=model)
-    if opened.space is None:
-        opened.add({"id": key, "text": text} for key, text in corpus.documents.items())
-        opened.optimize()
+    """A collection of the corpus and its chunks."""
+    opened = collection_of(corpus, folder, model)
     ids, _ = opened.vectors()
     store = SQLiteStore(folder)
     try:
@@ -151,42 +151,57 @@ def filled(corpus: corpora.Labelled, folder: Path, model: Path | None) -> Stored
 
 
 def by_vectors(stored: Stored, static: Stored) -> tuple[dict[str, Way], dict[str, Encode]]:
-    """One vector a chunk, whole and in short forms, beside words and both together; and a static model's."""
-    row, words, encoder = 4 * 384 * stored.ratio, stored.size("lexical-*"), "dense"
+    """One vector a chunk, whole and in short forms; and a static model's."""
+    row, encoder = 4 * 384 * stored.ratio, "dense"
     ways = {
-        DENSE: searched(stored, encoder, (row, row), recall=1),
+        DENSE: searched(stored, encoder, (row, row), Query(recall=1)),
         "dense, int8": eight_bits(stored),
         **{
             f"first {dim} dimensions, the best {KEPT} by all": searched(
-                stored, encoder, (4 * dim * stored.ratio, row), funnel=f"{dim}:{KEPT},full"
+                stored, encoder, (4 * dim * stored.ratio, row), through(f"{dim}:{KEPT},full")
             )
             for dim in (64, 128, 256)
         },
         f"sign bits, the best {KEPT} by all": searched(
-            stored, encoder, (384 / 8 * stored.ratio, row), funnel=f"bits:{KEPT},full"
+            stored, encoder, (384 / 8 * stored.ratio, row), through(f"bits:{KEPT},full")
         ),
-        "words (BM25)": searched(stored, "", (0, words), mode="lexical"),
-        "both, by ranks": searched(stored, encoder, (row, row + words), mode="hybrid"),
-        "both, by evidence": searched(stored, encoder, (row, row + words), mode="hybrid", fusion="evidence"),
-        "static, 256 dimensions": searched(static, "static", (4 * 256 * static.ratio,) * 2, recall=1),
+        "static, 256 dimensions": searched(static, "static", (4 * 256 * static.ratio,) * 2, Query(recall=1)),
         f"static, first 64 dimensions, the best {KEPT} by all": searched(
-            static, "static", (4 * 64 * static.ratio, 4 * 256 * static.ratio), funnel=f"64:{KEPT},full"
+            static, "static", (4 * 64 * static.ratio, 4 * 256 * static.ratio), through(f"64:{KEPT},full")
         ),
     }  # fmt: skip
     return ways, {name: embedding(one.opened) for name, one in ((encoder, stored), ("static", static))}
 
 
-def searched(
-    stored: Stored, encoder: str, bytes_: tuple[float, float], *, mode: Mode = "vector", funnel: str = "",
-    fusion: str = "rrf", recall: float | None = None,
-) -> Way:  # fmt: skip
+def by_both(stored: Stored, reranker: Path | None) -> dict[str, Way]:
+    """Words, and words and vectors together: by ranks, by evidence, and what may be made of the best of these."""
+    row, words = 4 * 384 * stored.ratio, stored.size("lexical-*")
+    asked = {
+        "both, by ranks": Query(mode="hybrid", route=Route(fusion="rrf")),
+        EVIDENCE: Query(mode="hybrid"),
+        f"{EVIDENCE}, MMR {MMR}": Query(mode="hybrid", shape=Shape(mmr=MMR)),
+    }
+    if reranker is not None:
+        route = Route(rerank=reranker, depth=cross_encoder.DEPTH)
+        asked[f"{EVIDENCE}, the best {route.depth} reranked"] = Query(mode="hybrid", route=route)
+    return {
+        "words (BM25)": searched(stored, "", (0, words), Query(mode="lexical")),
+        **{name: searched(stored, "dense", (row, row + words), query) for name, query in asked.items()},
+    }
+
+
+def searched(stored: Stored, encoder: str, bytes_: tuple[float, float], query: Query) -> Way:
     """A way through the collection's own search."""
-    route = Route(funnel=funnel, fusion="evidence" if fusion == "evidence" else "rrf")
 
     def ask(text: str) -> list[str]:
-        return [hit.document for hit in stored.opened.search(text, k=CHUNKS, mode=mode, route=route, recall=recall)]
+        return [hit.document for hit in stored.opened.search(replace(query, text=text, k=CHUNKS))]
 
     return Way(ask, encoder, *bytes_)
+
+
+def through(funnel: str) -> Query:
+    """A query that goes through a funnel."""
+    return Query(route=Route(funnel=funnel))
 
 
 def embedding(opened: sememe.Collection) -> Encode:

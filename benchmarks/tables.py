@@ -236,7 +236,6 @@ def fusion() -> str:
 
 FUSIONS = {
     "meaning": "meaning", "words": "words", "rrf": "ranks", "evidence": "evidence", "mmr": "evidence, MMR .7",
-    "rerank": "evidence, reranked",
 }  # fmt: skip
 
 
@@ -313,17 +312,17 @@ def representations() -> str:
 
 
 def quality(result: dict[str, Any]) -> str:
-    """A row a way: nDCG@10 of every set, then what a query and a document cost, the mean over the sets."""
+    """A row a way: nDCG@10 of every set, then what a query and a document cost, the mean over the sets that have it."""
     sets = result["corpora"]
     rows = []
-    for way in next(iter(sets.values()))["ways"]:
-        each = [one["ways"][way] for one in sets.values()]
-        values = [f["ndcg@10"] for f in each]
+    for way in dict.fromkeys(way for one in sets.values() for way in one["ways"]):
+        each = [one["ways"][way] for one in sets.values() if way in one["ways"]]
+        values = [one["ways"].get(way, {}).get("ndcg@10") for one in sets.values()]
         took = [f"{fmean(f['milliseconds'][p] for f in each):.1f}" for p in ("p50", "p95")]
         encoding = f"{fmean(f['encoding']['p50'] for f in each):.1f}" if each[0]["encoding"] else ""
         sizes = [fmean(f[size] for f in each) for size in ("scanned", "kept")]
         rows.append(
-            [way, *(f"{v['mean']:.3f} ({v['low']:.3f}–{v['high']:.3f})" for v in values), *took, encoding,
+            [way, *(f"{v['mean']:.3f} ({v['low']:.3f}–{v['high']:.3f})" if v else "" for v in values), *took, encoding,
              f"{sizes[0]:,.0f}" if sizes[0] else "", f"{sizes[1]:,.0f}"]
         )  # fmt: skip
     heads = [f"{name}, {one['documents']:,} documents, {one['queries']} queries" for name, one in sets.items()]

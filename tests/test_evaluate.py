@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,23 @@ import numpy as np
 import pytest
 from click.testing import Result
 from fakes import FakeEmbedder
+from hypothesis import given
+from hypothesis import strategies as st
+from test_rerankers import HEADS
 from typer.testing import CliRunner
 
 import sememe
 import sememe.collection
 from sememe.cli import application
+from sememe.cli.parts import setting_of
 from sememe.errors import InputError, NotFound
 from sememe.evaluate import comparing, golden, running
 from sememe.evaluate.datasets import Dataset, query_id
 from sememe.evaluate.metrics import measure
-from sememe.evaluate.running import Asked, Place, Run, Setting, setting_of
+from sememe.evaluate.running import Asked, Place, Run, Setting
+from sememe.filters import parse
+from sememe.search.query import Query, Route
+from sememe.search.shape import DAY, Boost, Recency, Shape
 
 GUIDE = "# Guide\n\nIt begins here and says little.\n\n## Taps in kitchens\n\nA plumber repairs the tap.\n"
 TEXTS = {f"d{number}": f"document number {number} speaks of subject{number} alone" for number in range(12)}
@@ -104,12 +112,82 @@ def test_a_file_that_is_no_run_is_refused(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("mode=fuzzy", "use one of vector"), ("mode", "no setting"), ("depth=3", "no setting"), ("alpha=0.5", "hybrid"),
-     ("recall=2", "from 0 to 1"), ("recall=all", "from 0 to 1"), ("where={", "not JSON")],
+    [("mode=fuzzy", "use one of vector"), ("mode", "'mode' is no setting"), ("depth=3", "'depth' is no setting"),
+     ("hybrid mmr=0.5", "'hybrid' is no setting"), ("alpha=0.5", "hybrid"), ("recall=2", "from 0 to 1"),
+     ("recall=all", "give a number"), ("where={", "not JSON"), ("mmr=2", "from 0 to 1"), ("mmr=", "give a number"),
+     ("rerank=", "rerank is empty"), ("rerank=a:0", "depth to rerank is 0"), ("mode=vector mode=lexical", "said twice"),
+     ("mode=lexical funnel=64,full", "a funnel compares vectors"), ("fusion=sum", "use one of evidence, rrf"),
+     ("dedupe=1", "yes or no"), ("per-group=two", "whole number"), ("group-by=year per-group=0", "from 1 on"),
+     ("boost=stars", "no field with a weight"), ("recency=day", "half-life"), ("threshold-expected=0", "above 0")],
 )  # fmt: skip
 def test_a_setting_that_is_none_is_refused(text: str, says: str) -> None:
     with pytest.raises(InputError, match=says):
         setting_of(text)
+
+
+SHARES = st.floats(0, 1)
+FIELDS = st.sampled_from(["stars", "@added", "a.b"])
+NUMBERS = st.floats(-1e6, 1e6)
+ROUTES = st.builds(
+    Route, space=st.sampled_from(["", "fine"]), funnel=st.sampled_from(["", "auto", "bits:500,64:100,full"]),
+    rerank=st.sampled_from(["owner/name", "voyage:rerank-2.5", "./a folder, or two"]), depth=st.integers(1, 99),
+    fusion=st.sampled_from(["evidence", "rrf"]), expected=st.none() | st.floats(1e-9, 1e9),
+)  # fmt: skip
+BOOSTS = st.builds(Boost, FIELDS, NUMBERS) | st.builds(
+    Recency, FIELDS, st.integers(1, 999).map(lambda days: days * DAY), st.none() | NUMBERS
+)
+SHAPES = st.builds(
+    Shape, boosts=st.lists(BOOSTS, max_size=3).map(lambda found: tuple(sorted(found, key=lambda b: b.name[0]))),
+    threshold=st.none() | NUMBERS, dedupe=st.booleans(), group_by=st.sampled_from(["", "document", "year"]),
+    per_group=st.integers(1, 3), mmr=st.none() | SHARES,
+).map(lambda shape: shape if shape.group_by else replace(shape, per_group=1))  # fmt: skip
+WHERES = st.none() | st.fixed_dictionaries({"year": st.integers()}) | st.just({"said": "mode=vector where=here"})
+
+
+SETTINGS = st.builds(
+    Setting, mode=st.sampled_from(["vector", "hybrid"]), recall=st.none() | SHARES, where=WHERES,
+    route=st.just(Route()) | ROUTES, shape=SHAPES,
+)  # fmt: skip
+
+
+@given(SETTINGS)
+def test_a_setting_reads_as_it_is_said(setting: Setting) -> None:
+    said = str(setting)
+    again = setting_of(said)
+    assert str(again) == said
+    assert replace(again, shape=again.shape or Shape()) == setting
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["mode=hybrid fusion=rrf", "mode=hybrid mmr=0.3", "group-by=kind per-group=2", f"rerank={HEADS / 'rank-bert'}:4",
+     "recall=1 threshold=0.2", "boost=number:0.5", 'funnel=bits:5,full where={"number": {"$lt": 9}}'],
+)  # fmt: skip
+def test_a_run_in_any_setting_has_what_a_search_has(collection: sememe.Collection, text: str) -> None:
+    collection.add(
+        {"id": key, "text": said, "metadata": {"number": number, "kind": number % 3}}
+        for number, (key, said) in enumerate(TEXTS.items())
+    )
+    setting = setting_of(text)
+    query = "document number 3 speaks"
+    found = running.run(collection, data({"q": (query, {"d3": 1})}), setting, k=6)
+    hits = collection.search(
+        Query(text=query, k=6, mode=setting.mode, recall=setting.recall, route=setting.route, shape=setting.shape,
+              where=None if setting.where is None else parse(setting.where))
+    )  # fmt: skip
+    assert [(place.chunk, place.score) for place in found.asked["q"].places] == [(hit.id, hit.score) for hit in hits]
+    plain = running.run(collection, data({"q": (query, {"d3": 1})}), Setting(), k=6)
+    assert found.asked["q"].places != plain.asked["q"].places
+
+
+def test_a_reranker_a_space_or_a_funnel_that_is_not_there_ends_a_run(collection: sememe.Collection) -> None:
+    for text, says in (
+        ("rerank=nobody", "no model is named 'nobody'"),
+        ("space=fine", "'fine'"),
+        ("funnel=auto", "no funnel was measured"),
+    ):
+        with pytest.raises(InputError, match=says):
+            running.run(collection, known_items(), setting_of(text))
 
 
 def test_a_measure_that_looks_further_than_a_run_is_refused() -> None:
@@ -323,7 +401,7 @@ def test_golden_sets_are_listed_and_exported(command: Command, tmp_path: Path) -
         "queries": 1,
         "judgements": 2,
     }
-    assert told(command("eval", "run", "--beir", "out", "--json"))["queries"] == 1
+    assert told(command("eval", "run", "--beir", "out", "--json"))["metrics"]["recall@10"]["mean"] > 0
     command("eval", "golden", "export", "hand", "q.txt", "--qrels")
     again = told(command("eval", "run", "--qrels", "q.txt", "--queries", "out/queries.jsonl", "--json"))
     assert again["metrics"] == told(command("eval", "run", "hand", "--json"))["metrics"]
@@ -343,3 +421,36 @@ def test_what_cannot_be_measured_is_refused_in_one_sentence(
 ) -> None:
     command("eval", "golden", "add", "a query", "d1")
     assert says in str(command("eval", *arguments).exception)
+
+
+def test_a_set_of_chunks_that_was_exported_is_judged_by_chunk(command: Command, tmp_path: Path) -> None:
+    with sememe.open(tmp_path / ".sememe", model=FakeEmbedder()) as opened:
+        golden.add(opened, TEXTS["d1"], [opened.search(TEXTS["d1"], k=1)[0].id], name="chunks")
+    told(command("eval", "golden", "export", "chunks", "out", "--json"))
+    command("eval", "golden", "export", "chunks", "q.txt", "--qrels")
+    expected = told(command("eval", "run", "chunks", "--json"))
+    for asked in (("--beir", "out"), ("--qrels", "q.txt", "--queries", "out/queries.jsonl")):
+        found = told(command("eval", "run", *asked, "--json"))
+        assert (found["unit"], found["metrics"]) == ("chunk", expected["metrics"])
+        assert any("those of chunks" in remark for remark in found["remarks"])
+    assert expected["metrics"]["success@1"]["mean"] == 1.0
+
+
+def test_a_run_of_which_no_judged_document_is_there_is_refused(command: Command, tmp_path: Path) -> None:
+    folder = beir(tmp_path / "set")
+    (folder / "qrels" / "test.tsv").write_text("d1\tD1.txt\t1\nd2\tD2.txt\t1\nd2\td3\t0\n")
+    refused = str(command("eval", "run", "--beir", folder).exception)
+    assert "none of the 2 documents that set judges relevant is in" in refused
+    assert "such as 'D1.txt'" in refused
+
+
+def test_run_and_gate_take_a_setting_as_compare_does(command: Command) -> None:
+    command("eval", "golden", "add", "document number 5 speaks", "d5")
+    text = 'mode=hybrid mmr=0.5 where={"@key": {"$ne": "' + 300 * "x" + '"}}'
+    ran = told(command("eval", "run", "hand", "--setting", text, "--json"))
+    both = told(command("eval", "compare", text, "mode=vector", "--set", "hand", "--json"))
+    passed = told(command("eval", "gate", "hand", "--setting", text, "--min", "0", "--json"))
+    assert ran["setting"] == both["a"]["setting"] == text
+    assert ran["metrics"]["ndcg@10"]["mean"] == both["a"]["mean"] == passed["mean"]
+    twice = command("eval", "run", "hand", "--setting", text, "--mode", "lexical")
+    assert "says all of it" in str(twice.exception)

@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 
 import sememe
 from sememe.cli import application
+from sememe.cli.parts import setting_of
 from sememe.errors import InputError, ProviderError
 from sememe.evaluate import golden, questions
-from sememe.evaluate.running import run, setting_of
+from sememe.evaluate.running import run
 from sememe.keeping import moving
 from sememe.models.providers.writing import HostedWriter, load_writer
 from sememe.settings import Hosted, Settings

@@ -128,3 +128,9 @@ def test_answers_are_the_words_that_the_folder_names(tmp_path: Path, head_texts:
 def test_a_name_that_is_neither_folder_nor_hub_model_is_told() -> None:
     with pytest.raises(NotFound, match="owner/name"):
         sememe.load_reranker("no such model")
+
+
+@pytest.mark.parametrize("name", ["all-MiniLM-L6-v2", "bge-m3", "sentence-transformers/all-mpnet-base-v2"])
+def test_a_model_that_makes_vectors_is_no_reranker_and_the_refusal_says_what_is(name: str) -> None:
+    with pytest.raises(ModelError, match=f"{name} makes vectors of texts and is no reranker; give .*cross-encoder/"):
+        sememe.load_reranker(name)

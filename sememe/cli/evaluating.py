@@ -17,6 +17,7 @@ from sememe.cli.options import (
     RecallOption,
     WhereOption,
 )
+from sememe.cli.parts import setting_of
 from sememe.cli.session import Shown, opened_at, progress_shown, where_of
 from sememe.cli.show import print_json, print_pairs, printable
 from sememe.collection import Collection
@@ -54,6 +55,10 @@ ModeOption = Annotated[str, typer.Option("--mode", help="Compare by vector (mean
 AlphaOption = Annotated[
     float | None, typer.Option("--alpha", help="With hybrid: weigh scores, 1 is meaning alone, 0 words alone.")
 ]
+SettingOption = Annotated[
+    str | None,
+    typer.Option("--setting", help="All of it in one, as compare takes it: 'mode=hybrid mmr=0.7 rerank=FOLDER:30'."),
+]
 ReportOption = Annotated[Path | None, typer.Option("--report", help="Write a page with charts: FILE.html.")]
 NameOption = Annotated[str, typer.Option("--set", help="The golden set.")]
 
@@ -70,6 +75,7 @@ def run_set(
     alpha: AlphaOption = None,
     recall: RecallOption = None,
     where: WhereOption = None,
+    setting: SettingOption = None,
     k: DepthOption = 10,
     metric: MetricsOption = None,
     save: Annotated[Path | None, typer.Option("--save", help="Keep the run to compare with: FILE.json.")] = None,
@@ -84,13 +90,13 @@ def run_set(
     from sememe.evaluate.running import run
     from sememe.evaluate.running import save as keep
 
-    setting = _setting(mode, alpha, recall, where)
+    asked = _setting(setting, mode, alpha, recall, where)
     measures = _measures(metric, k)
     with progress_shown() as shown, opened_at(collection, model, create=add, progress=shown) as opened:
         if add:
             _add_corpus(opened, beir, shown)
         data = _dataset(opened, name, beir=beir, split=split, qrels=qrels, queries=queries)
-        found = run(opened, data, setting, k=_depth(measures, k), progress=shown.named("queries"))
+        found = run(opened, data, asked, k=_depth(measures, k), progress=shown.named("queries"))
     if save is not None:
         written(save, lambda: keep(found, save.expanduser()))
     if trec is not None:
@@ -102,7 +108,7 @@ def run_set(
 
 @eval.command("compare")
 def compare_runs(
-    a: Annotated[str, typer.Argument(help="A saved run, a TREC run, or a setting: 'mode=hybrid alpha=0.5'.")],
+    a: Annotated[str, typer.Argument(help="A saved run, a TREC run, or a setting: 'mode=hybrid mmr=0.7'.")],
     b: Annotated[str, typer.Argument(help="Another one.")],
     name: SetOption = None,
     beir: BeirOption = None,
@@ -150,6 +156,8 @@ def gate(
     mode: ModeOption = "vector",
     alpha: AlphaOption = None,
     recall: RecallOption = None,
+    where: WhereOption = None,
+    setting: SettingOption = None,
     k: DepthOption = 10,
     collection: CollectionOption = DEFAULT,
     model: ModelOption = None,
@@ -166,10 +174,10 @@ def gate(
     if subject is not None and _is_file(subject):
         found = load(Path(subject))
     else:
-        setting = _setting(mode, alpha, recall, None)
+        asked = _setting(setting, mode, alpha, recall, where)
         with progress_shown() as shown, opened_at(collection, model, create=False, progress=shown) as opened:
             data = _dataset(opened, subject, beir=beir, split=split, qrels=qrels, queries=queries)
-            found = run(opened, data, setting, k=_depth([wanted], k), progress=shown.named("queries"))
+            found = run(opened, data, asked, k=_depth([wanted], k), progress=shown.named("queries"))
     before = None if against is None else load(against)
     reason = falls_short(found, wanted, least=least, against=before, tolerance=tolerance)
     mean = summary(found, wanted)
@@ -401,10 +409,16 @@ def _add_corpus(opened: Collection, beir: Path | None, shown: Shown) -> None:
     opened.add(corpus_of(beir.expanduser()), progress=shown.ingest)
 
 
-def _setting(mode: str, alpha: float | None, recall: float | None, where: str | None) -> Setting:
+def _setting(
+    text: str | None, mode: str, alpha: float | None, recall: float | None, where: str | None
+) -> Setting:  # fmt: skip
     from sememe.evaluate.running import Setting
     from sememe.search.query import Mode
 
+    if text is not None:
+        if (mode, alpha, recall, where) != ("vector", None, None, None):
+            raise InputError(f"--setting {text!r} says all of it; put --mode, --alpha, --recall and --where into it")
+        return setting_of(text)
     setting = Setting(mode=cast("Mode", mode), alpha=alpha, recall=recall, where=where_of(where))
     setting.check()
     return setting
@@ -425,12 +439,15 @@ def _depth(measures: Sequence[Measure], k: int) -> int:
 
 
 def _is_file(name: str) -> bool:
-    return Path(name).expanduser().is_file()
+    try:
+        return Path(name).expanduser().is_file()
+    except OSError:
+        return False  # too long a name for a file, as a setting with a filter may be
 
 
 def _side(name: str, opened: Collection, data: Dataset, *, k: int, shown: Shown) -> Run:
     """One side of a comparison: a file that is there, else a setting that is run now."""
-    from sememe.evaluate.running import load, run, setting_of
+    from sememe.evaluate.running import load, run
 
     if _is_file(name):
         return load(Path(name), data)

@@ -1,22 +1,35 @@
-"""What a command line says of a query's parts and of the shape of its answer, as values. A plain text loads nothing."""
+"""What a command line says of a query's parts, of the shape of its answer, and of a whole setting, as values.
+
+A plain text loads nothing.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from sememe.errors import InputError
 from sememe.types import Vectors
 
 if TYPE_CHECKING:
+    from sememe.evaluate.running import Setting
     from sememe.search.parts import Part
+    from sememe.search.query import Route
     from sememe.search.shape import Boost, Recency, Shape
 
 DAYS = {"h": 1 / 24, "d": 1.0, "w": 7.0, "y": 365.25}
 """Of the units that a half-life is said in."""
+
+SETTINGS = (
+    "mode", "fusion", "alpha", "recall", "space", "funnel", "rerank", "instruction", "threshold-expected", "boost",
+    "recency", "threshold", "dedupe", "group-by", "per-group", "mmr",
+)  # fmt: skip
+"""What changes a ranking, by the names of the options of a search; `where`, which comes last, is beside them."""
+
+REPEATED = ("boost", "recency")
 
 
 def parts_of(
@@ -81,6 +94,78 @@ def _recency(text: str) -> Recency:
     if said is None or (said["weight"] is not None and weight is None):
         raise InputError(f"--recency {text!r} is no field with a half-life; write it like day:30d, or day:1y:0.2")
     return Recency(said["field"], float(said["count"]) * DAYS[said["unit"]] * DAY, weight)
+
+
+def setting_of(text: str) -> Setting:
+    """Read "mode=hybrid mmr=0.7 rerank=FOLDER:30 where={…}". Raises InputError for what no search takes."""
+    from sememe.evaluate.running import Setting
+
+    text, *conditions = re.split(r"(?:^|[\s,]+)where=", text, maxsplit=1)
+    before, *pairs = re.split(r"(?:^|[\s,]+)([\w-]+)=", text)
+    said: dict[str, list[str]] = {}
+    for name, value in zip(pairs[::2], pairs[1::2], strict=True):
+        said.setdefault(name, []).append(value.strip())
+    if wrong := [*before.split(), *(name for name in said if name not in SETTINGS)]:
+        raise InputError(f"{wrong[0]!r} is no setting; write NAME=… with {', '.join(SETTINGS)} or, last, where={{…}}")
+    if twice := [name for name, values in said.items() if len(values) > 1 and name not in REPEATED]:
+        raise InputError(f"{twice[0]} is said twice, as {' and as '.join(said[twice[0]])}; leave one out")
+    single = {name: values[0] for name, values in said.items()}
+    setting = Setting(
+        mode=single.get("mode", "vector"),  # type: ignore[arg-type]
+        alpha=_amount(single, "alpha"), recall=_amount(single, "recall"),
+        where=_condition(conditions[0]) if conditions else None, route=_route(single),
+        shape=shape_of(
+            boosts=boosts_of(said.get("boost"), said.get("recency")), threshold=_amount(single, "threshold"),
+            dedupe=_is_yes("dedupe", single.get("dedupe", "no")),
+            group=(single.get("group-by", ""), _count("per-group", single.get("per-group", "1"))),
+            mmr=_amount(single, "mmr"),
+        ),
+    )  # fmt: skip
+    setting.check()
+    return setting
+
+
+def _route(said: Mapping[str, str]) -> Route:
+    from sememe.search.query import RERANKED, Route
+
+    found = re.fullmatch(r"(?P<model>.+?)(?::(?P<depth>\d{1,9}))?", said.get("rerank", ""), re.DOTALL)
+    if "rerank" in said and found is None:
+        raise InputError("rerank is empty; name a model, and how many of the best it reads: rerank=FOLDER:30")
+    return Route(
+        space=said.get("space", ""), funnel=said.get("funnel", ""), rerank=found and found["model"],
+        depth=int(found["depth"]) if found and found["depth"] else RERANKED, instruction=said.get("instruction"),
+        fusion=said.get("fusion", "evidence"),  # type: ignore[arg-type]
+        expected=_amount(said, "threshold-expected"),
+    )  # fmt: skip
+
+
+def _amount(said: Mapping[str, str], name: str) -> float | None:
+    if name not in said:
+        return None
+    number = _number(said[name])
+    if number is None:
+        raise InputError(f"{name} is {said[name]!r}; give a number")
+    return number
+
+
+def _count(name: str, text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise InputError(f"{name} is {text!r}; give a whole number")
+    return int(text)
+
+
+def _is_yes(name: str, text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise InputError(f"{name} is {text!r}; write yes or no")
+    return text == "yes"
+
+
+def _condition(text: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"where={text} is not JSON ({error}); write a filter, and nothing behind it") from error
+    return found
 
 
 def _number(text: str) -> float | None:

@@ -12,11 +12,12 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from sememe.errors import InputError
+from sememe.types import CHUNK_PREFIX
 
 Unit = Literal["document", "chunk"]
 Grades = Mapping[str, Mapping[str, int]]
@@ -25,6 +26,7 @@ T = TypeVar("T")
 CORPUS, QUERIES = "corpus.jsonl", "queries.jsonl"
 HEADER = ("query-id", "corpus-id", "score")
 LARGEST_GRADE = 1_000_000
+CHUNKS_ELSEWHERE = "the judged ids are those of chunks, which are other chunks in any collection but their own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,13 @@ def usable(
     return Dataset(name, texts, grades, unit, origins or {}, remarks)
 
 
+def _by_unit(data: Dataset) -> Dataset:
+    """The same, judged by chunk where all ids are those of chunks, which no document can have."""
+    if not all(key.startswith(CHUNK_PREFIX) for found in data.grades.values() for key in found):
+        return data
+    return replace(data, unit="chunk", remarks=(*data.remarks, CHUNKS_ELSEWHERE))
+
+
 def _unusable(text: str, grades: Mapping[str, int]) -> str:
     if not text.strip():
         return "queries are empty and left out"
@@ -93,7 +102,7 @@ def read_beir(folder: Path, *, split: str = "test") -> Dataset:
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; a BEIR folder holds {CORPUS}, {QUERIES} and qrels/{split}.tsv")
     queries = ((key, text) for key, _, text in _entries(_part(folder, QUERIES)))
-    return usable(folder.name, queries, _tab_separated(_part(folder, f"qrels/{split}.tsv")))
+    return _by_unit(usable(folder.name, queries, _tab_separated(_part(folder, f"qrels/{split}.tsv"))))
 
 
 def corpus_of(folder: Path) -> Iterator[dict[str, Any]]:
@@ -153,7 +162,7 @@ def _tab_separated(path: Path) -> Iterator[tuple[str, str, int]]:
 
 def read_trec(queries: Path, qrels: Path) -> Dataset:
     """Queries as lines of JSON (`_id`, `text`), and TREC judgements."""
-    return usable(qrels.name, ((key, text) for key, _, text in _entries(queries)), read_qrels(qrels))
+    return _by_unit(usable(qrels.name, ((key, text) for key, _, text in _entries(queries)), read_qrels(qrels)))
 
 
 def read_qrels(path: Path) -> list[tuple[str, str, int]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from sememe.evaluate.datasets import Dataset, Unit, read_run
 from sememe.evaluate.metrics import Measure
 from sememe.evaluate.truth import moment
 from sememe.filters import Filter, parse
-from sememe.search.query import Fusion, Mode, Query, Route, checked
+from sememe.search.query import Mode, Query, Route, checked
+from sememe.search.shape import DAY, Boost, Shape
 from sememe.types import CHUNK_PREFIX, Hit, Progress
 
 FORMAT = 1
@@ -30,43 +31,63 @@ SNIPPET = 160
 WIDEN = 4
 """How many times as many chunks are asked for when those found are of too few documents."""
 
+USUAL = Route()
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How to search: what `Collection.search` takes beside the query and the number of hits."""
+    """How to search: what a `Query` takes beside the text and the number of hits. `str` says it as it is typed."""
 
     mode: Mode = "vector"
     alpha: float | None = None
     recall: float | None = None
     where: Filter | None = None
-    fusion: Fusion | None = None
+    route: Route = USUAL
+    shape: Shape | None = None
 
     def __str__(self) -> str:
-        named = (("fusion", self.fusion), ("alpha", self.alpha), ("recall", self.recall))
+        named = (("alpha", self.alpha), ("recall", self.recall), *_of_route(self.route), *_of_shape(self.shape))
         said = [f"{name}={value}" for name, value in named if value is not None]
         said += [] if self.where is None else [f"where={json.dumps(self.where, ensure_ascii=False)}"]
         return " ".join([f"mode={self.mode}", *said])
 
     def check(self) -> None:
         """Raise InputError if no search can be made of it."""
+        checked(self.query("any", 1), 1)
+
+    def query(self, text: str, k: int) -> Query:
+        """To ask for k chunks."""
         where = None if self.where is None else parse(self.where)
-        checked(
-            Query(
-                text="any", mode=self.mode, alpha=self.alpha, recall=self.recall, where=where,
-                route=self._route or Route(),
-            ),
-            1,
+        return Query(
+            text=text, k=k, mode=self.mode, alpha=self.alpha, recall=self.recall, where=where, route=self.route,
+            shape=self.shape,
         )  # fmt: skip
 
-    def search(self, collection: Collection, query: str, k: int) -> Sequence[Hit]:
-        """Ask for k chunks."""
-        return collection.search(
-            query, k=k, mode=self.mode, alpha=self.alpha, recall=self.recall, where=self.where, route=self._route
-        )
 
-    @property
-    def _route(self) -> Route | None:
-        return None if self.fusion is None else Route(fusion=self.fusion)
+def _of_route(route: Route) -> Iterator[tuple[str, object]]:
+    """What is not as it would be anyway, by the names of the options of a search."""
+    yield "fusion", route.fusion if route.fusion != USUAL.fusion else None
+    yield "space", route.space or None
+    yield "funnel", route.funnel or None
+    yield "rerank", None if route.rerank is None else f"{route.ranked_by}:{route.depth}"
+    yield "instruction", route.instruction
+    yield "threshold-expected", route.expected
+
+
+def _of_shape(shape: Shape | None) -> Iterator[tuple[str, object]]:
+    if shape is None:
+        return
+    for boost in shape.boosts:
+        if isinstance(boost, Boost):
+            yield "boost", f"{boost.field}:{boost.weight}"
+        else:
+            weight = "" if boost.weight is None else f":{boost.weight}"
+            yield "recency", f"{boost.field}:{boost.half_life / DAY}d{weight}"
+    yield "threshold", shape.threshold
+    yield "dedupe", "yes" if shape.dedupe else None
+    yield "group-by", shape.group_by or None
+    yield "per-group", shape.per_group if shape.per_group > 1 else None
+    yield "mmr", shape.mmr
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +153,8 @@ def run(
 ) -> Run:  # fmt: skip
     """Ask every query for its k best documents, or chunks.
 
-    A document stands where its best chunk stands. Raises InputError when the setting cannot be used or k is below 1.
+    A document stands where its best chunk stands. Raises InputError when the setting cannot be used, k is below 1, or
+    no document that is judged relevant is in the collection.
     """
     if k < 1:
         raise InputError(f"k is {k}; a run keeps at least 1 hit a query")
@@ -143,7 +165,7 @@ def run(
         begun = time.perf_counter()
         places = _documents(collection, text, setting, k) if dataset.unit == "document" else None
         if places is None:
-            places = [_place(hit, hit.id) for hit in setting.search(collection, text, k)]
+            places = [_place(hit, hit.id) for hit in collection.search(setting.query(text, k))]
         spent = 1000 * (time.perf_counter() - begun)
         asked[key] = Asked(text, dataset.grades[key], tuple(places), round(spent, 4), dataset.origins.get(key, ""))
         if progress is not None:
@@ -154,7 +176,7 @@ def run(
 def _documents(collection: Collection, query: str, setting: Setting, k: int) -> list[Place]:
     wanted = k
     while True:
-        hits = setting.search(collection, query, wanted)
+        hits = collection.search(setting.query(query, wanted))
         best: dict[str, Hit] = {}
         for hit in hits:
             best.setdefault(hit.document, hit)
@@ -169,7 +191,7 @@ def _place(hit: Hit, key: str) -> Place:
 
 
 def _missing(collection: Collection, dataset: Dataset) -> list[str]:
-    """What is judged relevant and is not there, which counts as not found."""
+    """What is judged relevant and is not there, which counts as not found. Raises InputError when no document is."""
     wanted = {key for found in dataset.grades.values() for key, grade in found.items() if grade > 0}
     with moment(collection.path) as snapshot:
         if dataset.unit == "document":
@@ -177,6 +199,12 @@ def _missing(collection: Collection, dataset: Dataset) -> list[str]:
         else:
             numbers = [key.removeprefix(CHUNK_PREFIX) for key in wanted]
             there = len(snapshot.documents_of([int(number) for number in numbers if number.isdecimal()]))
+    if not there and dataset.unit == "document":
+        raise InputError(
+            f"none of the {len(wanted):,} documents that {dataset.name} judges relevant is in {collection.path}, such "
+            f"as {min(wanted)!r}; name the collection that they are in, or add them (--add adds the corpus of a BEIR "
+            "folder)"
+        )
     gone = len(wanted) - there
     return [f"{gone:,} of {len(wanted):,} relevant {dataset.unit}s are not in {collection.path}"] if gone else []
 
@@ -238,29 +266,3 @@ def _asked(raw: dict[str, Any]) -> Asked:
         for place in raw["places"]
     )
     return Asked(**{**raw, "places": places})
-
-
-def setting_of(text: str) -> Setting:
-    """Read "mode=hybrid alpha=0.5". Raises InputError for another name, or a value that cannot be used."""
-    said: dict[str, Any] = {}
-    text, where, condition = text.partition("where=")
-    for part in text.replace(",", " ").split():
-        name, equals, value = part.partition("=")
-        if not equals or name not in ("mode", "fusion", "alpha", "recall"):
-            raise InputError(f"{part!r} is no setting; write mode=…, fusion=…, alpha=…, recall=… or, last, where={{…}}")
-        said[name] = value if name in ("mode", "fusion") else _number(name, value)
-    if where:
-        try:
-            said["where"] = json.loads(condition)
-        except ValueError as error:
-            raise InputError(f"where={condition} is not JSON ({error}); write a filter") from error
-    setting = Setting(**said)
-    setting.check()
-    return setting
-
-
-def _number(name: str, value: str) -> float:
-    try:
-        return float(value)
-    except ValueError as error:
-        raise InputError(f"{name} is {value!r}; give a number from 0 to 1") from error

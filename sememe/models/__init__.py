@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sememe.errors import NotFound
+from sememe.errors import ModelError, NotFound
 from sememe.models.cards import CARDS, DEFAULT_MODEL, Card, find_card
 from sememe.settings import Precision, Settings, from_environment, known_precision
 from sememe.types import SpaceKind
@@ -76,6 +76,11 @@ def load_reranker(
         from sememe.models.providers.rerank import load_reranker as load_hosted_reranker
 
         return load_hosted_reranker(name, settings=settings)
+    if isinstance(name, str) and _embeds(name):
+        raise ModelError(
+            f"{name} makes vectors of texts and is no reranker; give the folder of a cross-encoder, a name of the hub "
+            "such as cross-encoder/ms-marco-MiniLM-L6-v2, or a hosted one such as voyage:rerank-2.5"
+        )
     folder, named, commit = _folder_of(name, settings=settings, progress=progress)
     return open_reranker(folder, name=named, revision=commit, settings=settings)
 
@@ -147,6 +152,13 @@ def _kind_of(name: str | Path, *, settings: Settings, progress: FetchProgress | 
 
 def _has_card(name: str) -> bool:
     return any(name.lower() in (card.name.lower(), *card.aliases) for card in CARDS)
+
+
+def _embeds(name: str) -> bool:
+    """Whether a name, which no folder here has, is that of a model that is known to make vectors."""
+    from sememe.models.catalogue import profile_of
+
+    return not Path(name).expanduser().is_dir() and (_has_card(name) or profile_of(name) is not None)
 
 
 def _folder_of(name: str | Path, *, settings: Settings, progress: FetchProgress | None) -> tuple[Path, str, str]:
