@@ -321,6 +321,10 @@ def test_states_of_a_model_for_whole_texts_are_labelled(
         hits = opened.search(QUERY, route=Route(space="states"))
         assert "untrained" in str(hits.plan)
         assert "not trained for late interaction" in hits.notes[0]
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as again:
+        # Its answers say so; loading its model another time is no warning, which would be an error here.
+        assert again.search(QUERY, route=Route(space="states")).notes == hits.notes
+        assert add_space(again, "states").embedded == 0
 
 
 @EITHER
@@ -430,5 +434,7 @@ def test_the_command_line_makes_searches_and_explains_both(tmp_path: Path) -> No
         in sememe_("explain", QUERY, "notes/n1.txt", "--space", "sparse", cwd=tmp_path).stdout
     )
     told = sememe_("space", "add", "states", "--kind", "late", "--model", bert, cwd=tmp_path).stderr
-    assert told.splitlines()[0] == "Note: bert: it was not trained for late interaction."
+    assert told.splitlines() == ["Note: bert: it was not trained for late interaction."]
+    told = sememe_("search", QUERY, "--space", "states", cwd=tmp_path).stderr
+    assert told.splitlines() == ["Note: bert was not trained for late interaction; its ranking may be poor."]
     assert "the kind is 'odd'" in sememe_("space", "add", "x", "--kind", "odd", cwd=tmp_path, status=1).stderr
