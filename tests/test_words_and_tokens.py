@@ -19,6 +19,7 @@ import sememe
 from sememe import doctor, failpoints
 from sememe.errors import InputError, ModelError, SpaceMismatch
 from sememe.explain import as_dict, explain
+from sememe.index.arrays import crc_of
 from sememe.index.tokens import from_bytes, from_stored
 from sememe.keeping import backups, forgetting, moving
 from sememe.models import load_encoder
@@ -155,6 +156,40 @@ def test_deleted_or_damaged_files_are_never_wrong_and_are_made_again(
         again.add({"id": "one more", "text": "the winter market"})
         assert_exact(again, encoders[kind], kind)
     assert states()[name] == "sound"
+
+
+def test_a_process_reads_an_index_once_however_often_it_adds(
+    opened: sememe.Collection, encoders: dict[SpaceKind, Encoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = []
+    monkeypatch.setattr(
+        "sememe.index.represented.crc_of", lambda arrays: compared.append(sorted(arrays)) or crc_of(arrays)
+    )
+    with reopened(opened.path, encoders) as again:
+        again.add({"id": "first", "text": "the winter market"})
+        assert len(compared) == len(KINDS), "the first look compares what is there with its checksum"
+        again.add({"id": "second", "text": "the winter garden"})
+        again.delete(["first", "d2"])
+        assert len(compared) == len(KINDS)
+        monkeypatch.setattr("sememe.ingest.represented.READ_THROUGH", 0)
+    with reopened(opened.path, encoders) as again:
+        again.add({"id": "third", "text": "the winter river"})
+        assert len(compared) == len(KINDS), "and none that is large"
+        for kind in KINDS:
+            assert_exact(again, encoders[kind], kind, k=50)
+
+
+@EITHER
+def test_damaged_files_are_made_anew_by_the_first_change_of_a_process(
+    opened: sememe.Collection, encoders: dict[SpaceKind, Encoder], kind: SpaceKind
+) -> None:
+    (file,) = (file for file in index_files(opened, kind) if file.name == "ids.npy")
+    file.write_bytes(file.read_bytes()[:-1] + b"\xff")
+    with reopened(opened.path, encoders) as again:
+        again.add({"id": "one more", "text": "the winter market"})
+        assert not file.exists()
+        assert index_files(opened, kind)
+        assert_exact(again, encoders[kind], kind, k=50)
 
 
 class _Killed(BaseException):
