@@ -37,7 +37,7 @@ from sememe.cli.parts import boosts_of, parts_of, shape_of
 from sememe.cli.session import opened_at, progress_shown, where_of
 from sememe.cli.show import print_json, printable
 from sememe.errors import InputError
-from sememe.explain import HOTTEST, as_dict, marked, page, standing_text, sum_text, verdict
+from sememe.explain import HOTTEST, as_dict, greatest, marked, page, standing_text, sum_text, token_text, verdict
 from sememe.explain import explain as explain_hit
 from sememe.filters import parse
 from sememe.search.explain import Explanation
@@ -79,7 +79,8 @@ def explain(
 ) -> None:
     """Say where a chunk stands at every step of a search, and which words put it there; say how the search was asked.
 
-    Words that the query looks up are underlined; those that the vector's score hangs on are in colour.
+    Words that the query looks up are underlined; those that the vector's score hangs on, or that tokens of the query
+    find, are in colour.
     """
     condition = None if where is None else parse(where_of(where) or {})
     parts = parts_of(also, like=like, unlike=unlike, near=near)
@@ -128,6 +129,12 @@ def _print(found: Explanation) -> None:
                    f"{'–':>9}  {part.term}  (in {part.rows:,} chunks, not in this one)")  # fmt: skip
     if kind != "bm25" and len(found.terms) > HOTTEST:
         typer.echo(f"           and {len(found.terms) - HOTTEST:,} words that add less")
+    if found.tokens:
+        typer.echo("\nMax-sim is the sum of")
+    for token in greatest(found)[:HOTTEST]:
+        typer.echo(f"{token.score:>9.3f}  {token_text(found, token)}")
+    if len(found.tokens) > HOTTEST:
+        typer.echo(f"           and {len(found.tokens) - HOTTEST:,} tokens that add less")
     hottest = found.hottest(HOTTEST)
     if hottest:
         typer.echo("\nThe score of the vector falls without")

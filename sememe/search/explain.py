@@ -1,8 +1,9 @@
 """Why a chunk is found, or is not: where it stands at each step of the plan that ran, and which words put it there.
 
-Lexical terms have their own parts of the score. A vector has none, so what a word means to it is measured: the text
-is embedded again without the word, and the score falls (leave-one-out; Li, Monroe and Jurafsky 2016,
-arXiv:1612.08220). This file searches like `run` and decides nothing.
+Lexical terms have their own parts of the score, and so have the tokens of a query where texts have a vector for each of
+theirs. One vector a text has none, so what a word means to it is measured: the text is embedded again without the word,
+and the score falls (leave-one-out; Li, Monroe and Jurafsky 2016, arXiv:1612.08220). This file searches like `run` and
+decides nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from sememe.index.exact import Allowed
 from sememe.index.slab import RowsDamaged
 from sememe.index.sparse import from_bytes, word_parts
 from sememe.index.terms import TermPart, refused, term_parts
+from sememe.index.tokens import TokenPart, from_stored, token_parts
+from sememe.index.tokens import from_bytes as codec_from_bytes
 from sememe.search.arrange import Arranger
 from sememe.search.fuse import Ranking
 from sememe.search.plan import (
@@ -45,7 +48,16 @@ from sememe.space import Embedder, Encoder, Space
 from sememe.store import SQLiteStore
 from sememe.store.inventory import Inventory
 from sememe.store.records import FoundChunk
-from sememe.types import CHUNK_PREFIX, Ids, SparseEncoder, SparseVector, Term, Vectors, embedded_input
+from sememe.types import (
+    CHUNK_PREFIX,
+    Ids,
+    PieceEncoder,
+    SparseEncoder,
+    SparseVector,
+    Term,
+    Vectors,
+    embedded_input,
+)
 from sememe.vectors import normalise, scores_of
 
 MOST_WORDS = 64
@@ -85,8 +97,8 @@ class Heat:
 class Explanation:
     """A chunk and a query. `rank` is that of the answer, None where it is not in it; then `fell` says where it fell
     out, and why. `terms` are the words of the query with their parts of the BM25 score; `heat` the words of the text
-    that the vector's score hangs on, by their places, empty where it was not asked for. `score` is what a boosted score
-    is the sum of.
+    that the vector's score hangs on, by their places, empty where it was not asked for. `tokens` are those of the
+    query, in their order, with their parts of the max-sim. `score` is what a boosted score is the sum of.
     """
 
     query: str
@@ -103,10 +115,19 @@ class Explanation:
     terms: tuple[TermPart, ...]
     heat: tuple[Heat, ...]
     score: tuple[Term, ...] = ()
+    tokens: tuple[TokenPart, ...] = ()
 
     def hottest(self, count: int) -> list[Heat]:
         """The spans without which the score falls most, the greatest fall first; those that raise it are none."""
         return sorted((one for one in self.heat if one.drop > 0), key=lambda one: (-one.drop, one.start))[:count]
+
+    def nearest(self, count: int) -> list[tuple[int, int]]:
+        """The spans of the tokens that add most to the max-sim, to that of one or of several tokens of the query."""
+        added: dict[tuple[int, int], float] = {}
+        for part in self.tokens:
+            if part.span is not None:
+                added[part.span] = added.get(part.span, 0.0) + part.score
+        return sorted(added, key=lambda span: (-added[span], span))[:count]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +165,7 @@ def explained(
         chunk = snapshot.found([number])[number]
         terms, silent = _terms(search, number)
         terms = _weights(search, chunk, models.embedder) or terms
+        tokens = _tokens(search, chunk, models.embedder)
         where = _refusals(search, number)
     ranks = {found: rank for rank, (found, _) in enumerate(search.found.best, start=1)}
     rank = ranks.get(number)
@@ -153,7 +175,7 @@ def explained(
         document=chunk.key, title=chunk.title, headings=chunk.headings, text=chunk.text, plan=search.plan, rank=rank,
         k=query.k,
         fell="" if rank is not None else _left_out(search, number) or _fell(search.plan, standings, where, silent),
-        standings=standings, terms=terms, heat=measured,
+        standings=standings, terms=terms, heat=measured, tokens=tokens,
         score=() if search.arranger is None else search.arranger.terms.get(number, ()),
     )  # fmt: skip
 
@@ -335,6 +357,27 @@ def _weights(search: _Search, chunk: FoundChunk, encoder: Encoder | None) -> tup
     text = from_bytes(blobs[0]) if blobs else SparseVector(np.zeros(0, np.int32), np.zeros(0, np.float32))
     parts = word_parts(beside.asked, text, chunk.text, named=encoder.words, rows=beside.frequency)
     return tuple(parts)
+
+
+def _tokens(search: _Search, chunk: FoundChunk, encoder: Encoder | None) -> tuple[TokenPart, ...]:
+    """What each token of the query finds in the tokens that are stored; nothing where the model cannot name them."""
+    beside, text = search.moment.beside, search.query.text
+    if (
+        beside is None
+        or text is None
+        or not isinstance(encoder, PieceEncoder)
+        or isinstance(beside.asked, SparseVector)
+    ):
+        return ()
+    _, blobs = search.snapshot.stored([chunk.id], beside.held)
+    codec = codec_from_bytes(search.snapshot.codec(beside.held))
+    tokens = codec.decode(*from_stored(codec, b"".join(blobs)))
+    whole = embedded_input(chunk.headings, chunk.text)
+    asked, pieces = encoder.pieces(text, role="query"), encoder.pieces(whole)
+    if not len(tokens) or (len(beside.asked), len(tokens)) != (len(asked), len(pieces)):
+        return ()
+    products = beside.asked @ codec.axes @ tokens.T
+    return tuple(token_parts(products, asked, pieces, before=len(whole) - len(chunk.text)))
 
 
 def _heat(query: Query, chunk: FoundChunk, vector: Vectors, space: Space, embedder: Encoder | None) -> tuple[Heat, ...]:
