@@ -26,9 +26,9 @@ def explain(collection: Collection, query: str | Query, name: str, *, heat: bool
     """
     asked = Query(text=query) if isinstance(query, str) else query
     numbers = [chunk.id for chunk in collection.get(name).chunks]
-    asked, store, space, view, models = ready(collection, asked)
+    asked, store, view, models = ready(collection, asked)
     try:
-        return explained(asked, numbers, store=store, view=view, space=space, models=models, heat=heat)
+        return explained(asked, numbers, store=store, view=view, models=models, heat=heat)
     except NotFound as error:
         raise NotFound(f"{name!r} cannot be explained: {error}") from error
 

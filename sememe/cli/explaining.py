@@ -41,6 +41,7 @@ from sememe.explain import HOTTEST, as_dict, greatest, marked, page, standing_te
 from sememe.explain import explain as explain_hit
 from sememe.filters import parse
 from sememe.search.explain import Explanation
+from sememe.search.plan import Weights
 from sememe.search.query import RERANKED, Fusion, Mode, Query, Route
 
 
@@ -54,7 +55,7 @@ def explain(
     ),
     alpha: Annotated[float | None, typer.Option("--alpha", help="With hybrid: weigh scores as search does.")] = None,
     recall: RecallOption = None,
-    space: SpaceOption = "",
+    space: SpaceOption = None,
     funnel: FunnelOption = "",
     rerank: RerankOption = None,
     rerank_depth: RerankDepthOption = RERANKED,
@@ -88,7 +89,7 @@ def explain(
         text=None if parts and not query else query, k=k, where=condition, mode=cast("Mode", mode),
         alpha=alpha, recall=recall, parts=parts,
         route=Route(
-            space=space, funnel=funnel, rerank=rerank, depth=rerank_depth, instruction=instruction,
+            space=tuple(space or ()), funnel=funnel, rerank=rerank, depth=rerank_depth, instruction=instruction,
             fusion=cast("Fusion", fusion),
         ),
         shape=shape_of(
@@ -121,13 +122,13 @@ def _print(found: Explanation) -> None:
         typer.echo(standing_text(standing))
     if found.score:
         typer.echo(f"{'score':<9} {sum_text(found)}")
-    kind = "dot" if any(standing.name == "dot" for standing in found.standings) else "bm25"
+    learnt = any(isinstance(step, Weights) for step in found.plan.steps)
     if found.terms:
-        typer.echo(f"\n{'BM25' if kind == 'bm25' else 'The inner product'} is the sum of")
-    for part in found.terms[: None if kind == "bm25" else HOTTEST]:
+        typer.echo(f"\n{'The inner product' if learnt else 'BM25'} is the sum of")
+    for part in found.terms[: HOTTEST if learnt else None]:
         typer.echo(f"{part.score:>9.3f}  {part.term}  (in {part.rows:,} chunks)" if part.score else
                    f"{'–':>9}  {part.term}  (in {part.rows:,} chunks, not in this one)")  # fmt: skip
-    if kind != "bm25" and len(found.terms) > HOTTEST:
+    if learnt and len(found.terms) > HOTTEST:
         typer.echo(f"           and {len(found.terms) - HOTTEST:,} words that add less")
     if found.tokens:
         typer.echo("\nMax-sim is the sum of")
