@@ -521,6 +521,8 @@ def test_the_command_line_makes_searches_and_explains_both(tmp_path: Path) -> No
     told = sememe_("explain", QUERY, "notes/n1.txt", "--space", "late", cwd=tmp_path).stdout
     assert "Max-sim is the sum of" in told
     assert told.count(" → ") == 12
+    told = sememe_("search", QUERY, "--space", "late", "--space", "@own", "--plan", cwd=tmp_path).stdout
+    assert [line.split()[0] for line in told.splitlines()[:6]] == ["embed", "embed", "maxsim", "scan", "fuse", "fetch"]
     told = sememe_("space", "add", "states", "--kind", "late", "--model", bert, cwd=tmp_path).stderr
     assert told.splitlines() == ["Note: bert: it was not trained for late interaction."]
     told = sememe_("search", QUERY, "--space", "states", cwd=tmp_path).stderr
