@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from sememe.search.fuse import ordered, reciprocal_ranks
 from sememe.search.parts import Part
 from sememe.search.query import OWN, Query, Route
 from sememe.search.shape import Recency, Shape
+from sememe.space import Encoder
 from sememe.spaces import add_space
 
 SPACES = (OWN, "other", "sparse", "late")
@@ -31,8 +33,14 @@ EVERY = Route(space=SPACES)
 
 def reopened(folder: Path) -> sememe.Collection:
     made = sememe.open(folder, model=FakeEmbedder())
-    made.further.load = lambda name, kind: OTHER if str(name) == "other" else load_encoder(name, kind=kind)
+    made.further.load = lambda name, kind: OTHER if str(name) == "other" else loaded(str(name))
     return made
+
+
+@cache
+def loaded(name: str) -> Encoder:
+    """A model, once for all tests."""
+    return load_encoder(name)
 
 
 def filled(folder: Path) -> sememe.Collection:
