@@ -354,12 +354,9 @@ def _weights(search: _Search, chunk: FoundChunk, near: Near, encoder: Encoder | 
 def _tokens(search: _Search, chunk: FoundChunk, near: Near, encoder: Encoder | None) -> tuple[TokenPart, ...]:
     """What each token of the query finds in the tokens that are stored; nothing where the model cannot name them."""
     beside, text = near.beside, search.query.text
-    if (
-        beside is None
-        or text is None
-        or not isinstance(encoder, PieceEncoder)
-        or isinstance(beside.asked, SparseVector)
-    ):
+    if beside is None or isinstance(beside.asked, SparseVector):
+        return ()
+    if text is None or not isinstance(encoder, PieceEncoder):
         return ()
     _, blobs = search.snapshot.stored([chunk.id], beside.held)
     codec = codec_from_bytes(search.snapshot.codec(beside.held))

@@ -209,7 +209,7 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Fuse:
-    """One ranking of both: by how surprising their scores are, by ranks, or with `alpha` by scores."""
+    """One ranking of several: by ranks, or of two by how surprising their scores are, or with `alpha` by scores."""
 
     alpha: float | None
     fusion: Fusion = "evidence"

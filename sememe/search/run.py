@@ -152,9 +152,7 @@ class Became:
 
 def became(query: Query, models: Models) -> list[Became]:
     """What a query becomes in every space, by its model."""
-    return [
-        Became(*_embedded(query, way.space, way.encoder), asked_of(query, way.encoder)) for way in models.ways
-    ]  # fmt: skip
+    return [Became(*_embedded(query, way.space, way.encoder), asked_of(query, way.encoder)) for way in models.ways]
 
 
 def moment_of(view: View, snapshot: Inventory, models: Models, *, asked: Sequence[Became]) -> Moment:
