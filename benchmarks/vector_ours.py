@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +94,14 @@ class Sememe:
         """What the plan's search finds, without texts; the chunks of documents added in order are numbered from 1."""
         from sememe.search import plan, run
         from sememe.search.query import Query
+        from sememe.search.view import Near
 
         asked = Query(vector=query, k=k, **self._options)
         with self._collection._store.snapshot() as snapshot:
             moment = self._collection._index(self._held).at(snapshot)
-            made = plan.plan(asked, moment, embedded=None, vector=query, allowed=None, terms=())
-            ids, scores = run._nearest(made.steps[0], query, None, moment)
+            near = Near("", self._held, moment, vector=query)
+            made = plan.plan(asked, replace(moment, nears=(near,)), allowed=None, terms=())
+            ids, scores = run._nearest(made.steps[0], near, None)
         return (ids - 1).tolist(), scores.tolist()
 
 

@@ -23,10 +23,10 @@ from sememe.models.tokens import SURROGATES
 from sememe.search.plan import Plan
 from sememe.search.query import Mode, Query, Route, checked
 from sememe.search.represented import checked_beside
-from sememe.search.run import Hits, Models, answer
+from sememe.search.run import Hits, Models, Way, answer
 from sememe.search.view import View
 from sememe.settings import DEFAULT_FOLDER, Settings, from_environment
-from sememe.space import CANARY_TEXTS, Embedder, Encoder, Held, Space, check, check_unchanged
+from sememe.space import CANARY_TEXTS, Embedder, Held, Space, check, check_unchanged
 from sememe.store import SQLiteStore
 from sememe.store.records import StoredChunk, StoredDocument, Totals
 from sememe.store.sqlite import is_there
@@ -273,9 +273,9 @@ class Collection:
         `where` is a Mongo-style filter over metadata: `{"year": {"$gte": 2020}}`. `mode` "lexical" compares words
         (BM25), "hybrid" fuses both: by the surprise of scores, or with `alpha` (1: meaning alone) by weighted scores.
         `recall` is the share of the true neighbours that will do (.99, unless `sememe optimize --recall` said another
-        one), 1 for all of them. `route` says by
-        which way: `Route(space="fine")` looks in the further space of that name, `Route(rerank="owner/name")` lets a
-        model that reads the query with each text put the best in order.
+        one), 1 for all of them. `route` says by which way: `Route(space="fine")` looks in the further space of that
+        name, `Route(space=("@own", "fine"))` in several, `Route(rerank="owner/name")` lets a model that reads the query
+        with each text put the best in order.
 
         Fewer than k when fewer match, and `notes` of the result then say so; its `plan` is the plan that ran.
         Raises InputError when the query is empty, has another dimension or values that are not finite, the filter
@@ -307,21 +307,28 @@ class Collection:
         if self.space is None:
             checked(query, self.embedder.space.dim)
             return Hits([], Plan(()))
-        query, space, view, models = self._ready(query)
-        return answer(query, store=self._store, view=view, space=space, models=models)
+        query, view, models = self._ready(query)
+        return answer(query, store=self._store, view=view, models=models)
 
-    def _ready(self, query: Query) -> tuple[Query, Space, View, Models]:
+    def _ready(self, query: Query) -> tuple[Query, View, Models]:
         """The query as it is run, and with what."""
         if query.recall is None:
             query = replace(query, recall=self._recall)
-        held = self.further.held(query.route.space)
-        query = checked_beside(checked(query, held.space.dim), held)
-        embedder, view = self._embedder_of(held) if query.needs_model else None, self._index(held)
+        spaces = [self.further.held(name) for name in query.route.spaces]
+        query = checked_beside(checked(query, spaces[0].space.dim), spaces[0])
+        ways = tuple(self._way(query, held) for held in spaces)
         if query.parts:
             from sememe.search.forms import resolved
 
-            query = resolved(query, find=self.get, store=self._store, held=held, embedder=embedder)
-        return query, held.space, view, Models(embedder, self._reranker(query.route.rerank), view.beside(held))
+            query = resolved(query, find=self.get, store=self._store, held=spaces[0], embedder=ways[0].encoder)
+        # Over several spaces filters go over that of which every chunk has a vector.
+        view = ways[0].view if len(ways) == 1 else self._index(Held(self._stored_space()))
+        return query, view, Models(ways, self._reranker(query.route.rerank))
+
+    def _way(self, query: Query, held: Held) -> Way:
+        view, own = self._index(held), not held.name
+        encoder = None if not query.needs_model else self._verified() if own else self.further.target(held).embedder
+        return Way(held.space, view, encoder, view.beside(held))
 
     def _reranker(self, named: str | Path | Reranker | None) -> Reranker | None:
         """A model that ranks, loaded on first use."""
@@ -331,9 +338,6 @@ class Collection:
             if (key := str(named)) not in self._rerankers:
                 self._rerankers[key] = load_reranker(named, settings=self._settings, progress=self._fetch_progress)
             return self._rerankers[key]
-
-    def _embedder_of(self, held: Held) -> Encoder:
-        return self.further.target(held).embedder if held.name else self._verified()
 
     def _stored_space(self) -> Space:
         space = self.space
@@ -367,10 +371,8 @@ class Collection:
         """
         from sememe.ingest import derived
 
-        derived.catch_up(
-            self._store,
-            derived.Effort(rebuild=True, wait=True, threads=self._settings.threads, progress=progress),
-        )
+        effort = derived.Effort(rebuild=True, wait=True, threads=self._settings.threads, progress=progress)
+        derived.catch_up(self._store, effort)
 
     def close(self) -> None:
         """Close the files. The collection cannot be used afterwards."""
@@ -507,11 +509,11 @@ def options_for(embedder: Embedder, *, chunk: bool | Long, read: ReadOptions | N
     )  # fmt: skip
 
 
-def ready(collection: Collection, query: Query) -> tuple[Query, SQLiteStore, Space, View, Models]:
+def ready(collection: Collection, query: Query) -> tuple[Query, SQLiteStore, View, Models]:
     """A query as a search runs it, and with what, for who looks closer. Raises as `search`, and NotFound."""
     collection._stored_space()
-    query, space, view, models = collection._ready(query)
-    return query, collection._store, space, view, models
+    query, view, models = collection._ready(query)
+    return query, collection._store, view, models
 
 
 def use_recall(collection: Collection, recall: float) -> None:
@@ -538,8 +540,7 @@ def add_pages(
     items = pages.checked().items(collection._store, options.read, said)
     return collection._billed(sync.add(
         collection._store, embedder, items, options=options, strict=said.strict, progress=progress,
-        further=collection.further.targets(),
-        threads=collection._settings.threads,
+        further=collection.further.targets(), threads=collection._settings.threads,
     ))  # fmt: skip
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from sememe.collection import Collection, ready
 from sememe.errors import NotFound
+from sememe.index.tokens import TokenPart
 from sememe.search.explain import Explanation, Standing, explained
 from sememe.search.plan import Plan
 from sememe.search.query import Query
 
 HOTTEST = 12
-"""Words that are marked in a text: those without which its score falls most."""
+"""Words that are marked in a text: those without which its score falls most, and tokens that add most to it."""
 
 
 def explain(collection: Collection, query: str | Query, name: str, *, heat: bool = True) -> Explanation:
@@ -25,9 +26,9 @@ def explain(collection: Collection, query: str | Query, name: str, *, heat: bool
     """
     asked = Query(text=query) if isinstance(query, str) else query
     numbers = [chunk.id for chunk in collection.get(name).chunks]
-    asked, store, space, view, models = ready(collection, asked)
+    asked, store, view, models = ready(collection, asked)
     try:
-        return explained(asked, numbers, store=store, view=view, space=space, models=models, heat=heat)
+        return explained(asked, numbers, store=store, view=view, models=models, heat=heat)
     except NotFound as error:
         raise NotFound(f"{name!r} cannot be explained: {error}") from error
 
@@ -60,17 +61,29 @@ def sum_text(explanation: Explanation) -> str:
     )
 
 
+def token_text(explanation: Explanation, part: TokenPart) -> str:
+    """A token of the query and what it finds: as that stands in the text, or as the vocabulary writes it."""
+    found = part.found if part.span is None else explanation.text[slice(*part.span)]
+    return f"{part.asked} → {found.strip()}{'' if part.span else ' (not in the text)'}"
+
+
+def greatest(explanation: Explanation) -> list[TokenPart]:
+    """The parts of a max-sim, the greatest first."""
+    return sorted(explanation.tokens, key=lambda part: -part.score)
+
+
 def marked(explanation: Explanation) -> list[tuple[str, str]]:
     """The text in pieces, each with what it is: "" for plain text, "word" for a word that the query looks up, "heat"
-    for one that the vector's score hangs on, "word heat" for both.
+    for one that the vector's score hangs on or that a token of the query finds, "word heat" for both.
     """
     marks: list[set[str]] = [set() for _ in explanation.text]
     for part in explanation.terms:
         for start, end in part.spans if part.score else ():
             for place in range(start, end):
                 marks[place].add("word")
-    for one in explanation.hottest(HOTTEST):
-        for place in range(one.start, one.end):
+    hot = [(one.start, one.end) for one in explanation.hottest(HOTTEST)]
+    for start, end in (*hot, *explanation.nearest(HOTTEST)):
+        for place in range(start, end):
             marks[place].add("heat")
     return list(_pieces(explanation.text, [" ".join(sorted(mark, reverse=True)) for mark in marks]))
 
@@ -105,6 +118,7 @@ def page(explanation: Explanation) -> str:
     summed = [(part.name, f"{part.value:+.4f}") for part in explanation.score]
     terms = [(part.term, f"{part.rows:,}", f"{part.score:.3f}") for part in explanation.terms]
     heat = [(explanation.text[one.start : one.end], f"{one.drop:+.4f}") for one in explanation.hottest(HOTTEST)]
+    tokens = [(token_text(explanation, part), f"{part.score:.3f}") for part in greatest(explanation)]
     return "\n".join([
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">',
         f"<title>{escape(explanation.query)}</title><style>{STYLE}</style></head><body>",
@@ -112,6 +126,7 @@ def page(explanation: Explanation) -> str:
         _table(("part", "rank", "score", "goes on", "kept"), standings),
         _table(("term", "of the score"), summed),
         _table(("word", "chunks with it", "part of the score"), terms),
+        _table(("token of the query → nearest of the text", "part of the score"), tokens),
         _table(("left out", "the score falls by"), [(word, drop) for word, drop in heat]),
         f"<h2>{escape(' > '.join([explanation.title or explanation.document, *explanation.headings]))}</h2>",
         f"<pre>{body}</pre><h2>The plan</h2><pre>{escape(str(explanation.plan))}</pre></body></html>\n",

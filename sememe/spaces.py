@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from sememe.ingest.backfill import Filled, backfill, batches, sample
 from sememe.ingest.computed import Target
 from sememe.ingest.runs import alone
 from sememe.models.providers.base import HostedEmbedder
-from sememe.space import Encoder, Held, Representer, canaries_of, codec_digest, kind_of
+from sememe.space import UNTRAINED, Encoder, Held, Representer, canaries_of, codec_digest, kind_of
 from sememe.store import SQLiteStore
 from sememe.types import KINDS, Progress, SpaceKind
 
@@ -208,6 +209,9 @@ def _loaded(collection: Collection, name: str, model: str | Path | Encoder | Non
                 f"{collection.path} has the vectors of {embedder.space.model} in space {held.name!r}; search that "
                 f"one, or drop it first: sememe space drop {held.name}"
             )
+    if UNTRAINED in embedder.space.pooling:
+        # Said of a new space; every search of it says so itself.
+        warnings.warn(f"{embedder.space.model}: it was not trained for late interaction", UserWarning, stacklevel=3)
     return embedder
 
 

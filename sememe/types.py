@@ -254,6 +254,24 @@ class LateEncoder(Protocol):
         """For each text (tokens, dim) float32, rows of unit length, in the order of the texts."""
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A token that has a vector: as the vocabulary writes it, and its characters [start, end) of the text, none of
+    what the model adds by itself."""
+
+    token: str
+    start: int
+    end: int
+
+
+@runtime_checkable
+class PieceEncoder(LateEncoder, Protocol):
+    """A late encoder that can say which token each of its vectors is of."""
+
+    def pieces(self, text: str, *, role: Role = "document") -> list[Piece]:
+        """One for every vector that `encode_tokens` gives for the text, in their order."""
+
+
 class Reranker(Protocol):
     """A query and texts in, one score a text out."""
 

@@ -16,13 +16,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import openvino  # noqa: F401 - once for all children, which run the models of further spaces
 from fakes import FakeEmbedder
 
 import sememe
 from sememe import failpoints
 from sememe.index import faiss
-from sememe.ingest import cutting, derived, layers, sync
+from sememe.ingest import cutting, derived, layers, represented, sync
 from sememe.keeping import backups, forgetting
+from sememe.spaces import add_space, drop_space
 
 Plan = Mapping[str, Any]
 """collection; steps; first: the step to begin with; acks: a file; delay: seconds a text; kill_at: which of the
@@ -36,6 +38,8 @@ def carry_out(plan: Plan) -> None:
     sync.CATCH_UP_EARLY, sync.CATCH_UP_EVERY, derived.BATCH, derived.TAIL = 1, 16, 24, 1
     # Every index, although there is little to put into it.
     faiss.MIN_ROWS, layers.MIN_COLUMN_ROWS, layers.UNINDEXED_ROWS = 24, 4, 12
+    # A new generation of words and of tokens with every change, from several pieces.
+    represented.TAIL, represented.TAIL_SHARE, represented.DEAD_SHARE, represented.BATCH = 0, 0.0, 0.0, 2
     failpoints.hook = _hook(plan)
     with sememe.open(plan["collection"], model=FakeEmbedder(delay=plan["delay"])) as collection:
         for number, (verb, argument) in enumerate(plan["steps"]):
@@ -57,6 +61,10 @@ def take_step(collection: sememe.Collection, verb: str, argument: Any) -> None:
         collection.add(argument)
     elif verb == "delete":
         collection.delete(argument)
+    elif verb == "space":
+        add_space(collection, *argument)
+    elif verb == "drop":
+        drop_space(collection, argument)
     elif verb == "optimize":
         collection.optimize()
     elif verb == "backup":

@@ -26,12 +26,16 @@ import numpy as np
 import pytest
 from crash_worker import take_step
 from fakes import DIM, FakeEmbedder, vector_of
+from test_words_and_tokens import FOLDERS, assert_exact
 
 import sememe
+from sememe import doctor
 from sememe.errors import NotFound
 from sememe.ingest import derived
 from sememe.ingest.cutting import input_digest
-from sememe.space import CANARY_TEXTS
+from sememe.models import load_encoder
+from sememe.search.query import Route
+from sememe.space import CANARY_TEXTS, Encoder
 from sememe.store import SQLiteStore
 from sememe.store.schema import APPLICATION_ID, MIGRATIONS
 from sememe.types import embedded_input
@@ -45,6 +49,7 @@ WORKER = Path(__file__).with_name("crash_worker.py")
 RANDOM_KILLS = 20
 LONG_KILLS = 400
 DELAY = 0.001
+SPACE_PLACES = ("space written", "token rows written", "space switched", "old files of a space removed")
 QUIET = {"OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 
@@ -348,10 +353,10 @@ def test_every_named_place_is_reached(uninterrupted: tuple[list[str], Contents, 
     }
     assert len(named) > 10
     # Only a run that follows a killed one clears it; the random kills pass there. Files of many documents are killed
-    # at every named place in test_parts; backups, forgets and spaces of words and tokens in tests of their own.
+    # at every named place in test_parts; backups and forgets in tests of their own, spaces of words and tokens below.
     assert named - set(uninterrupted[0]) == {
         *("dead run cleared", "container remembered", "parts removed", "compacted", "log emptied"),
-        *("space written", "token rows written", "space switched", "old files of a space removed"),
+        *SPACE_PLACES,
     }
 
 
@@ -485,3 +490,93 @@ def write_first_schema(source: Path, target: Path) -> None:
     connection.execute("INSERT INTO main.sqlite_sequence SELECT * FROM source.sqlite_sequence")
     connection.execute("COMMIT")
     connection.close()
+
+
+# --- while spaces of words and of tokens are made and kept ----------------------------------------------------
+
+
+def with_spaces(folder: Path) -> Scenario:
+    """A collection gets a space of each kind, which are kept current, made anew, and one of which is dropped."""
+    made = Scenario(folder)
+    first = {f"n{i}": words(f"n{i}", 12) for i in range(5)}
+    made.then("given", [{"id": key, "text": text} for key, text in first.items()], first)
+    for kind, model in FOLDERS.items():
+        made.then("space", [kind, str(model)])
+    made.then("given", [{"id": "n1", "text": NOTE}, {"id": "last", "text": LAST}], {"n1": NOTE, "last": LAST})
+    made.then("delete", ["n2"], {"n2": None})
+    made.then("optimize", None)
+    made.then("drop", "sparse")
+    return made
+
+
+@pytest.fixture(scope="module")
+def encoders() -> dict[str, Encoder]:
+    return {str(folder): load_encoder(folder) for folder in FOLDERS.values()}
+
+
+@pytest.fixture(scope="module")
+def spaces_made(workers: Workers, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The failpoints that a whole run with spaces reaches."""
+    scenario = with_spaces(tmp_path_factory.mktemp("spaces"))
+    workers.start(scenario)
+    assert workers.ended() == 0
+    return (scenario.folder / "trace").read_text().split("\n")[:-1]
+
+
+def examine_spaces(scenario: Scenario, encoders: Mapping[str, Encoder], *, whole: bool) -> None:
+    """Every space finds what the arithmetic finds over what is stored; a `whole` one lacks nothing, and no file."""
+    with sememe.open(scenario.collection, model=FakeEmbedder()) as collection:
+        collection.further.load = lambda name, kind: encoders[str(name)]
+        store = SQLiteStore(scenario.collection)
+        with store.snapshot() as snapshot:
+            further = snapshot.further()
+        store.close()
+        for held in further:
+            notes = collection.search(NOTE, route=Route(space=held.name)).notes
+            assert held.complete != any("have no vector in space" in note for note in notes)
+            if held.complete:
+                assert_exact(collection, encoders[held.model], held.kind, k=50)
+        if whole:
+            assert [held.name for held in further] == ["late"]
+            assert further[0].complete
+            assert "trouble" not in {finding.kind for finding in doctor.examine(scenario.collection)}
+            (index,) = scenario.collection.glob("space-*/*")
+            assert index.name.startswith("tokens-")
+
+
+def test_a_kill_while_spaces_of_words_and_tokens_are_made_and_kept_loses_nothing(
+    workers: Workers, spaces_made: list[str], encoders: dict[str, Encoder], folder: Path
+) -> None:
+    assert set(SPACE_PLACES) <= set(spaces_made)
+    for name in SPACE_PLACES:
+        calls = [place for place, reached in enumerate(spaces_made) if reached == name]
+        kill_with_spaces(workers, folder, encoders, calls[len(calls) // 2])
+
+
+@pytest.mark.slow
+def test_a_kill_at_every_place_of_a_run_with_spaces_loses_nothing(
+    workers: Workers, spaces_made: list[str], encoders: dict[str, Encoder], folder: Path
+) -> None:
+    for place in range(len(spaces_made)):
+        kill_with_spaces(workers, folder, encoders, place)
+
+
+def kill_with_spaces(workers: Workers, folder: Path, encoders: Mapping[str, Encoder], place: int) -> None:
+    """Kill a run with spaces at a place; look at what is left, and let another one go on to the end."""
+    scenario = with_spaces(folder / f"{place}")
+    scenario.folder.mkdir()
+    workers.start(scenario, kill_at=place + 1)
+    assert workers.ended() == -signal.SIGKILL
+    done = acknowledged(scenario)
+    if scenario.collection.exists() and done:
+        examine_spaces(scenario, encoders, whole=False)
+    workers.start(scenario, first=done)
+    if workers.ended() != 0:
+        # What was to go had gone, and the run was killed before it said so.
+        assert scenario.steps[done][0] in ("delete", "drop")
+        workers.start(scenario, first=done + 1)
+        assert workers.ended() == 0
+    examine_spaces(scenario, encoders, whole=True)
+    with sememe.open(scenario.collection, model=FakeEmbedder()) as collection:
+        assert {row.key: collection.get(row.key).text for row in collection.ledger()} == scenario.states[-1]
+    shutil.rmtree(scenario.folder)

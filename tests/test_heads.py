@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_families import REFERENCE
 
 from sememe.errors import ModelError
@@ -109,7 +111,7 @@ def test_a_model_for_whole_texts_runs_with_a_warning(head_texts: list[str]) -> N
     rows = encoder.encode_tokens(head_texts)
     assert encoder.dim == 32
     np.testing.assert_allclose(np.linalg.norm(np.concatenate(rows), axis=1), 1, atol=1e-5)
-    with pytest.warns(UserWarning, match="not trained"), pytest.raises(ModelError, match="no states of tokens"):
+    with pytest.raises(ModelError, match="no states of tokens"):
         late(REFERENCE / "families" / "static")
 
 
@@ -126,3 +128,44 @@ def test_a_folder_of_another_kind_is_refused(tmp_path: Path) -> None:
     (folder / "router_config.json").write_text(json.dumps(router))
     with pytest.raises(ModelError, match="outside"):
         sparse(folder)
+
+
+# --- which token a vector is of ------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def naming(tmp_path_factory: pytest.TempPathFactory) -> list[LocalLateEncoder]:
+    """Every layout, and a model whose texts are made lower case before its tokenizer sees them."""
+    lower = shutil.copytree(HEADS / "late-plain", tmp_path_factory.mktemp("lower") / "late")
+    limits = json.loads((lower / "sentence_bert_config.json").read_text())
+    (lower / "sentence_bert_config.json").write_text(json.dumps(limits | {"do_lower_case": True}))
+    return [late(folder) for folder in (*LATE, lower)]
+
+
+@settings(max_examples=30)
+@given(
+    st.text(max_size=60) | st.sampled_from(["", "İİ ẞ x", "a \ud800 b, c!", "no " * 200]),
+    st.sampled_from(ROLES), st.integers(0, len(LATE)),
+)  # fmt: skip
+def test_every_vector_has_its_token_and_every_token_its_place(
+    naming: list[LocalLateEncoder], text: str, role: Role, which: int
+) -> None:
+    pieces = naming[which].pieces(text, role=role)
+    assert len(pieces) == len(naming[which].encode_tokens([text], role=role)[0])
+    spans = [(piece.start, piece.end) for piece in pieces if piece.end]
+    assert all(0 <= start < end <= len(text) for start, end in spans)
+    assert spans == sorted(spans)
+    assert all(piece.start == 0 for piece in pieces if not piece.end)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_token_stands_where_its_word_does(naming: list[LocalLateEncoder], role: Role) -> None:
+    text = "İİ, a Garden and the garden"
+    for encoder in naming:
+        pieces = encoder.pieces(text, role=role)
+        there = {place for piece in pieces for place in range(piece.start, piece.end)}
+        assert {place for place, sign in enumerate(text) if sign.isalpha()} <= there, "no letter is without its token"
+        plain = [piece for piece in pieces if piece.end and piece.token.strip("#▁Ġ").isascii()]
+        assert len(plain) > 5
+        for piece in plain:
+            assert piece.token.strip("#▁Ġ").lower() in text[piece.start : piece.end].lower()

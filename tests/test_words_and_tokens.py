@@ -18,15 +18,16 @@ from test_families import REFERENCE
 import sememe
 from sememe import doctor, failpoints
 from sememe.errors import InputError, ModelError, SpaceMismatch
-from sememe.explain import as_dict, explain
-from sememe.index.tokens import from_bytes, from_stored
+from sememe.explain import as_dict, explain, marked, page
+from sememe.index.arrays import crc_of
+from sememe.index.tokens import from_bytes, from_stored, token_parts
 from sememe.keeping import backups, forgetting, moving
 from sememe.models import load_encoder
 from sememe.search.query import Query, Route
 from sememe.space import Encoder
 from sememe.spaces import add_space, drop_space, preview_space, spaces
 from sememe.store import SQLiteStore
-from sememe.types import LateEncoder, SpaceKind, SparseEncoder
+from sememe.types import LateEncoder, Piece, PieceEncoder, SpaceKind, SparseEncoder, embedded_input
 
 HEADS = REFERENCE / "heads"
 FOLDERS: dict[SpaceKind, Path] = {"sparse": HEADS / "sparse-bert", "late": HEADS / "late-stanford"}
@@ -157,6 +158,40 @@ def test_deleted_or_damaged_files_are_never_wrong_and_are_made_again(
     assert states()[name] == "sound"
 
 
+def test_a_process_reads_an_index_once_however_often_it_adds(
+    opened: sememe.Collection, encoders: dict[SpaceKind, Encoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = []
+    monkeypatch.setattr(
+        "sememe.index.represented.crc_of", lambda arrays: compared.append(sorted(arrays)) or crc_of(arrays)
+    )
+    with reopened(opened.path, encoders) as again:
+        again.add({"id": "first", "text": "the winter market"})
+        assert len(compared) == len(KINDS), "the first look compares what is there with its checksum"
+        again.add({"id": "second", "text": "the winter garden"})
+        again.delete(["first", "d2"])
+        assert len(compared) == len(KINDS)
+        monkeypatch.setattr("sememe.ingest.represented.READ_THROUGH", 0)
+    with reopened(opened.path, encoders) as again:
+        again.add({"id": "third", "text": "the winter river"})
+        assert len(compared) == len(KINDS), "and none that is large"
+        for kind in KINDS:
+            assert_exact(again, encoders[kind], kind, k=50)
+
+
+@EITHER
+def test_damaged_files_are_made_anew_by_the_first_change_of_a_process(
+    opened: sememe.Collection, encoders: dict[SpaceKind, Encoder], kind: SpaceKind
+) -> None:
+    (file,) = (file for file in index_files(opened, kind) if file.name == "ids.npy")
+    file.write_bytes(file.read_bytes()[:-1] + b"\xff")
+    with reopened(opened.path, encoders) as again:
+        again.add({"id": "one more", "text": "the winter market"})
+        assert not file.exists()
+        assert index_files(opened, kind)
+        assert_exact(again, encoders[kind], kind, k=50)
+
+
 class _Killed(BaseException):
     """Raised where a process would die."""
 
@@ -259,6 +294,56 @@ def test_a_sparse_score_is_explained_by_the_words_that_made_it(opened: sememe.Co
     assert other.standings[0].name == "maxsim"
 
 
+def test_a_max_sim_is_explained_by_the_tokens_that_made_it(
+    opened: sememe.Collection, encoders: dict[SpaceKind, Encoder]
+) -> None:
+    opened.add([{"id": "book", "text": f"# The Market\n\nNothing.\n\n## Gardens\n\n{TEXTS[2]}, and İstanbul",
+                 "media_type": "text/markdown"}])  # fmt: skip
+    encoder = encoders["late"]
+    assert isinstance(encoder, PieceEncoder)
+    asked = [piece.token for piece in encoder.pieces(QUERY, role="query")]
+    hits = opened.search(QUERY, k=50, route=Route(space="late"))
+    for hit in hits[::9] + [hit for hit in hits if hit.headings]:
+        found = explain(opened, Query(text=QUERY, k=50, route=Route(space="late")), hit.id)
+        assert sum(part.score for part in found.tokens) == pytest.approx(hit.score, rel=1e-4)
+        assert [part.asked for part in found.tokens] == asked
+        pieces = encoder.pieces(embedded_input(hit.headings, hit.text))
+        for part in found.tokens:
+            assert part.found in {piece.token for piece in pieces}
+            if part.span is not None:
+                bare = part.found.removeprefix("##").lower()
+                assert not bare.isalnum() or not bare.isascii() or bare in hit.text[slice(*part.span)].lower()
+        assert not found.terms
+        assert not found.heat
+    nothing = explain(opened, Query(text=QUERY, route=Route(space="sparse")), "d7")
+    assert nothing.tokens == ()
+
+
+def test_a_token_of_the_headings_has_no_place_in_the_text() -> None:
+    products = np.array([[0.9, 0.1, 0.2, 0.3], [0.1, 0.2, 0.8, 0.3], [0, 0.5, 0.1, 0.6]], np.float32)
+    pieces = [Piece("up", 0, 2), Piece("and", 3, 6), Piece("in", 7, 9), Piece("[SEP]", 0, 0)]
+    parts = token_parts(products, [Piece(name, 0, 1) for name in "abc"], pieces, before=5)
+    assert [(part.asked, part.found, part.span) for part in parts] == [
+        ("a", "up", None), ("b", "in", (2, 4)), ("c", "[SEP]", None),
+    ]  # fmt: skip
+    assert [part.score for part in parts] == pytest.approx([0.9, 0.8, 0.6])
+
+
+def test_tokens_that_are_found_are_shown_in_the_terminal_as_json_and_in_a_page(opened: sememe.Collection) -> None:
+    found = explain(opened, Query(text=QUERY, route=Route(space="late")), "d2")
+    told = json.loads(json.dumps(as_dict(found)))["tokens"]
+    assert len(told) == len(found.tokens)
+    assert set(told[0]) == {"asked", "found", "score", "span"}
+    hot = {place for span in found.nearest(12) for place in range(*span)}
+    marks = [mark for piece, mark in marked(found) for _ in piece]
+    assert hot
+    assert {place for place, mark in enumerate(marks) if mark == "heat"} == hot
+    assert "".join(piece for piece, _ in marked(found)) == found.text
+    html = page(found)
+    assert html.count("→") == len(found.tokens) + 1
+    assert 'class="heat"' in html
+
+
 @pytest.mark.parametrize("name", ["all.jsonl", "folder", "all.parquet"])
 def test_an_export_carries_words_tokens_and_the_codec(
     opened: sememe.Collection, encoders: dict[SpaceKind, Encoder], tmp_path: Path, name: str
@@ -321,6 +406,10 @@ def test_states_of_a_model_for_whole_texts_are_labelled(
         hits = opened.search(QUERY, route=Route(space="states"))
         assert "untrained" in str(hits.plan)
         assert "not trained for late interaction" in hits.notes[0]
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as again:
+        # Its answers say so; loading its model another time is no warning, which would be an error here.
+        assert again.search(QUERY, route=Route(space="states")).notes == hits.notes
+        assert add_space(again, "states").embedded == 0
 
 
 @EITHER
@@ -429,6 +518,15 @@ def test_the_command_line_makes_searches_and_explains_both(tmp_path: Path) -> No
         "The inner product is the sum of"
         in sememe_("explain", QUERY, "notes/n1.txt", "--space", "sparse", cwd=tmp_path).stdout
     )
+    told = sememe_("explain", QUERY, "notes/n1.txt", "--space", "late", cwd=tmp_path).stdout
+    assert "Max-sim is the sum of" in told
+    assert told.count(" → ") == 12
+    told = sememe_(
+        "search", QUERY, "--space", "late", "--space", "@own", "--model", bert, "--plan", cwd=tmp_path
+    ).stdout
+    assert [line.split()[0] for line in told.splitlines()[:6]] == ["embed", "embed", "maxsim", "scan", "fuse", "fetch"]
     told = sememe_("space", "add", "states", "--kind", "late", "--model", bert, cwd=tmp_path).stderr
-    assert told.splitlines()[0] == "Note: bert: it was not trained for late interaction."
+    assert told.splitlines() == ["Note: bert: it was not trained for late interaction."]
+    told = sememe_("search", QUERY, "--space", "states", cwd=tmp_path).stderr
+    assert told.splitlines() == ["Note: bert was not trained for late interaction; its ranking may be poor."]
     assert "the kind is 'odd'" in sememe_("space", "add", "x", "--kind", "odd", cwd=tmp_path, status=1).stderr

@@ -67,7 +67,7 @@ def search(
         float | None, typer.Option("--alpha", help="With hybrid: weigh scores, 1 is meaning alone, 0 words alone.")
     ] = None,
     recall: RecallOption = None,
-    space: SpaceOption = "",
+    space: SpaceOption = None,
     funnel: FunnelOption = "",
     rerank: RerankOption = None,
     rerank_depth: RerankDepthOption = RERANKED,
@@ -111,7 +111,7 @@ def search(
             page=(page, after), context=context, facets=facet,
         ),
         route=Route(
-            space=space, funnel=funnel, rerank=rerank, depth=rerank_depth, instruction=instruction,
+            space=tuple(space or ()), funnel=funnel, rerank=rerank, depth=rerank_depth, instruction=instruction,
             fusion=cast("Fusion", fusion), calibrated=calibrated, expected=threshold_expected,
         ),
     )  # fmt: skip

@@ -37,10 +37,11 @@ from sememe.cli.parts import boosts_of, parts_of, shape_of
 from sememe.cli.session import opened_at, progress_shown, where_of
 from sememe.cli.show import print_json, printable
 from sememe.errors import InputError
-from sememe.explain import HOTTEST, as_dict, marked, page, standing_text, sum_text, verdict
+from sememe.explain import HOTTEST, as_dict, greatest, marked, page, standing_text, sum_text, token_text, verdict
 from sememe.explain import explain as explain_hit
 from sememe.filters import parse
 from sememe.search.explain import Explanation
+from sememe.search.plan import Weights
 from sememe.search.query import RERANKED, Fusion, Mode, Query, Route
 
 
@@ -54,7 +55,7 @@ def explain(
     ),
     alpha: Annotated[float | None, typer.Option("--alpha", help="With hybrid: weigh scores as search does.")] = None,
     recall: RecallOption = None,
-    space: SpaceOption = "",
+    space: SpaceOption = None,
     funnel: FunnelOption = "",
     rerank: RerankOption = None,
     rerank_depth: RerankDepthOption = RERANKED,
@@ -79,7 +80,8 @@ def explain(
 ) -> None:
     """Say where a chunk stands at every step of a search, and which words put it there; say how the search was asked.
 
-    Words that the query looks up are underlined; those that the vector's score hangs on are in colour.
+    Words that the query looks up are underlined; those that the vector's score hangs on, or that tokens of the query
+    find, are in colour.
     """
     condition = None if where is None else parse(where_of(where) or {})
     parts = parts_of(also, like=like, unlike=unlike, near=near)
@@ -87,7 +89,7 @@ def explain(
         text=None if parts and not query else query, k=k, where=condition, mode=cast("Mode", mode),
         alpha=alpha, recall=recall, parts=parts,
         route=Route(
-            space=space, funnel=funnel, rerank=rerank, depth=rerank_depth, instruction=instruction,
+            space=tuple(space or ()), funnel=funnel, rerank=rerank, depth=rerank_depth, instruction=instruction,
             fusion=cast("Fusion", fusion),
         ),
         shape=shape_of(
@@ -120,14 +122,20 @@ def _print(found: Explanation) -> None:
         typer.echo(standing_text(standing))
     if found.score:
         typer.echo(f"{'score':<9} {sum_text(found)}")
-    kind = "dot" if any(standing.name == "dot" for standing in found.standings) else "bm25"
+    learnt = any(isinstance(step, Weights) for step in found.plan.steps)
     if found.terms:
-        typer.echo(f"\n{'BM25' if kind == 'bm25' else 'The inner product'} is the sum of")
-    for part in found.terms[: None if kind == "bm25" else HOTTEST]:
+        typer.echo(f"\n{'The inner product' if learnt else 'BM25'} is the sum of")
+    for part in found.terms[: HOTTEST if learnt else None]:
         typer.echo(f"{part.score:>9.3f}  {part.term}  (in {part.rows:,} chunks)" if part.score else
                    f"{'–':>9}  {part.term}  (in {part.rows:,} chunks, not in this one)")  # fmt: skip
-    if kind != "bm25" and len(found.terms) > HOTTEST:
+    if learnt and len(found.terms) > HOTTEST:
         typer.echo(f"           and {len(found.terms) - HOTTEST:,} words that add less")
+    if found.tokens:
+        typer.echo("\nMax-sim is the sum of")
+    for token in greatest(found)[:HOTTEST]:
+        typer.echo(f"{token.score:>9.3f}  {token_text(found, token)}")
+    if len(found.tokens) > HOTTEST:
+        typer.echo(f"           and {len(found.tokens) - HOTTEST:,} tokens that add less")
     hottest = found.hottest(HOTTEST)
     if hottest:
         typer.echo("\nThe score of the vector falls without")

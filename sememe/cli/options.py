@@ -75,8 +75,12 @@ RecallOption = Annotated[
     float | None, typer.Option("--recall", help="The share of the true neighbours that will do; 1 for all of them.")
 ]
 SpaceOption = Annotated[
-    str, typer.Option("--space", metavar="NAME", help="Look in this further space; see: sememe space.")
-]
+    list[str] | None,
+    typer.Option(
+        "--space", metavar="NAME",
+        help="Look in this further space; said again in all of them, @own is the collection's own; see: sememe space.",
+    ),
+]  # fmt: skip
 FunnelOption = Annotated[
     str,
     typer.Option(

@@ -10,6 +10,7 @@ is searched until it is built again.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import zlib
@@ -124,23 +125,38 @@ def in_memory(ids: Ids, blobs: list[bytes], codec: Codec | None) -> Rows:
 
 def open_rows(folder: Path, record: IndexRecord, codec: Codec | None) -> Rows | None:
     """The rows in the files of a record; None when they are missing or not what was written."""
-    try:
-        if codec is None:
-            arrays = mapped(_folder(folder, "sparse", record.generation), WORD_ARRAYS)
-            found = WordRows(arrays["ids"], Postings(arrays["starts"], arrays["rows"], arrays["weights"]))
-            return found if len(found.ids) == record.rows and crc_of(arrays) == record.checksum else None
-        inner = _folder(folder, "late", record.generation)
-        arrays, codes = mapped(inner, TEXT_ARRAYS), mapped(inner, CODE_ARRAYS)
-    except StoreDamaged:
+    arrays = _arrays(folder, "sparse" if codec is None else "late", record)
+    if arrays is None:
         return None
-    if len(arrays["ids"]) != record.rows or crc_of(arrays) != record.checksum:
-        return None
-    if not len(codes["nearest"]) == len(codes["packed"]) == arrays["starts"][-1]:
-        return None
+    if codec is None:
+        return WordRows(arrays["ids"], Postings(arrays["starts"], arrays["rows"], arrays["weights"]))
     return TokenRows(
-        arrays["ids"], Codes(codec, arrays["starts"], codes["nearest"], codes["packed"]),
+        arrays["ids"], Codes(codec, arrays["starts"], arrays["nearest"], arrays["packed"]),
         Encodings(fixed(len(codec.axes)), arrays["encodings"], arrays["scales"]), arrays["sums"],
     )  # fmt: skip
+
+
+def stands(folder: Path, kind: SpaceKind, record: IndexRecord, *, read: int) -> bool:
+    """Whether the files of a record are there and as long as it says; those of `read` bytes at most are compared with
+    its checksum too."""
+    return _arrays(folder, kind, record, read=read) is not None
+
+
+def _arrays(
+    folder: Path, kind: SpaceKind, record: IndexRecord, *, read: float = math.inf
+) -> dict[str, npt.NDArray[Any]] | None:
+    entries, summed = (WORD_ARRAYS[2:], WORD_ARRAYS) if kind == "sparse" else (CODE_ARRAYS, TEXT_ARRAYS)
+    try:
+        arrays = mapped(_folder(folder, kind, record.generation), {*entries, *summed})
+    except StoreDamaged:
+        return None
+    ends = arrays["starts"][-1:].tolist()
+    if len(arrays["ids"]) != record.rows or any([len(arrays[name])] != ends for name in entries):
+        return None
+    compared = {name: arrays[name] for name in summed}
+    if sum(array.nbytes for array in compared.values()) <= read and crc_of(compared) != record.checksum:
+        return None
+    return arrays
 
 
 @dataclass(frozen=True, slots=True)

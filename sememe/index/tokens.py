@@ -9,12 +9,13 @@ al. 2024, arXiv:2405.19504). This file knows NumPy and no files.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from sememe.types import Ids, Vectors
+from sememe.types import Ids, Piece, Vectors
 from sememe.vectors import normalise
 
 NARROW, WIDEST = 128, 256
@@ -100,6 +101,32 @@ class Codec:
     def _shifts(self) -> npt.NDArray[np.uint8]:
         """How far each level of a byte is moved in it."""
         return np.arange(0, 8, len(self.levels).bit_length() - 1, dtype=np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPart:
+    """A token of a query with its part of the max-sim: the product with the token of a text that is nearest to it.
+
+    Both as the vocabulary writes them; `span` are the characters [start, end) of the text that the found one stands
+    for, None where it is in none of them: in the headings, or one that the model adds by itself.
+    """
+
+    asked: str
+    found: str
+    score: float
+    span: tuple[int, int] | None
+
+
+def token_parts(products: Vectors, asked: Sequence[Piece], pieces: Sequence[Piece], *, before: int) -> list[TokenPart]:
+    """The parts of a max-sim by the tokens of the query, from the products (q, t) of all tokens; the text begins
+    `before` characters behind that of its `pieces`."""
+    found = []
+    for token, row in zip(asked, products, strict=True):
+        nearest = int(row.argmax())
+        piece = pieces[nearest]
+        span = (max(piece.start - before, 0), piece.end - before) if piece.end > before else None
+        found.append(TokenPart(token.token, piece.token, float(row[nearest]), span))
+    return found
 
 
 def to_stored(codec: Codec, tokens: Vectors) -> bytes:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from sememe import failpoints
-from sememe.index.represented import NAMES, TokenRows, open_rows, remove_others, write_tokens, write_words
+from sememe.index.represented import NAMES, TokenRows, open_rows, remove_others, stands, write_tokens, write_words
 from sememe.index.represented import Written as Files
 from sememe.index.slab import RowsDamaged
 from sememe.index.tokens import Codec, from_bytes
@@ -28,13 +29,24 @@ TAIL_SHARE = 1 / 16
 DEAD_SHARE = 0.25
 BATCH = 1024
 
+READ_THROUGH = 1 << 26
+"""Bytes of an index that the first look of a process compares with its checksum, 30 ms. Of a larger one it takes the
+lengths alone; searches and `doctor` compare all."""
+
+_KNOWN: WeakKeyDictionary[SQLiteStore, dict[str, str]] = WeakKeyDictionary()
+"""The generations that a store's earlier looks found sound, by the name of the index: to add one document must not take
+a look at all."""
+
 
 def keep(store: SQLiteStore, held: Held, *, rebuild: bool) -> None:
     """Bring the index of a space to the last change, if that is worth it. Raises OSError when the disk is full."""
-    folder = held.folder(store.folder)
+    folder, name = held.folder(store.folder), held.index(NAMES[held.kind])
+    known = _KNOWN.setdefault(store, {})
     with store.snapshot() as snapshot:
-        record = None if rebuild else snapshot.index_record(held.index(NAMES[held.kind]))
-        if record is not None and _will_do(snapshot, held, folder, record):
+        record = None if rebuild else snapshot.index_record(name)
+        read = 0 if record is not None and known.get(name) == record.generation else READ_THROUGH
+        if record is not None and _will_do(snapshot, held, record) and stands(folder, held.kind, record, read=read):
+            known[name] = record.generation
             remove_others(folder, held.kind, record.generation)
             return
         # As the snapshot has it: what came meanwhile makes the record one of before.
@@ -43,21 +55,20 @@ def keep(store: SQLiteStore, held: Held, *, rebuild: bool) -> None:
         seq = snapshot.seq()
     failpoints.reach("space written")
     with store.transaction() as transaction:
-        transaction.set_index(held.index(NAMES[held.kind]), IndexRecord(
+        transaction.set_index(name, IndexRecord(
             made.generation, seq, made.rows, np.zeros(made.rows, bool), made.checksum, details=held.details,
         ))  # fmt: skip
+    known[name] = made.generation
     failpoints.reach("space switched")
     remove_others(folder, held.kind, made.generation)
 
 
-def _will_do(snapshot: Inventory, held: Held, folder: Path, record: IndexRecord) -> bool:
-    """Whether the files hold what the record says, and little has changed since."""
+def _will_do(snapshot: Inventory, held: Held, record: IndexRecord) -> bool:
+    """Whether little has changed since the files of a record were written."""
     net = snapshot.net_changes(record.seq)
     if record.details != held.details or net is None or len(net[0]) > max(TAIL, TAIL_SHARE * record.rows):
         return False
-    if len(net[1]) > DEAD_SHARE * max(record.rows, 1000):
-        return False
-    return open_rows(folder, record, codec_of(snapshot, held)) is not None
+    return len(net[1]) <= DEAD_SHARE * max(record.rows, 1000)
 
 
 def _written(snapshot: Inventory, held: Held, folder: Path, record: IndexRecord | None) -> Files:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from sememe.errors import ModelError, NotFound
 from sememe.models.cards import CARDS, DEFAULT_MODEL, Card, find_card
 from sememe.settings import Precision, Settings, from_environment, known_precision
+from sememe.space import UNTRAINED
 from sememe.types import SpaceKind
 
 if TYPE_CHECKING:
@@ -104,16 +105,21 @@ def load_late(
     Of a model that makes one vector a text the states of its tokens are taken, and a warning says that it was not
     trained for that. Raises as `load_model`.
     """
+    encoder = _late(name, settings=settings or from_environment(), progress=progress)
+    if UNTRAINED in encoder.space.pooling:
+        warnings.warn(f"{encoder.name}: it was not trained for late interaction", UserWarning, stacklevel=2)
+    return encoder
+
+
+def _late(name: str | Path, *, settings: Settings, progress: FetchProgress | None) -> LocalLateEncoder:
     from sememe.models.fetch import fetch
     from sememe.models.late import STATES, LocalLateEncoder, is_late, open_late, untrained
 
-    settings = settings or from_environment()
     if not (isinstance(name, str) and _has_card(name)):
         folder, named, commit = _folder_of(name, settings=settings, progress=progress)
         if is_late(folder):
             return open_late(folder, name=named, revision=commit, settings=settings)
     card, place = card_of(name, settings=settings, progress=progress)
-    warnings.warn(f"{card.name}: it was not trained for late interaction", UserWarning, stacklevel=2)
     files = fetch(card, settings=settings, progress=progress, folder=place)
     return LocalLateEncoder(untrained(card), files, settings=settings, reading=STATES)
 
@@ -124,14 +130,15 @@ def load_encoder(
 ) -> Encoder:  # fmt: skip
     """A model of the `kind` that is asked for, or of that which its files say: what further spaces are made by.
 
-    Raises as `load_model`; ModelError for a model of another kind.
+    That a model was not trained for its kind is told by its space, and is no warning here. Raises as `load_model`;
+    ModelError for a model of another kind.
     """
     settings = settings or from_environment()
     kind = kind or _kind_of(name, settings=settings, progress=progress)
     if kind == "sparse":
         return load_sparse(name, settings=settings, progress=progress)
     if kind == "late":
-        return load_late(name, settings=settings, progress=progress)
+        return _late(name, settings=settings, progress=progress)
     return load_model(name, settings=settings, progress=progress)
 
 

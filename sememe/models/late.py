@@ -13,7 +13,7 @@ import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,8 +25,11 @@ from sememe.models.network import Network, listed, windows
 from sememe.models.tokens import TokenizersCounter
 from sememe.settings import Settings
 from sememe.space import UNTRAINED, Space
-from sememe.types import Represented, Role, SpaceKind, Vectors
+from sememe.types import Piece, Represented, Role, SpaceKind, Vectors
 from sememe.vectors import normalise
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding
 
 METADATA = "artifact.metadata"
 EXPANDED = 32
@@ -146,30 +149,55 @@ class LocalLateEncoder:
         """The mean of the tokens of each text: (n, dim) float32."""
         return normalise(np.array([rows.sum(axis=0) for rows in self.encode_tokens(texts)], np.float32))
 
-    def _tokens(self, texts: Sequence[str], role: Role) -> tuple[list[list[int]], list[int], list[int]]:
-        """The tokens of each text, with the marker of the role; how many they were before they were cut, and how many
-        lone surrogates were replaced."""
+    def pieces(self, text: str, *, role: Role = "document") -> list[Piece]:
+        """One for every vector that `encode_tokens` gives for the text, in their order."""
+        network, (inserted, before) = self._network, self._opening(role)
+        encoding = network.located(network.clean(before + text)[0], self._limit(role) - (inserted is not None))
+        shift, places = len(network.clean(before)[0]), _places(text, lowered=network.card.lower_case)
+        spans = [_within(places, start - shift, stop - shift) for start, stop in encoding.offsets]
+        if inserted is not None:
+            spans.insert(_opened(encoding), (0, 0))
+        ids = self._filled(_marked(encoding, inserted), role)
+        spans += [(0, 0)] * (len(ids) - len(spans))
+        passed = self._passed.get(role, frozenset())
+        return [
+            Piece(network.tokenizer.id_to_token(token) or "", *span)
+            for token, span in zip(ids, spans, strict=True)
+            if token not in passed
+        ]
+
+    def _limit(self, role: Role) -> int:
+        return self._reading.limits.get(role, self._network.card.max_tokens)
+
+    def _opening(self, role: Role) -> tuple[int | None, str]:
+        """The token that is the marker of a role, None where it is written out or there is none; and what is written
+        before a text."""
         prefix, marker = self._network.card.prompts.get(role, ""), self._reading.markers.get(role, "")
-        limit = self._reading.limits.get(role, self._network.card.max_tokens)
         known = self._network.tokenizer.token_to_id
         # Written out, a marker would fall into pieces: it is one token, behind the one that opens a text.
         inserted = next((known(one) for one in (marker, marker.strip()) if one and known(one) is not None), None)
-        before = prefix if inserted is not None else marker + prefix
+        return inserted, prefix if inserted is not None else marker + prefix
+
+    def _tokens(self, texts: Sequence[str], role: Role) -> tuple[list[list[int]], list[int], list[int]]:
+        """The tokens of each text, with the marker of the role; how many they were before they were cut, and how many
+        lone surrogates were replaced."""
+        inserted, before = self._opening(role)
         cleaned = [self._network.clean(before + text) for text in texts]
-        encodings, counts = self._network.tokenised([text for text, _ in cleaned], limit - (inserted is not None))
-        replaced = [count for _, count in cleaned]
-        if inserted is None:
-            return [encoding.ids for encoding in encodings], counts, replaced
-        opening = [encoding.special_tokens_mask[:1] == [1] for encoding in encodings]
-        ids = [[*e.ids[:at], inserted, *e.ids[at:]] for e, at in zip(encodings, opening, strict=True)]
-        return ids, [count + 1 for count in counts], replaced
+        added = int(inserted is not None)
+        encodings, counts = self._network.tokenised([text for text, _ in cleaned], self._limit(role) - added)
+        ids = [_marked(encoding, inserted) for encoding in encodings]
+        return ids, [count + added for count in counts], [count for _, count in cleaned]
+
+    def _filled(self, tokens: list[int], role: Role) -> list[int]:
+        """The tokens of a query filled up, those of a document as they are."""
+        expansion = self._reading.expansion if role == "query" else None
+        return tokens if expansion is None else [*tokens, *[self._filler] * (expansion.length - len(tokens))]
 
     def _vectors(self, ids: list[list[int]], role: Role) -> list[Vectors]:
         seen = np.array([len(tokens) for tokens in ids])
-        expansion = self._reading.expansion if role == "query" else None
-        if expansion is not None:
-            ids = [[*tokens, *[self._filler] * (expansion.length - len(tokens))] for tokens in ids]
-            seen = np.array([len(tokens) for tokens in ids]) if expansion.attended else seen
+        ids = [self._filled(tokens, role) for tokens in ids]
+        if self._reading.expansion is not None and self._reading.expansion.attended:
+            seen = np.array([len(tokens) for tokens in ids])
         passed = self._passed.get(role, frozenset())
         found: dict[int, Vectors] = {}
         for rows, states in self._network.run(ids, {"lengths": seen}):
@@ -188,6 +216,27 @@ class LocalLateEncoder:
         if found is None:
             raise ModelError(f"{self.name}: no token is known to fill queries up with; known would be {names[1:]}")
         return found
+
+
+def _opened(encoding: Encoding) -> int:
+    """How many tokens stand before a marker: the one that opens a text, if one does."""
+    return int(encoding.special_tokens_mask[:1] == [1])
+
+
+def _marked(encoding: Encoding, inserted: int | None) -> list[int]:
+    """The tokens of a text with the marker among them."""
+    ids, at = encoding.ids, _opened(encoding)
+    return ids if inserted is None else [*ids[:at], inserted, *ids[at:]]
+
+
+def _places(text: str, *, lowered: bool) -> list[int]:
+    """For each character of a text as the model reads it the one that it comes from: some have a longer lower case."""
+    return [place for place, sign in enumerate(text) for _ in range(len(sign.lower()) if lowered else 1)]
+
+
+def _within(places: list[int], start: int, stop: int) -> tuple[int, int]:
+    """The characters [start, stop) of a text, where it begins at 0; none of what stands before it."""
+    return (places[max(start, 0)], places[stop - 1] + 1) if stop > max(start, 0) else (0, 0)
 
 
 def _unknown(network: Network) -> int | None:
@@ -220,7 +269,7 @@ def open_late(folder: Path, *, name: str, revision: str = "", settings: Settings
     said = read_object(found.folder / "config_sentence_transformers.json")
     steps = (dense(found.tensors, "linear"),) if makers else _projections(found)
     reading = _makers(found) if makers else _pylate(said) if said.get("model_type") == "ColBERT" else _newest(found)
-    reading = replace(reading, limits=_within(found, reading))
+    reading = replace(reading, limits=_limits(found, reading))
     prompts = said.get("prompts") or {}
     card = Card(
         name=name, revision=revision, dim=steps[-1].width if steps else found.architecture.hidden, pooling="tokens",
@@ -233,7 +282,7 @@ def open_late(folder: Path, *, name: str, revision: str = "", settings: Settings
     return LocalLateEncoder(card, files, settings=settings, reading=reading)
 
 
-def _within(found: Opened, reading: Reading) -> dict[str, int]:
+def _limits(found: Opened, reading: Reading) -> dict[str, int]:
     """The limit of each role, within what positions can tell."""
     limits = {role: reading.limits.get(role) or found.max_tokens for role in ("query", "document")}
     if reading.expansion is not None:

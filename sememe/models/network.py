@@ -71,6 +71,14 @@ class Network:
             encodings[i] = encoding
         return encodings, counts
 
+    def located(self, text: str, limit: int) -> Encoding:
+        """The tokens of a text with their places in it, cut as `tokenised` cuts; looking for places takes its time."""
+        self._check_process()
+        encoding = self.tokenizer.encode(text, add_special_tokens=self.card.special_tokens)
+        if len(encoding) <= limit:
+            return encoding
+        return self._truncated(limit).encode(text, add_special_tokens=self.card.special_tokens)
+
     def run(self, ids: Sequence[list[int]], told: Told = NOTHING) -> Iterator[tuple[Ids, Vectors]]:
         """What the model gives for lists of token ids, in pieces, as `Engine.run` does. Raises ModelError in a fork."""
         self._check_process()
@@ -94,12 +102,16 @@ class Network:
         """What the tokenizer itself makes of inputs at the limit; of a pair the longer one loses first."""
         if not inputs:
             return []
+        result: list[Any] = self._truncated(limit).encode_batch_fast(
+            inputs, add_special_tokens=self.card.special_tokens
+        )
+        return result
+
+    def _truncated(self, limit: int) -> Tokenizer:
         if limit not in self._truncating:
             # Loading one takes 25 ms, which most searches need not spend.
             self._truncating[limit] = load_tokenizer(self.card, self._files, max_tokens=limit)
-        cut = self._truncating[limit]
-        result: list[Any] = cut.encode_batch_fast(inputs, add_special_tokens=self.card.special_tokens)
-        return result
+        return self._truncating[limit]
 
 
 def listed(texts: str | Iterable[str]) -> Sequence[str]:

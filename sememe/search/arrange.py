@@ -30,8 +30,8 @@ BOOSTED = 1_000
 WIDER = 4
 """Times the candidates when too few are left of them."""
 
-GREATEST = {"cosine": 1.0, "rerank": 1.0, "weighted": 1.0, "rrf": 2 / (RRF_K + 1)}
-"""The greatest score there can be, by the kind of score; the others have no greatest."""
+GREATEST = {"cosine": 1.0, "rerank": 1.0, "weighted": 1.0, "rrf": 1 / (RRF_K + 1)}
+"""The greatest score there can be, by the kind of score, of one ranking; the others have no greatest."""
 
 COSINE = "cosine"
 
@@ -231,7 +231,7 @@ class Arranger:
     @property
     def _closed(self) -> bool:
         """Whether other candidates would have other scores, so that later pages keep to those of the first."""
-        return self.query.mode == "hybrid" or self.query.route.rerank is not None
+        return self.query.is_fused or self.query.route.rerank is not None
 
     def _first_pool(self) -> int:
         if self._closed and self.page.pool:
@@ -240,7 +240,7 @@ class Arranger:
             return self._wanted
         selects = self.shape.dedupe or self.shape.group_by or self.shape.mmr is not None
         # More candidates would be fused into another order.
-        boosts = self.shape.boosts and self.query.mode != "hybrid"
+        boosts = self.shape.boosts and not self.query.is_fused
         return max(self._needed, BOOSTED if boosts else BLOCK if selects else 0)
 
     @property
@@ -286,12 +286,12 @@ class Arranger:
 
     # --- the steps -----------------------------------------------------------------------------
 
-    def steps(self, kind: str) -> list[Arranging]:
-        """What the shape asks for, in its order, over scores of a kind."""
+    def steps(self, kind: str, rankings: int) -> list[Arranging]:
+        """What the shape asks for, in its order, over scores of a kind, made of so many rankings."""
         shape = self.shape
         steps: list[Arranging] = []
         if shape.boosts:
-            boosts = tuple(_weighed(boost, kind) for boost in shape.boosts)
+            boosts = tuple(_weighed(boost, kind, rankings if kind == "rrf" else 1) for boost in shape.boosts)
             steps.append(Boosting(tuple(map(_term_text, boosts)), boosts))
         if shape.threshold is not None:
             steps.append(AtLeast(shape.threshold))
@@ -373,13 +373,13 @@ class Arranger:
         return dict(zip(ids.tolist(), normalise(vectors), strict=True))
 
 
-def _weighed(boost: Boost | Recency, kind: str) -> Boost | Recency:
+def _weighed(boost: Boost | Recency, kind: str, rankings: int) -> Boost | Recency:
     """A boost with a weight."""
     if boost.weight is not None:
         return boost
     if kind not in GREATEST:
         raise InputError(f"{boost.name!r} has no weight, and a score by {kind} has no greatest; say one, in its units")
-    return replace(boost, weight=GREATEST[kind] / 10)
+    return replace(boost, weight=rankings * GREATEST[kind] / 10)
 
 
 def _refuse_fields(shape: Shape, types: dict[str, str]) -> None:

@@ -1,8 +1,9 @@
 """Why a chunk is found, or is not: where it stands at each step of the plan that ran, and which words put it there.
 
-Lexical terms have their own parts of the score. A vector has none, so what a word means to it is measured: the text
-is embedded again without the word, and the score falls (leave-one-out; Li, Monroe and Jurafsky 2016,
-arXiv:1612.08220). This file searches like `run` and decides nothing.
+Lexical terms have their own parts of the score, and so have the tokens of a query where texts have a vector for each of
+theirs. One vector a text has none, so what a word means to it is measured: the text is embedded again without the word,
+and the score falls (leave-one-out; Li, Monroe and Jurafsky 2016, arXiv:1612.08220). This file searches like `run` and
+decides nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from sememe.index.exact import Allowed
 from sememe.index.slab import RowsDamaged
 from sememe.index.sparse import from_bytes, word_parts
 from sememe.index.terms import TermPart, refused, term_parts
+from sememe.index.tokens import TokenPart, from_stored, token_parts
+from sememe.index.tokens import from_bytes as codec_from_bytes
 from sememe.search.arrange import Arranger
 from sememe.search.fuse import Ranking
 from sememe.search.plan import (
@@ -28,24 +31,31 @@ from sememe.search.plan import (
     Fetch,
     Fuse,
     Narrow,
-    Neighbours,
+    Nearest,
     Plan,
     Rerank,
-    Scan,
     Step,
-    Tokens,
-    Weights,
     Words,
+    near_of,
+    part_of,
 )
 from sememe.search.query import Query
-from sememe.search.represented import asked_of
-from sememe.search.run import Found, Models, distrust, embedded_query, moment_of, row_ids, searched
-from sememe.search.view import Moment, View
+from sememe.search.run import Found, Models, became, distrust, moment_of, searched
+from sememe.search.view import Moment, Near, View, row_ids
 from sememe.space import Embedder, Encoder, Space
 from sememe.store import SQLiteStore
 from sememe.store.inventory import Inventory
 from sememe.store.records import FoundChunk
-from sememe.types import CHUNK_PREFIX, Ids, SparseEncoder, SparseVector, Term, Vectors, embedded_input
+from sememe.types import (
+    CHUNK_PREFIX,
+    Ids,
+    PieceEncoder,
+    SparseEncoder,
+    SparseVector,
+    Term,
+    Vectors,
+    embedded_input,
+)
 from sememe.vectors import normalise, scores_of
 
 MOST_WORDS = 64
@@ -85,8 +95,8 @@ class Heat:
 class Explanation:
     """A chunk and a query. `rank` is that of the answer, None where it is not in it; then `fell` says where it fell
     out, and why. `terms` are the words of the query with their parts of the BM25 score; `heat` the words of the text
-    that the vector's score hangs on, by their places, empty where it was not asked for. `score` is what a boosted score
-    is the sum of.
+    that the vector's score hangs on, by their places, empty where it was not asked for. `tokens` are those of the
+    query, in their order, with their parts of the max-sim. `score` is what a boosted score is the sum of.
     """
 
     query: str
@@ -103,10 +113,19 @@ class Explanation:
     terms: tuple[TermPart, ...]
     heat: tuple[Heat, ...]
     score: tuple[Term, ...] = ()
+    tokens: tuple[TokenPart, ...] = ()
 
     def hottest(self, count: int) -> list[Heat]:
         """The spans without which the score falls most, the greatest fall first; those that raise it are none."""
         return sorted((one for one in self.heat if one.drop > 0), key=lambda one: (-one.drop, one.start))[:count]
+
+    def nearest(self, count: int) -> list[tuple[int, int]]:
+        """The spans of the tokens that add most to the max-sim, to that of one or of several tokens of the query."""
+        added: dict[tuple[int, int], float] = {}
+        for part in self.tokens:
+            if part.span is not None:
+                added[part.span] = added.get(part.span, 0.0) + part.score
+        return sorted(added, key=lambda span: (-added[span], span))[:count]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +135,6 @@ class _Search:
     query: Query
     plan: Plan
     found: Found
-    vector: Vectors | None
     allowed: Allowed | None
     moment: Moment
     arranger: Arranger | None
@@ -125,47 +143,41 @@ class _Search:
 
 
 def explained(
-    query: Query, numbers: Sequence[int], *, store: SQLiteStore, view: View, space: Space, models: Models,
-    heat: bool = True,
-) -> Explanation:  # fmt: skip
+    query: Query, numbers: Sequence[int], *, store: SQLiteStore, view: View, models: Models, heat: bool = True
+) -> Explanation:
     """Explain the chunk that does best among `numbers`. Raises NotFound when none of them is there any more."""
-    embedded, vector = embedded_query(query, space, models.embedder)
-    asked = asked_of(query, models.embedder)
+    asked = became(query, models)
     with store.snapshot() as snapshot:
         try:
-            moment = moment_of(view, snapshot, models, asked=asked)
-            search = _searched(query, embedded, vector, snapshot, view, moment, models)
+            search = _searched(query, snapshot, view, moment_of(view, snapshot, models, asked=asked), models)
             number, standings = _best_of(search, numbers)
         except RowsDamaged:
             distrust(view, models)
-            moment = moment_of(view, snapshot, models, asked=asked)
-            search = _searched(query, embedded, vector, snapshot, view, moment, models)
+            search = _searched(query, snapshot, view, moment_of(view, snapshot, models, asked=asked), models)
             number, standings = _best_of(search, numbers)
         chunk = snapshot.found([number])[number]
         terms, silent = _terms(search, number)
-        terms = _weights(search, chunk, models.embedder) or terms
+        looked = list(zip(search.moment.nears, models.ways, strict=True))
+        terms = next((w for near, way in looked if (w := _weights(search, chunk, near, way.encoder))), terms)
+        tokens = next((t for near, way in looked if (t := _tokens(search, chunk, near, way.encoder))), ())
         where = _refusals(search, number)
     ranks = {found: rank for rank, (found, _) in enumerate(search.found.best, start=1)}
     rank = ranks.get(number)
-    measured = _heat(query, chunk, vector, space, models.embedder) if heat and vector is not None else ()
+    dense = [(near.vector, way) for near, way in looked if heat and near.vector is not None]
+    measured = next((_heat(query, chunk, vector, way.space, way.encoder) for vector, way in dense), ())
     return Explanation(
         query=query.sought.step.sum if query.sought else query.text or "", id=f"{CHUNK_PREFIX}{number}",
         document=chunk.key, title=chunk.title, headings=chunk.headings, text=chunk.text, plan=search.plan, rank=rank,
         k=query.k,
-        fell="" if rank is not None else _left_out(search, number) or _fell(search.plan, standings, where, silent),
-        standings=standings, terms=terms, heat=measured,
+        fell="" if rank is not None else _left_out(search, number) or _fell(search, standings, where, silent),
+        standings=standings, terms=terms, heat=measured, tokens=tokens,
         score=() if search.arranger is None else search.arranger.terms.get(number, ()),
     )  # fmt: skip
 
 
-def _searched(
-    query: Query, embedded: str | None, vector: Vectors | None, snapshot: Inventory, view: View, moment: Moment,
-    models: Models,
-) -> _Search:  # fmt: skip
-    ran = searched(
-        query, embedded=embedded, vector=vector, snapshot=snapshot, view=view, moment=moment, reranker=models.reranker
-    )  # fmt: skip
-    return _Search(query, ran.plan, ran.found, vector, ran.allowed, ran.moment, ran.arranger, view, snapshot)
+def _searched(query: Query, snapshot: Inventory, view: View, moment: Moment, models: Models) -> _Search:
+    ran = searched(query, snapshot=snapshot, view=view, moment=moment, reranker=models.reranker)
+    return _Search(query, ran.plan, ran.found, ran.allowed, ran.moment, ran.arranger, view, snapshot)
 
 
 # --- where it stands -----------------------------------------------------------------------
@@ -186,20 +198,14 @@ def _best_of(search: _Search, numbers: Sequence[int]) -> tuple[int, tuple[Standi
 def _standings(search: _Search, number: int) -> Iterator[Standing]:
     rankings = search.found.rankings
     for step in search.plan.steps:
-        if isinstance(step, Scan | Neighbours | Narrow):
-            assert search.vector is not None
-            kept = _in_part(step.metric, rankings[step.metric], number, step.depth)
+        if isinstance(step, Nearest):
+            name, near = part_of(step, search.moment), near_of(step, search.moment)
+            kept = _in_part(name, rankings[name], number, step.depth)
             # Only of what was not kept the place among all has to be looked for.
-            place = None if kept.passed else search.moment.exact.standing(search.vector, number, allowed=search.allowed)
-            if place is None and not kept.passed:
+            place = None if kept.passed else _among_near(near, near.allowed(search.moment, search.allowed), number)
+            if place is None and not kept.passed and len(search.moment.nears) == 1 and near.beside is None:
                 return
-            yield kept if place is None else Standing(step.metric, *place, kept=step.depth, passed=False)
-        elif isinstance(step, Weights | Tokens) and search.moment.beside is not None:
-            beside, ids = search.moment.beside, None
-            if search.allowed is not None:
-                ids = row_ids(search.moment, search.allowed)
-            rank, score = beside.standing(number, ids)
-            yield Standing(step.score, rank, score, step.depth, passed=number in rankings[step.score][0])
+            yield kept if place is None else Standing(name, *place, kept=step.depth, passed=False)
         elif isinstance(step, Words):
             kept = _in_part(BM25, rankings[BM25], number, step.depth)
             yield kept if kept.passed else Standing(BM25, *_among_words(search, number), step.depth, passed=False)
@@ -225,6 +231,13 @@ def _place(name: str, ids: Sequence[int], scores: Sequence[float], number: int, 
         return Standing(name, None, None, kept, passed=False)
     at = ids.index(number)
     return Standing(name, at + 1, scores[at], kept, passed=True)
+
+
+def _among_near(near: Near, allowed: Allowed | None, number: int) -> tuple[int | None, float | None] | None:
+    """The rank and the score in one space among all that may be returned, and this chunk."""
+    if near.beside is not None:
+        return near.beside.standing(number, None if allowed is None else row_ids(near.moment, allowed))
+    return None if near.vector is None else near.moment.exact.standing(near.vector, number, allowed=allowed)
 
 
 def _among_words(search: _Search, number: int) -> tuple[int | None, float | None]:
@@ -282,28 +295,29 @@ def _left_out(search: _Search, number: int) -> str:
     return next((step.refusal for step, left in trail if number not in left), "")
 
 
-def _fell(plan: Plan, standings: tuple[Standing, ...], where: list[str], silent: bool) -> str:
+def _fell(search: _Search, standings: tuple[Standing, ...], where: list[str], silent: bool) -> str:
     """The first step that it did not come through, in a sentence."""
     if where:
         return f"the filter refuses it: {'; '.join(where)}"
     parts = [one for one in standings if one.name not in ("evidence", "rrf", "weighted", RERANK)]
     if not any(one.passed for one in parts):
-        return "; ".join(_missed(one, plan, silent) for one in parts)
+        return "; ".join(_missed(one, search, silent) for one in parts)
     last = standings[-1]
     if not last.passed:
         before = standings[-2]
         return f"{last.name} reads the best {last.kept:,}, and by {before.name} its rank is {before.rank:,}"
-    fetched = next(step.k for step in plan.steps if isinstance(step, Fetch))
+    fetched = next(step.k for step in search.plan.steps if isinstance(step, Fetch))
     return f"its rank by {last.name} is {last.rank:,}, and {fetched:,} hits were asked for"
 
 
-def _missed(standing: Standing, plan: Plan, silent: bool) -> str:
+def _missed(standing: Standing, search: _Search, silent: bool) -> str:
     if standing.rank is None:
         reason = "none of the words is in it, or one that is required is not, or one that is excluded is"
         return f"{standing.name} does not find it: {reason}" if silent else f"{standing.name} does not find it"
     if standing.rank > standing.kept:
         return f"its rank by {standing.name} is {standing.rank:,}, and {standing.kept:,} are kept"
-    step = next(step for step in plan.steps if isinstance(step, Neighbours | Narrow | Scan | Weights | Tokens))
+    looked = (step for step in search.plan.steps if isinstance(step, Nearest))
+    step = next(step for step in looked if part_of(step, search.moment) == standing.name)
     return (
         f"its rank by {standing.name} is {standing.rank:,} of {standing.kept:,} that are kept, but the "
         f"{_named(step)} did not name it as a candidate; search with recall 1"
@@ -326,15 +340,33 @@ def _terms(search: _Search, number: int) -> tuple[tuple[TermPart, ...], bool]:
     return tuple(term_parts(entry, question)), refused(entry, question)
 
 
-def _weights(search: _Search, chunk: FoundChunk, encoder: Encoder | None) -> tuple[TermPart, ...]:
+def _weights(search: _Search, chunk: FoundChunk, near: Near, encoder: Encoder | None) -> tuple[TermPart, ...]:
     """The words of a sparse space that made its score, most of them no words of the query itself; none elsewhere."""
-    beside = search.moment.beside
+    beside = near.beside
     if beside is None or not isinstance(encoder, SparseEncoder) or not isinstance(beside.asked, SparseVector):
         return ()
     _, blobs = search.snapshot.stored([chunk.id], beside.held)
     text = from_bytes(blobs[0]) if blobs else SparseVector(np.zeros(0, np.int32), np.zeros(0, np.float32))
     parts = word_parts(beside.asked, text, chunk.text, named=encoder.words, rows=beside.frequency)
     return tuple(parts)
+
+
+def _tokens(search: _Search, chunk: FoundChunk, near: Near, encoder: Encoder | None) -> tuple[TokenPart, ...]:
+    """What each token of the query finds in the tokens that are stored; nothing where the model cannot name them."""
+    beside, text = near.beside, search.query.text
+    if beside is None or isinstance(beside.asked, SparseVector):
+        return ()
+    if text is None or not isinstance(encoder, PieceEncoder):
+        return ()
+    _, blobs = search.snapshot.stored([chunk.id], beside.held)
+    codec = codec_from_bytes(search.snapshot.codec(beside.held))
+    tokens = codec.decode(*from_stored(codec, b"".join(blobs)))
+    whole = embedded_input(chunk.headings, chunk.text)
+    asked, pieces = encoder.pieces(text, role="query"), encoder.pieces(whole)
+    if not len(tokens) or (len(beside.asked), len(tokens)) != (len(asked), len(pieces)):
+        return ()
+    products = beside.asked @ codec.axes @ tokens.T
+    return tuple(token_parts(products, asked, pieces, before=len(whole) - len(chunk.text)))
 
 
 def _heat(query: Query, chunk: FoundChunk, vector: Vectors, space: Space, embedder: Encoder | None) -> tuple[Heat, ...]:

@@ -22,7 +22,7 @@ from sememe.search.calibrate import LEAST, SAMPLE, WORDS_WEIGHT
 from sememe.search.fuse import RRF_K
 from sememe.search.query import Fusion, Query
 from sememe.search.represented import Lookup, words_of
-from sememe.search.view import Moment
+from sememe.search.view import Moment, Near
 from sememe.search.view import Neighbours as Known
 from sememe.space import UNTRAINED
 from sememe.types import Metric, Vectors
@@ -209,7 +209,7 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Fuse:
-    """One ranking of both: by how surprising their scores are, by ranks, or with `alpha` by scores."""
+    """One ranking of several: by ranks, or of two by how surprising their scores are, or with `alpha` by scores."""
 
     alpha: float | None
     fusion: Fusion = "evidence"
@@ -263,10 +263,10 @@ class Fetch:
         return f"fetch    the best {self.k}"
 
 
-Step: TypeAlias = (
-    "Embed | Combine | Filter | Scan | Neighbours | Narrow | Weights | Tokens | Words | Fuse | Calibrate | Rerank"
-    " | Arranging | Fetch | Beside"
-)
+Nearest: TypeAlias = Scan | Neighbours | Narrow | Weights | Tokens
+"""Looks for what is near in a space."""
+
+Step: TypeAlias = "Embed | Combine | Filter | Nearest | Words | Fuse | Calibrate | Rerank | Arranging | Fetch | Beside"
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,35 +286,43 @@ class Plan:
         ]
 
 
+def near_of(step: Nearest, moment: Moment) -> Near:
+    """The space that a step looks in."""
+    return next(near for near in moment.nears if near.name == step.space)
+
+
+def part_of(step: Nearest, moment: Moment) -> str:
+    """What the ranking of a step is called: as its scores are, and by its space where there are several."""
+    score = step.score if isinstance(step, Weights | Tokens) else step.metric
+    return score if len(moment.nears) == 1 else f"{step.space}:{score}"
+
+
 def plan(
-    query: Query, moment: Moment, *, embedded: str | None, vector: Vectors | None, allowed: Allowed | None,
-    terms: tuple[str, ...], arranger: Arranger | None = None,
-) -> Plan:  # fmt: skip
-    """How the query will be answered: `vector (dim,)` is what it became, `allowed` what its filter lets through, and
-    `arranger` makes of the best what was asked for."""
-    hybrid = query.mode == "hybrid"
-    route = query.route
-    # Too few chunks have no tail to judge by, and a space of words or of tokens has no sample of vectors.
-    judged = len(moment.exact) >= LEAST and moment.beside is None
+    query: Query, moment: Moment, *, allowed: Allowed | None, terms: tuple[str, ...], arranger: Arranger | None = None
+) -> Plan:
+    """How the query will be answered: `allowed` is what its filter lets through, and `arranger` makes of the best what
+    was asked for."""
+    route, nears = query.route, moment.nears
+    # Too few chunks have no tail to judge by, a space of words or of tokens has no sample of vectors, and how surprised
+    # two models are by one text is no evidence of two.
+    judged = len(moment.exact) >= LEAST and len(nears) == 1 and nears[0].beside is None
     fuse = Fuse(query.alpha, route.fusion if judged else "rrf")
     least = EVIDENCE_DEPTH if fuse.kind == "evidence" else HYBRID_DEPTH
     wanted = query.k if arranger is None else arranger.page.k
     k = max(wanted + len(query.exclude), route.depth if route.rerank is not None else 0)
-    depth = max(k, min(2 * k, 10 * HYBRID_DEPTH), least) if hybrid else k
+    depth = max(k, min(2 * k, 10 * HYBRID_DEPTH), least) if query.is_fused else k
     if arranger is not None:
         depth = max(depth, arranger.pool + len(query.exclude))
-    steps: list[Step] = [] if embedded is None else [Embed(embedded)]
+    steps: list[Step] = [Embed(text) for text in dict.fromkeys(near.input for near in nears) if text is not None]
     if query.sought is not None:
         steps.append(query.sought.step)
     if allowed is not None and query.where is not None:
         steps.append(Filter(describe(query.where), allowed.count, len(moment.exact)))
-    if moment.beside is not None:
-        steps.append(_represented(query, moment.beside, allowed, depth))
-    elif vector is not None:
-        steps.append(_dense(query, moment, vector, allowed, depth))
+    for near in nears:
+        steps += _nearest(query, near, near.allowed(moment, allowed), depth)
     if query.mode != "vector":
         steps.append(Words(terms, depth))
-    if hybrid:
+    if query.is_fused:
         steps.append(fuse)
     if (route.calibrated or route.expected is not None) and len(moment.exact) >= LEAST:
         steps.append(Calibrate(min(SAMPLE, len(moment.exact)), len(moment.exact), route.expected))
@@ -322,7 +330,8 @@ def plan(
         steps.append(Rerank(route.ranked_by, k, route.instruction))
     if arranger is None:
         return Plan((*steps, Fetch(query.k)))
-    return Plan((*steps, *arranger.steps(_kind_of(steps)), Fetch(query.k), *arranger.beside()))
+    rankings = len(nears) + (query.mode == "hybrid")
+    return Plan((*steps, *arranger.steps(_kind_of(steps), rankings), Fetch(query.k), *arranger.beside()))
 
 
 def _kind_of(steps: Sequence[Step]) -> str:
@@ -339,13 +348,21 @@ def _kind_of(steps: Sequence[Step]) -> str:
     return BM25
 
 
-def _dense(query: Query, moment: Moment, vector: Vectors, allowed: Allowed | None, depth: int) -> Step:
+def _nearest(query: Query, near: Near, allowed: Allowed | None, depth: int) -> list[Step]:
+    """How one space is looked into; not at all where the query became nothing in it."""
+    if near.beside is not None:
+        return [_represented(query, near.beside, allowed, depth)]
+    return [] if near.vector is None else [_dense(query, near, near.vector, allowed, depth)]
+
+
+def _dense(query: Query, near: Near, vector: Vectors, allowed: Allowed | None, depth: int) -> Step:
+    moment = near.moment
     exact, known = moment.exact, moment.files.neighbours
     rows = len(exact) if allowed is None else allowed.count
     if query.route.funnel and len(exact.rows):
-        return _narrow(query, moment, allowed, depth)
+        return _narrow(query, near, allowed, depth)
     if known is None or query.recall == 1 or (allowed is not None and rows <= SUBSET_ROWS):
-        return Scan(rows, depth, exact.metric, query.route.space)
+        return Scan(rows, depth, exact.metric, near.name)
     setting = known.index.setting_for(DEFAULT_RECALL if query.recall is None else query.recall)
     pool = max(setting.candidates, POOL)
     if allowed is not None:
@@ -355,8 +372,7 @@ def _dense(query: Query, moment: Moment, vector: Vectors, allowed: Allowed | Non
     return Neighbours(
         index=known.details.kind, rows=known.details.rows, probes=len(scanned.numbers), cells=known.details.cells,
         candidates=max(pool, POOL_PER_HIT * depth), depth=depth, metric=exact.metric,
-        beside=_beside(moment, allowed), filtered=allowed is not None, scanned=scanned,
-        space=query.route.space,
+        beside=_beside(moment, allowed), filtered=allowed is not None, scanned=scanned, space=near.name,
     )  # fmt: skip
 
 
@@ -372,9 +388,9 @@ def _represented(query: Query, beside: Lookup, allowed: Allowed | None, depth: i
     )  # fmt: skip
 
 
-def _narrow(query: Query, moment: Moment, allowed: Allowed | None, depth: int) -> Narrow:
+def _narrow(query: Query, near: Near, allowed: Allowed | None, depth: int) -> Narrow:
     """The stages that were asked for, or the one that was measured to find enough; each keeps `depth` at least."""
-    exact, files = moment.exact, moment.files
+    exact, files = near.moment.exact, near.moment.files
     if query.route.funnel == AUTO:
         if not files.measured:
             raise InputError(
@@ -388,7 +404,7 @@ def _narrow(query: Query, moment: Moment, allowed: Allowed | None, depth: int) -
     beside = exact.tail_ids if allowed is None else np.flatnonzero(allowed.tail)
     return Narrow(
         tuple(Stage(stage.by, max(stage.keep, depth)) for stage in stages), rows=rows, beside=len(beside), depth=depth,
-        metric=exact.metric, space=query.route.space,
+        metric=exact.metric, space=near.name,
     )  # fmt: skip
 
 

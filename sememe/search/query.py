@@ -24,13 +24,17 @@ Fusion = Literal["evidence", "rrf"]
 FUSIONS: tuple[Fusion, ...] = get_args(Fusion)
 
 
+OWN = "@own"
+"""What the collection's own space, which has no name, is called beside others."""
+
 RERANKED = 50
 """Hits that a reranker reads, unless said otherwise: what a small one does in some seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """By which way the best are found: in the further `space` of this name, or in the collection's own.
+    """By which way the best are found: in the further `space` of this name, or in the collection's own; in several, of
+    which OWN may be one, their rankings are fused by reciprocal ranks.
 
     `funnel` compares all vectors by something short first, "bits:2000,128:200,full", or, with "auto", by what was
     measured here to find enough. `rerank` is a model, or what it is loaded by, that reads the best `depth` of them
@@ -41,7 +45,7 @@ class Route:
     `expected` those are left out of which that number is greater.
     """
 
-    space: str = ""
+    space: str | tuple[str, ...] = ""
     funnel: str = ""
     rerank: str | Path | Reranker | None = None
     depth: int = RERANKED
@@ -49,6 +53,12 @@ class Route:
     fusion: Fusion = "evidence"
     calibrated: bool = False
     expected: float | None = None
+
+    @property
+    def spaces(self) -> tuple[str, ...]:
+        """The names of the spaces, "" for the collection's own."""
+        names = (self.space,) if isinstance(self.space, str) else tuple(self.space)
+        return tuple("" if name == OWN else name for name in names) or ("",)
 
     @property
     def ranked_by(self) -> str:
@@ -87,6 +97,11 @@ class Query:
         """Whether something has to be embedded."""
         texts = self.text is not None or any(part.is_text for part in self.parts)
         return texts and self.mode != "lexical"
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether the answer is made of several rankings."""
+        return self.mode == "hybrid" or len(self.route.spaces) > 1
 
     @property
     def has_words(self) -> bool:
@@ -135,6 +150,8 @@ def _refuse_route(query: Query) -> None:
     route = query.route
     if route.rerank is not None and not query.has_words:
         raise InputError("a reranker reads the query with every text, but the query is a vector; give a text")
+    if len(route.spaces) > 1:
+        _refuse_several(query)
     if not isinstance(route.depth, int) or isinstance(route.depth, bool) or route.depth < 1:
         raise InputError(f"the depth to rerank is {route.depth!r}; give a whole number from 1 on")
     if route.funnel and query.mode == "lexical":
@@ -148,6 +165,25 @@ def _refuse_route(query: Query) -> None:
         raise InputError("the instruction is empty; say what the query is asked for, or leave it out")
     if route.instruction is not None and route.rerank is None:
         _refuse_untold(query)
+
+
+def _refuse_several(query: Query) -> None:
+    """Raise InputError for what cannot be asked of several spaces at once."""
+    route, names = query.route, [name or OWN for name in query.route.spaces]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(f"space {twice!r} is named twice; name each space once")
+    why = (
+        "parts of a query are added up in one space" if query.parts
+        else "the query is a vector, which is of one space" if query.text is None
+        else "the mode is 'lexical' and looks in none" if query.mode == "lexical"
+        else "alpha weighs one space against words" if query.alpha is not None
+        else "a funnel goes through one space" if route.funnel
+        else "scores are calibrated in one space" if route.calibrated or route.expected is not None
+        else "an instruction is told to the model of one space" if route.instruction and route.rerank is None
+        else ""
+    )  # fmt: skip
+    if why:
+        raise InputError(f"the spaces {', '.join(names)} are asked together, but {why}; name one, or leave that out")
 
 
 def _refuse_untold(query: Query) -> None:

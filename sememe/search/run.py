@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -27,17 +27,19 @@ from sememe.search.plan import (
     Fetch,
     Fuse,
     Narrow,
+    Nearest,
     Neighbours,
     Plan,
     Rerank,
-    Scan,
     Tokens,
     Weights,
     Words,
+    near_of,
+    part_of,
 )
-from sememe.search.query import Query, Route
+from sememe.search.query import OWN, Query, Route
 from sememe.search.represented import Lookup, Represented, asked_of, words_of
-from sememe.search.view import Moment, View
+from sememe.search.view import Moment, Near, View, row_ids
 from sememe.space import (
     UNTRAINED,
     Embedder,
@@ -109,46 +111,73 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Models:
-    """What a search needs: a model for the query's vector, one that ranks; and the space of words or of tokens that is
-    searched, if it is one."""
+class Way:
+    """A space that a search looks in: its vectors, or what is `beside` those of the collection; and the model for the
+    query, where something has to be embedded."""
 
-    embedder: Encoder | None = None
-    reranker: Reranker | None = None
+    space: Space
+    view: View
+    encoder: Encoder | None = None
     beside: Represented | None = None
 
 
-def answer(query: Query, *, store: SQLiteStore, view: View, space: Space, models: Models) -> Hits:
-    """Best first, at most k, and only chunks that exist at this moment."""
-    embedded, vector = embedded_query(query, space, models.embedder)
-    asked = asked_of(query, models.embedder)
+@dataclass(frozen=True, slots=True)
+class Models:
+    """What a search needs: the spaces that it looks in, and a model that ranks."""
+
+    ways: tuple[Way, ...]
+    reranker: Reranker | None = None
+
+
+def answer(query: Query, *, store: SQLiteStore, view: View, models: Models) -> Hits:
+    """Best first, at most k, and only chunks that exist at this moment. `view` is of the space that filters go over."""
+    asked = became(query, models)
     with store.snapshot() as snapshot:
         try:
-            moment = moment_of(view, snapshot, models, asked=asked)
-            return _answer(query, embedded, vector, snapshot, view, moment, models.reranker)
+            return _answer(query, snapshot, view, moment_of(view, snapshot, models, asked=asked), models.reranker)
         except RowsDamaged:
             # The truth has every vector: this search and the next ones read it from there.
             distrust(view, models)
-            moment = moment_of(view, snapshot, models, asked=asked)
-            return _answer(query, embedded, vector, snapshot, view, moment, models.reranker)
+            return _answer(query, snapshot, view, moment_of(view, snapshot, models, asked=asked), models.reranker)
 
 
-def moment_of(view: View, snapshot: Inventory, models: Models, *, asked: Asked | None) -> Moment:
-    """Every index at the moment of the snapshot, with the space of words or of tokens that is searched."""
+@dataclass(frozen=True, slots=True)
+class Became:
+    """What a query became in a space: a vector of a string, or words or tokens."""
+
+    input: str | None
+    vector: Vectors | None
+    asked: Asked | None
+
+
+def became(query: Query, models: Models) -> list[Became]:
+    """What a query becomes in every space, by its model."""
+    return [Became(*_embedded(query, way.space, way.encoder), asked_of(query, way.encoder)) for way in models.ways]
+
+
+def moment_of(view: View, snapshot: Inventory, models: Models, *, asked: Sequence[Became]) -> Moment:
+    """Every index at the moment of the snapshot, with the spaces that are searched."""
     moment = view.at(snapshot)
-    if models.beside is None or asked is None:
-        return moment
-    return replace(moment, beside=models.beside.at(snapshot, asked))
+    nears = []
+    for way, one in zip(models.ways, asked, strict=True):
+        at = moment if way.view is view else way.view.at(snapshot)
+        beside = None if way.beside is None or one.asked is None else way.beside.at(snapshot, one.asked)
+        held = way.view.held(snapshot) if beside is None else beside.held
+        name = held.name or (OWN if len(models.ways) > 1 else "")
+        nears.append(Near(name, held, at, one.input, one.vector, beside))
+    return replace(moment, nears=tuple(nears))
 
 
 def distrust(view: View, models: Models) -> None:
     """Use the files that were searched no more: they are not what was written."""
     view.distrust()
-    if models.beside is not None:
-        models.beside.distrust()
+    for way in models.ways:
+        way.view.distrust()
+        if way.beside is not None:
+            way.beside.distrust()
 
 
-def embedded_query(query: Query, space: Space, embedder: Encoder | None) -> tuple[str | None, Vectors | None]:
+def _embedded(query: Query, space: Space, embedder: Encoder | None) -> tuple[str | None, Vectors | None]:
     """The exact string that was embedded, and the vector (dim,) to look for; none in a space of words or tokens."""
     if query.mode == "lexical":
         return None, None
@@ -177,18 +206,13 @@ def _asked(text: str, route: Route, space: Space, embedder: Embedder) -> tuple[s
     return embedder.instructed(instruction), embedder.encode_query(text, instruction=instruction)
 
 
-def _answer(
-    query: Query, embedded: str | None, vector: Vectors | None, snapshot: Snapshot, view: View, moment: Moment,
-    reranker: Reranker | None,
-) -> Hits:  # fmt: skip
-    search = searched(
-        query, embedded=embedded, vector=vector, snapshot=snapshot, view=view, moment=moment, reranker=reranker
-    )
+def _answer(query: Query, snapshot: Snapshot, view: View, moment: Moment, reranker: Reranker | None) -> Hits:
+    search = searched(query, snapshot=snapshot, view=view, moment=moment, reranker=reranker)
     arranger = search.arranger
     hits = _hits(snapshot, search.found, len(moment.exact), {} if arranger is None else arranger.terms)
     matched = None if query.where is None or search.allowed is None else search.allowed.count
     told = () if query.sought is None else query.sought.notes
-    notes = (*told, *_notes(query, matched, moment, view, snapshot))
+    notes = (*told, *_notes(query, matched, moment, snapshot))
     if arranger is None or query.shape is None:
         return Hits(hits, search.plan, matched=matched, notes=notes)
     from sememe.search.around import facets_of, with_context
@@ -212,10 +236,7 @@ class Searched:
     arranger: Arranger | None
 
 
-def searched(
-    query: Query, *, embedded: str | None, vector: Vectors | None, snapshot: Snapshot, view: View, moment: Moment,
-    reranker: Reranker | None,
-) -> Searched:  # fmt: skip
+def searched(query: Query, *, snapshot: Snapshot, view: View, moment: Moment, reranker: Reranker | None) -> Searched:
     """Plan and run, again with more candidates where too few are left of them."""
     allowed = None if query.where is None else view.allowed(snapshot, moment, query.where)
     terms = () if query.mode == "vector" or query.text is None else view.words.terms(snapshot, query.text)
@@ -226,31 +247,25 @@ def searched(
         arranger = Arranger.of(query, query.shape, snapshot=snapshot, view=view)
         allowed = arranger.begin(moment, allowed)
     while True:
-        plan = planning.plan(
-            query, moment, embedded=embedded, vector=vector, allowed=allowed, terms=terms, arranger=arranger
-        )
+        plan = planning.plan(query, moment, allowed=allowed, terms=terms, arranger=arranger)
         found = run(
-            plan, query, vector=vector, allowed=allowed, moment=moment, view=view, snapshot=snapshot,
-            reranker=reranker, arranger=arranger,
+            plan, query, allowed=allowed, moment=moment, view=view, snapshot=snapshot, reranker=reranker,
+            arranger=arranger,
         )  # fmt: skip
         if arranger is None or not arranger.widened():
             return Searched(plan, found, moment, allowed, arranger)
 
 
 def run(
-    plan: Plan, query: Query, *, vector: Vectors | None, allowed: Allowed | None, moment: Moment, view: View,
-    snapshot: Snapshot, reranker: Reranker | None = None, arranger: Arranger | None = None,
+    plan: Plan, query: Query, *, allowed: Allowed | None, moment: Moment, view: View, snapshot: Snapshot,
+    reranker: Reranker | None = None, arranger: Arranger | None = None,
 ) -> Found:  # fmt: skip
     """Do what the plan says, step by step."""
-    found = Found()
+    found, vector = Found(), moment.nears[0].vector
     for step in plan.steps:
-        if isinstance(step, Scan | Neighbours | Narrow) and vector is not None:
-            found.rankings[step.metric] = _nearest(step, vector, allowed, moment)
-        elif isinstance(step, Weights | Tokens) and moment.beside is not None:
-            ids = None if allowed is None else row_ids(moment, allowed)
-            exact = isinstance(step, Tokens) and step.candidates is None
-            beside = moment.beside
-            found.rankings[step.score] = beside.kept.best(beside.asked, step.depth, allowed=ids, exact=exact)
+        if isinstance(step, Nearest):
+            near = near_of(step, moment)
+            found.rankings[part_of(step, moment)] = _nearest(step, near, near.allowed(moment, allowed))
         elif isinstance(step, Words) and query.text is not None:
             ids = None if allowed is None else row_ids(moment, allowed)
             found.rankings[BM25] = view.words.search(snapshot, query.text, k=step.depth, allowed=ids)
@@ -272,13 +287,13 @@ def run(
 
 
 def _fuse(step: Fuse, found: Found, judge: Judge) -> None:
-    meaning, words = found.rankings.values()
+    rankings = tuple(found.rankings.values())
     if step.kind == "evidence":
-        scores, found.shares = judge.fused(meaning, words)
+        scores, found.shares = judge.fused(*rankings)
     elif step.alpha is None:
-        scores = reciprocal_ranks((meaning, words))
+        scores = reciprocal_ranks(rankings)
     else:
-        scores = weighted((meaning, words), (step.alpha, 1.0 - step.alpha))
+        scores = weighted(rankings, (step.alpha, 1.0 - step.alpha))
     found.kind, found.best = step.kind, ordered(scores)
     found.fused = found.best
 
@@ -296,7 +311,15 @@ def _rerank(step: Rerank, query: Query, found: Found, snapshot: Snapshot, rerank
     found.best = list(zip(numbers[order].tolist(), scores[order].tolist(), strict=True))
 
 
-def _nearest(step: Scan | Neighbours | Narrow, vector: Vectors, allowed: Allowed | None, moment: Moment) -> Ranking:
+def _nearest(step: Nearest, near: Near, allowed: Allowed | None) -> Ranking:
+    """What is near in one space, of the rows that are allowed there."""
+    vector, moment, beside = near.vector, near.moment, near.beside
+    if isinstance(step, Weights | Tokens):
+        assert beside is not None
+        ids = None if allowed is None else row_ids(moment, allowed)
+        exact = isinstance(step, Tokens) and step.candidates is None
+        return beside.kept.best(beside.asked, step.depth, allowed=ids, exact=exact)
+    assert vector is not None
     queries = np.ascontiguousarray(vector[None])
     known, funnel = moment.files.neighbours, moment.files.funnel
     alive = allowed.slab if allowed is not None else moment.alive
@@ -324,19 +347,10 @@ def _ids_of(moment: Moment, allowed: Allowed | None) -> list[int]:
     return ids
 
 
-def row_ids(moment: Moment, allowed: Allowed) -> np.ndarray:
-    """The ids of the rows that a filter lets through, ascending."""
-    exact = moment.exact
-    return np.sort(np.concatenate([exact.rows.ids[allowed.slab], exact.tail_ids[allowed.tail]]))
-
-
-def _notes(
-    query: Query, matched: int | None, moment: Moment, view: View, snapshot: Snapshot
-) -> tuple[str, ...]:  # fmt: skip
+def _notes(query: Query, matched: int | None, moment: Moment, snapshot: Snapshot) -> tuple[str, ...]:
     """What should be said aloud: that fewer match than were asked for, and why, or that not all were looked at."""
-    held = moment.beside.held if moment.beside is not None else view.held(snapshot)
-    notes = [] if held.complete else [_lacking_note(held, snapshot)]
-    notes += _beside_notes(moment.beside)
+    notes = [_lacking_note(near.held, snapshot) for near in moment.nears if not near.held.complete]
+    notes += [note for near in moment.nears for note in _beside_notes(near.beside)]
     judged = query.route.calibrated or query.route.expected is not None
     if judged and len(moment.exact) < LEAST:
         notes.append(f"{len(moment.exact):,} chunks are too few to judge scores by (from {LEAST} on): none was")

@@ -28,7 +28,7 @@ from sememe.search.calibrate import SAMPLE
 from sememe.search.represented import Lookup, Represented
 from sememe.space import Held
 from sememe.store.reading import Snapshot
-from sememe.types import IndexRecord, Metric, Vectors
+from sememe.types import Ids, IndexRecord, Metric, Vectors
 
 if TYPE_CHECKING:
     from sememe.search.words import Words
@@ -65,14 +65,14 @@ class Files:
 class Moment:
     """Every index at one `seq`. A value: a later moment is another one.
 
-    A search in a space of words or of tokens looks there for what is near, and `beside` is that space.
+    `nears` are the spaces that a search looks in for what is near.
     """
 
     files: Files
     seq: int
     exact: ExactIndex
     alive: Mask | None = None
-    beside: Lookup | None = None
+    nears: tuple[Near, ...] = ()
 
     @classmethod
     def of(cls, files: Files, seq: int, exact: ExactIndex) -> Moment:
@@ -84,6 +84,32 @@ class Moment:
         """How many rows of the slab the quantised index knows."""
         found = self.files.neighbours
         return found.details.rows if found is not None else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A space that is searched, at one moment, and what the query became in it: a `vector (dim,)` of the string
+    `input`, or words or tokens `beside` the collection's own vectors."""
+
+    name: str
+    held: Held
+    moment: Moment
+    input: str | None = None
+    vector: Vectors | None = None
+    beside: Lookup | None = None
+
+    def allowed(self, moment: Moment, allowed: Allowed | None) -> Allowed | None:
+        """The rows here of what a filter lets through at the moment of another space."""
+        if allowed is None or self.moment.exact is moment.exact:
+            return allowed
+        exact, ids = self.moment.exact, row_ids(moment, allowed)
+        return Allowed(slab=~exact.dead & np.isin(exact.rows.ids, ids), tail=np.isin(exact.tail_ids, ids))
+
+
+def row_ids(moment: Moment, allowed: Allowed) -> Ids:
+    """The ids of the rows that a filter lets through, ascending."""
+    exact = moment.exact
+    return np.sort(np.concatenate([exact.rows.ids[allowed.slab], exact.tail_ids[allowed.tail]]))
 
 
 class View:
