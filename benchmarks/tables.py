@@ -185,12 +185,14 @@ def hybrid(result: dict[str, Any]) -> str:
 
 def mixed(result: dict[str, Any]) -> str:
     s = result["settings"]
+    warm = f" after {s['warm']:.0f} s of the same" if "warm" in s else ""
     rows = [
         [name, f"{result[key]['calls']:,}", *(f"{result[key][p]:.1f} ms" for p in ("p50", "p95", "p99"))]
         for name, key in ((f"add {s['batch']} records", "write"), ("search", "search"))
     ]
     what = (
-        f"two processes for {s['seconds']:.0f} s, {s['upserts']} upserts and {s['searches']} searches a second wanted, "
+        f"two processes for {s['seconds']:.0f} s{warm}, "
+        f"{s['upserts']} upserts and {s['searches']} searches a second wanted, "
         f"{result['upserted'] / s['seconds']:.0f} and {result['search']['calls'] / s['seconds']:.0f} reached, "
         f"{s['documents']:,} documents; {result['missed']} of {result['asked for the newest']:,} searches missed what "
         f"had just been acknowledged, {result['stale']} deletions were still seen"
@@ -198,8 +200,11 @@ def mixed(result: dict[str, Any]) -> str:
     head = ["call, embedding included", "calls", "p50", "p95", "p99"]
     precision = s.get("precision", "auto")
     model = "" if precision == "auto" else f" (model in {precision})"
-    writer = result["writer megabytes"]
-    memory = f"the writer's memory went from {writer[2]:.0f} to {writer[-1]:.0f} MB"
+    writer, searcher = result["writer megabytes"], result["searcher megabytes"]
+    memory = (
+        f"the writer's memory went from {writer[0]:.0f} to {writer[-1]:.0f} MB, "
+        f"the searcher's from {searcher[0]:.0f} to {searcher[-1]:.0f}"
+    )
     return f"**Writing and searching at once**{model}: {what}, {memory}, {machine(result)}:\n\n{markdown(head, rows)}"
 
 

@@ -398,10 +398,11 @@ def test_a_provider_whose_extra_is_not_installed_names_it(
 
 
 def test_nobody_listening_is_one_sentence(load: Load, server: StandIn) -> None:
-    nobody = {**server.environ(), "OLLAMA_HOST": "127.0.0.1:9"}
-    assert "ollama:nomic-embed-text" in str(
-        refusal_of(lambda: load("ollama", environ=nobody, attempts=2).encode("tea"))
-    )
+    nobody = {**server.environ(), "OLLAMA_HOST": f"http://user:{KEY}@127.0.0.1:9"}
+    error = str(refusal_of(lambda: load("ollama", environ=nobody, attempts=2).encode("tea")))
+    assert "ollama:nomic-embed-text,dimensions=64 was not to be had at 127.0.0.1:9 in 2 attempts" in error
+    name = "ollama:nomic-embed-text@http://127.0.0.1:9"
+    assert f"{name} was not to be had in 2 attempts" in str(refusal_of(lambda: load(name, attempts=2).encode("tea")))
 
 
 def test_offline_nothing_is_asked_of_the_network(load: Load, server: StandIn) -> None:

@@ -444,6 +444,30 @@ def test_a_family_shares_a_space_and_strangers_do_not(
             sememe.open(tmp_path / "c", model=stranger, settings=settings())
 
 
+def test_what_the_large_model_of_cohere_indexed_the_small_one_searches_and_no_other_does(
+    command: Callable, server: StandIn, settings: Callable[..., Settings], tmp_path: Path  # type: ignore[type-arg]
+) -> None:  # fmt: skip
+    write(tmp_path, 12)
+    added = command("add", "docs", "--model", "cohere:embed-v5.0-pro,dimensions=256", "--json")
+    assert json.loads(added.stdout)["documents"] == 12, added.stderr
+    assert {(seen.body["model"], seen.body["input_type"]) for seen in server.seen} == {
+        ("embed-v5.0-pro", "search_document")
+    }
+    server.seen.clear()
+    query = "# Number 7\n\nWhat is said of the number 7 in words."
+    found = command("search", query, "--model", "cohere:embed-v5.0-fast,dimensions=256", "--json", "-k", "1")
+    hit = json.loads(found.stdout)
+    assert hit["document"] == "docs/007.md", found.stderr
+    assert {(seen.body["model"], seen.body["input_type"]) for seen in server.seen} == {
+        ("embed-v5.0-fast", "search_query")
+    }
+    server.embed = lambda text, dim: hashed(f"another model: {text}", dim)
+    for stranger in ("cohere:embed-v5.0-fast", "voyage:voyage-4-lite,dimensions=256"):
+        with pytest.raises(SpaceMismatch, match=r"embed-v5\.0-pro"):
+            sememe.open(tmp_path / ".sememe", model=stranger, settings=settings())
+    assert "embed-v5.0-pro" in one_line(command("search", query, "--model", "cohere:embed-v4.0,dimensions=256"))
+
+
 def test_families_are_of_models_that_are_known_and_a_model_is_no_relative_of_itself() -> None:
     def space(model: str) -> Space:
         return Space(model, "", 64, "hosted", True, "cosine", 100)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
+import time
+from types import SimpleNamespace
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,18 +17,24 @@ from providers_server import retry_date
 
 from sememe.errors import InputError, NotFound
 from sememe.models.encoder import TextEncoder
-from sememe.models.providers import is_hosted
+from sememe.models.providers import is_hosted, lanes
 from sememe.models.providers.batches import batches
 from sememe.models.providers.calling import Budget, dollars
 from sememe.models.providers.catalogue import MODELS
 from sememe.models.providers.counting import BYTES_A_PIECE, EstimatedCounter
 from sememe.models.providers.lanes import LONGEST_PAUSE, Gate, Interrupted
 from sememe.models.providers.names import access, key_name, parse
+from sememe.models.providers.reading import json_of
 from sememe.models.providers.wire import in_order, ranked, refused_with, retry_after, rows, said
 from sememe.settings import HOSTED_NAMES, Hosted, from_environment
 
 COUNTER = EstimatedCounter()
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_infinity=False)
+    | st.text(st.sampled_from('ab1,[]{}" \\')) | st.lists(st.floats(width=32, allow_infinity=False)),
+    lambda node: st.lists(node) | st.dictionaries(st.text("ab[]1", max_size=3), node),
+)  # fmt: skip
 
 # --- names ------------------------------------------------------------------------------------------------------
 
@@ -238,6 +248,32 @@ def test_what_is_no_json_and_what_is_nothing_are_said_as_they_are() -> None:
     assert len(said("x" * 10**6)) <= 10_000
 
 
+def plain(node: object) -> object:
+    """What was read, with arrays as lists, and numbers as those of float32, which vectors are of."""
+    if isinstance(node, dict):
+        return {name: plain(value) for name, value in node.items()}
+    if isinstance(node, list | np.ndarray):
+        return [plain(value) for value in node]
+    with np.errstate(over="ignore"):
+        return str(np.float32(node)) if isinstance(node, int | float | np.floating) else node
+
+
+@given(ANY_JSON, st.sampled_from([None, 2]))
+def test_an_answer_is_read_as_the_standard_library_reads_it_whatever_is_in_it(node: object, indent: int | None) -> None:
+    body = json.dumps(node, indent=indent)
+    response = SimpleNamespace(content=body.encode(), json=lambda: json.loads(body))
+    assert plain(json_of(response, orjson.loads)) == plain(json.loads(body))
+
+
+def test_lists_of_numbers_come_as_arrays_and_lists_with_others_as_they_are() -> None:
+    body = b'{"data": [{"index": 1, "e": [0.25, -1e-05, 3, 1e300]}, {"index": 0, "e": [1.0, null]}], "none": []}'
+    found = json_of(SimpleNamespace(content=body), orjson.loads)
+    vector = found["data"][0].pop("e")
+    assert vector.dtype == np.float32
+    assert vector.tolist() == [0.25, np.float32(-1e-05), 3, math.inf]
+    assert found == {"data": [{"index": 1}, {"index": 0, "e": [1.0, None]}], "none": []}
+
+
 def test_answers_that_lie_about_their_order_or_shape_are_no_answers() -> None:
     with pytest.raises(ValueError, match="indices"):
         in_order([{"index": 0, "e": 1}, {"index": 0, "e": 2}], "e")
@@ -323,3 +359,34 @@ def test_an_answer_is_read_when_no_other_is_coming_in_and_waits_no_longer_than_a
 )
 def test_an_amount_of_money_shows_two_digits_however_small_it_is(amount: float, said: str) -> None:
     assert dollars(amount) == said
+
+
+def test_an_answer_is_read_when_the_request_that_waited_for_its_lane_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "HANDOVER", 0.2)
+    gate, order, wants = Gate(1, 0, 0), [], threading.Event()
+
+    def next_request() -> None:
+        gate.enter(1)
+        wants.set()
+        with gate.lane():
+            order.append("sent")
+
+    other = threading.Thread(target=next_request)
+    gate.enter(1)
+    with gate.lane():
+        other.start()
+        assert wants.wait(5)
+        time.sleep(0.05)
+    order.append("read")
+    other.join(5)
+    assert order == ["sent", "read"]
+
+
+def test_an_answer_waits_for_no_request_when_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "HANDOVER", 60)
+    gate = Gate(1, 0, 0)
+    gate.enter(1)
+    start = time.monotonic()
+    with gate.lane():
+        pass
+    assert time.monotonic() - start < 5

@@ -74,6 +74,21 @@ def test_wide_tokens_take_forty_bytes_too() -> None:
     assert (normalise(codec.decode(nearest, packed) @ codec.axes.T) * tokens).sum(1).mean() > 0.8
 
 
+@pytest.mark.parametrize("dim", [30, DIM, 130, 384])
+def test_decoded_tokens_are_of_unit_length_and_near_what_they_were(dim: int) -> None:
+    tokens = clustered(np.random.default_rng(4), 3_000, dim)
+    codec = train(tokens)
+    decoded = codec.decode(*codec.encode(tokens))
+    np.testing.assert_allclose(np.linalg.norm(decoded, axis=1), 1, rtol=1e-5)
+    assert (decoded * (tokens @ codec.axes)).sum(1).mean() > 0.9
+    assert codec.bytes <= 34
+
+
+def test_a_token_of_zeros_is_decoded_without_a_number_that_is_none() -> None:
+    codec = train(np.zeros((5, 4), np.float32))
+    np.testing.assert_array_equal(codec.decode(*codec.encode(np.zeros((2, 4), np.float32))), np.zeros((2, 4)))
+
+
 def test_a_search_orders_by_the_max_sim_of_what_is_stored(
     index: late.LateIndex, texts: list[np.ndarray], queries: list[np.ndarray]
 ) -> None:

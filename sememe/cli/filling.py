@@ -56,7 +56,7 @@ from sememe.ingest.sync import Choices
 from sememe.sources import ReadOptions, key_of
 from sememe.sources.web import DELAY, MOST_PAGES, WebOptions, is_address
 from sememe.types import LONG, Long
-from sememe.watch import Watched, notifier, watch
+from sememe.watch import Watched, hold_memory, notifier, watch
 
 
 def add(
@@ -173,6 +173,7 @@ def sync(
 def watch_folder(watched: Watched, run: Callable[[], Summary], shown: Shown, collection: Path, as_json: bool) -> None:
     """Print a line for every pass; at the end, which is Ctrl-C, what all of them did."""
     typer.echo(f"watching {watched.folder} by {notifier()}; Ctrl-C ends it", err=True)
+    hold_memory()
     total, passes = Summary(), 0
 
     def say(text: str) -> None:

@@ -39,7 +39,7 @@ BLOCK = 65_536
 @dataclass(frozen=True, slots=True)
 class Codes:
     """Texts by the codes of their tokens: `starts (n + 1,)` delimits each text's part of `nearest (t,) uint16` and
-    `packed (t, d / 4) uint8`."""
+    `packed (t, bytes of the levels) uint8`."""
 
     codec: Codec
     starts: Ids
@@ -58,10 +58,9 @@ class Codes:
 
     def tokens_of(self, rows: Ids) -> tuple[Ids, Ids]:
         """Where the tokens of some texts are, and where each text's begin among them: (n + 1,)."""
-        parts = [np.arange(self.starts[row], self.starts[row + 1]) for row in rows]
-        tokens = np.concatenate([*parts, np.zeros(0, np.int64)]).astype(np.int64)
-        starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
-        return tokens, starts
+        begins, counts = self.starts[rows], np.diff(self.starts)[rows]
+        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return np.repeat(begins - starts[:-1], counts) + np.arange(starts[-1]), starts
 
     def nearer(self, query: Vectors, rows: Ids, count: int) -> Ids:
         """Those of the texts, `count` at most, that are nearest by the centroids of their tokens; all of them have

@@ -1,9 +1,9 @@
 """The arithmetic of texts that have a vector for every token: fewer of them, in fewer bytes, and one stand-in for all.
 
 Pooling merges a text's nearest vectors (Clavié et al. 2024, arXiv:2409.14683). A `Codec` stores a vector as its nearest
-centroid and two bits a dimension of what is left (PLAID; Santhanam et al. 2022, arXiv:2205.09707). `fixed` makes of all
-vectors of a text one, whose inner product with that of a query approximates their max-sim (MUVERA; Dhulipala et al.
-2024, arXiv:2405.19504). This file knows NumPy and no files.
+centroid and one or two bits a dimension of what is left (PLAID; Santhanam et al. 2022, arXiv:2205.09707). `fixed` makes
+of all vectors of a text one, whose inner product with that of a query approximates their max-sim (MUVERA; Dhulipala et
+al. 2024, arXiv:2405.19504). This file knows NumPy and no files.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ import numpy.typing as npt
 from sememe.types import Ids, Vectors
 from sememe.vectors import normalise
 
-WIDEST = 128
-"""Dimensions that are stored; wider vectors are projected on so many of their principal axes, which makes 34 bytes."""
+NARROW, WIDEST = 128, 256
+"""Up to 128 dimensions have two bits each. Wider vectors are projected on at most 256 of their principal axes, one bit
+each: in the same 34 bytes that keeps more of them than two bits of half as many axes do."""
 
 CENTROIDS_PER_ROOT = 4
 MOST_CENTROIDS = 4096
 SAMPLE = 65_536
 ROUNDS = 6
 BLOCK = 8192
-BITS = np.array([0, 2, 4, 6], dtype=np.uint8)
+SHORTEST = np.float32(1e-20)
+"""The square of a length below which a decoded token is one of zeros."""
 
 
 def pooled(tokens: Vectors, factor: float, *, protected: int = 1) -> Vectors:
@@ -62,7 +64,10 @@ def _ward(distances: npt.NDArray[np.float64], wanted: int) -> npt.NDArray[np.int
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """Centroids (c, d), the three bounds between the four levels of a residual, those levels, and the axes (dim, d)."""
+    """Centroids (c, d), the bounds between the two or four levels of a residual, those levels, and the axes (dim, d).
+
+    Tokens are of unit length, along the axes that are kept too once they are decoded.
+    """
 
     centroids: Vectors
     bounds: Vectors
@@ -71,24 +76,30 @@ class Codec:
 
     @property
     def bytes(self) -> int:
-        """What one token takes: two for its centroid, one for every four dimensions."""
-        return 2 + int(self.axes.shape[1]) // 4
+        """What one token takes: two for its centroid, and its levels."""
+        return 2 + int(self.axes.shape[1]) // len(self._shifts)
 
     def encode(self, tokens: Vectors) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
-        """The centroid of each row (n,), and the levels of its residual, four to a byte: (n, d / 4)."""
+        """The centroid of each row (n,), and the levels of its residual, four or eight to a byte: (n, bytes - 2)."""
         projected = tokens @ self.axes
         nearest = _nearest(projected, self.centroids)
         levels = np.searchsorted(self.bounds, projected - self.centroids[nearest], side="right").astype(np.uint8)
-        packed = (levels.reshape(len(tokens), self.axes.shape[1] // 4, 4) << BITS).sum(2, dtype=np.uint8)
+        packed = (levels.reshape(len(tokens), self.bytes - 2, -1) << self._shifts).sum(2, dtype=np.uint8)
         return nearest.astype(np.uint16), packed
 
     def decode(self, nearest: npt.NDArray[np.uint16], packed: npt.NDArray[np.uint8]) -> Vectors:
-        """The rows (n, d) along the axes; a query is to be projected on them."""
-        of_byte = self.levels[np.arange(256)[:, None] >> BITS & 3]
+        """The rows (n, d) along the axes, of unit length; a query is to be projected on them."""
+        of_byte = self.levels[np.arange(256)[:, None] >> self._shifts & len(self.levels) - 1]
         # `take` needs half the time of an index in brackets.
         decoded: Vectors = np.take(of_byte, packed, axis=0).reshape(len(packed), self.axes.shape[1])
         decoded += np.take(self.centroids, nearest, axis=0)
+        decoded /= np.sqrt(np.maximum(np.einsum("nd,nd->n", decoded, decoded), SHORTEST))[:, None]
         return decoded
+
+    @property
+    def _shifts(self) -> npt.NDArray[np.uint8]:
+        """How far each level of a byte is moved in it."""
+        return np.arange(0, 8, len(self.levels).bit_length() - 1, dtype=np.uint8)
 
 
 def to_stored(codec: Codec, tokens: Vectors) -> bytes:
@@ -98,7 +109,7 @@ def to_stored(codec: Codec, tokens: Vectors) -> bytes:
 
 
 def from_stored(codec: Codec, data: bytes) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
-    """The centroid of each token (n,) and the levels of its residual (n, d / 4), as `Codec.encode` gives them."""
+    """The centroid of each token (n,) and the levels of its residual (n, bytes - 2), as `Codec.encode` gives them."""
     count = len(data) // codec.bytes
     packed = np.frombuffer(data, np.uint8, offset=2 * count).reshape(count, codec.bytes - 2)
     return np.frombuffer(data, "<u2", count), packed
@@ -133,20 +144,27 @@ def train(tokens: Vectors, *, seed: int = 0) -> Codec:
         counts = np.bincount(nearest, minlength=count)
         centroids[counts > 0] = sums[counts > 0] / counts[counts > 0, None]
     left = projected - centroids[_nearest(projected, centroids)]
-    return Codec(
-        centroids, np.quantile(left, (0.25, 0.5, 0.75)).astype(np.float32),
-        np.quantile(left, (0.125, 0.375, 0.625, 0.875)).astype(np.float32), axes,
-    )  # fmt: skip
+    bounds = np.quantile(left, (0.25, 0.5, 0.75) if sample.shape[1] <= NARROW else (0.5,)).astype(np.float32)
+    return Codec(centroids, bounds, _means(left, bounds), axes)
+
+
+def _means(left: Vectors, bounds: Vectors) -> Vectors:
+    """The mean of what lies between the bounds, for every level; the bound itself where nothing does."""
+    level = np.searchsorted(bounds, left, side="right").ravel()
+    counts = np.bincount(level, minlength=len(bounds) + 1)
+    sums = np.bincount(level, weights=left.ravel(), minlength=len(bounds) + 1)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.append(bounds, bounds[-1])).astype(np.float32)
 
 
 def _axes(sample: Vectors) -> Vectors:
-    """The axes that vectors are stored along: a multiple of four, those of the greatest second moment where they are
-    too wide."""
+    """The axes that vectors are stored along: a multiple of those in a byte, of wide vectors the axes of the greatest
+    second moment."""
     dim = sample.shape[1]
-    if dim <= WIDEST:
+    if dim <= NARROW:
         return np.eye(dim, -(-dim // 4) * 4, dtype=np.float32)
     _, vectors = np.linalg.eigh((sample.T @ sample).astype(np.float64))
-    return np.ascontiguousarray(vectors[:, : -WIDEST - 1 : -1].astype(np.float32))
+    kept = np.ascontiguousarray(vectors[:, : -WIDEST - 1 : -1].astype(np.float32))
+    return np.pad(kept, ((0, 0), (0, -kept.shape[1] % 8)))
 
 
 def _nearest(rows: Vectors, centroids: Vectors) -> Ids:

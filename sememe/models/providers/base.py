@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -177,11 +178,17 @@ class Hosted:
             f"see what there is with: sememe hosted",
             "quota": f"{name} takes no more for now ({reason}{asked}): a quota is used up; {later}",
             "busy": f"{name} was busy at {self._settings.hosted.attempts} attempts ({reason}); {later}",
-            "down": f"{name} was not to be had in {self._settings.hosted.attempts} attempts ({reason}); {later}",
+            "down": f"{name} was not to be had{self._where()} in {self._settings.hosted.attempts} attempts ({reason}); "
+            f"{later}",
             "refused": f"{name} refuses every request ({reason}); check the name, its options and the key",
             "garbled": f"{name} gave an answer that cannot be used ({reason}); check its address and options",
         }
         return ProviderError(sentence[kind])
+
+    def _where(self) -> str:
+        """The host that was asked, for a message, unless the name says it."""
+        url = names.access(self._hosting, self._settings.hosted).url
+        return f" at {urlsplit(url).netloc.rpartition('@')[2]}" if url and not self._hosting.url else ""
 
     def _shown(self, reason: str) -> str:
         """What a provider says, without the key that it may repeat, and then short."""
@@ -505,6 +512,4 @@ def _shares(counted: list[int], total: int | None) -> list[int]:
 
 
 def _is_local(url: str | None) -> bool:
-    from urllib.parse import urlsplit
-
     return bool(url) and urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")

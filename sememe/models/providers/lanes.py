@@ -1,9 +1,9 @@
 """Lanes: how many requests are under way at once, at what pace, and when none may go.
 
 Only the exchange over the wire takes a lane. What an SDK does before and after it, making bodies and reading answers,
-is done by threads that hold none, while others wait for the provider. An answer is read when no other is coming in:
-both need the interpreter, and a lane whose answer comes in slowly is a lane that asks nothing. This file knows seconds
-and HTTP clients; it does not know what the requests are about.
+is done by threads that hold none, while others wait for the provider. An answer is read when the next request is sent
+and no other answer is coming in: all need the interpreter, and a lane that waits for it is a lane that asks nothing.
+This file knows seconds and HTTP clients; it does not know what the requests are about.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ WORKERS_A_LANE = 2
 LONGEST_PAUSE = 0.05
 """Seconds at most for which an answer that is here waits for those that are coming in."""
 
+HANDOVER = 0.002
+"""Seconds for which it waits for the request that has its lane now to be sent."""
+
 
 class Interrupted(ConnectionError):
     """The gate was stopped, or the request not wanted any more, before it was sent."""
@@ -46,6 +49,7 @@ class Gate:
         self._thread = threading.local()
         self._answers = threading.Condition()
         self._coming = 0
+        self._waiting = 0
         self.stopped = threading.Event()
 
     def enter(self, tokens: int, wanted: Callable[[], bool] = lambda: True) -> None:
@@ -59,12 +63,19 @@ class Gate:
     @contextmanager
     def lane(self) -> Iterator[Coming]:
         """A lane, when one is free and the provider does not want us to stay away. Raises Interrupted when stopped."""
+        with self._lock:
+            self._waiting += 1
         with self._lanes:
+            with self._lock:
+                self._waiting -= 1
             while (left := self._closed_until - time.monotonic()) > 0 and not self.stopped.wait(left):
                 pass
             if self.stopped.is_set() or not self._thread.wanted():
                 raise Interrupted("it was interrupted")
             yield self._answer_coming
+            handed_over = self._waiting > 0
+        if handed_over:
+            time.sleep(HANDOVER)
         with self._answers:
             self._answers.wait_for(lambda: not self._coming, LONGEST_PAUSE)
 
