@@ -76,7 +76,7 @@ def observed(opened: sememe.Collection, corpus: corpora.Labelled) -> dict[str, l
             scores = vectors @ query
             others = ~chosen
             others[own] = False
-            expected = tail_of(scores[chosen]).shares(scores[others]) * len(ids)
+            expected = tail_of(scores[chosen], len(ids)).shares(scores[others]) * len(ids)
             part = np.count_nonzero(others) / len(ids) * DRAWS
             counts[row] += [np.count_nonzero(expected <= x) / part for x in STATED]
     drawn = np.random.default_rng(0).integers(0, len(asked), (RESAMPLES, len(asked)))

@@ -481,7 +481,7 @@ class Collection:
 
         with self._store.snapshot() as snapshot:
             for candidate in (key.encode("utf-8", "backslashreplace").decode(), file_key(Path(key), self.path.parent)):
-                if snapshot.document(candidate) is not None or snapshot.in_ledger(candidate):
+                if snapshot.document(candidate) is not None or snapshot.offered(candidate):
                     return candidate
         if missing_ok:
             return key

@@ -30,6 +30,7 @@ from sememe.store import SQLiteStore
 from sememe.store.connection import FIXED_SQLITE, file_system, sqlite_version
 from sememe.store.inventory import Inventory
 from sememe.store.reading import Snapshot
+from sememe.types import IndexRecord
 
 LIBRARIES = ("openvino", "faiss-cpu", "tantivy", "apsw", "tokenizers", "safetensors", "numpy", "huggingface-hub")
 BATCH = 4096
@@ -137,7 +138,8 @@ def _derived(snapshot: Inventory, folder: Path) -> Iterator[Finding]:
     record = snapshot.index_record(lexical.NAME)
     if record is not None:
         words = lexical.LexicalIndex.open(folder, record.generation)
-        yield _judged(words is not None, "words", f"as of change {record.seq:,} of {snapshot.seq():,}")
+        at = f"as of change {record.seq:,} of {snapshot.seq():,}"
+        yield _judged(words is not None, "words", at, there=_there(folder, record))
 
 
 def _represented(snapshot: Inventory, held: Held, collection: Path) -> Iterator[Finding]:
@@ -155,7 +157,8 @@ def _represented(snapshot: Inventory, held: Held, collection: Path) -> Iterator[
     except SememeError:
         rows = None
     newer = snapshot.seq() - record.seq
-    yield _judged(rows is not None, name, f"{record.rows:,} rows, {newer:,} changes newer than they")
+    there = _there(held.folder(collection), record)
+    yield _judged(rows is not None, name, f"{record.rows:,} rows, {newer:,} changes newer than they", there=there)
 
 
 def _over_rows(snapshot: Snapshot, held: Held, collection: Path) -> Iterator[Finding]:
@@ -171,17 +174,20 @@ def _over_rows(snapshot: Snapshot, held: Held, collection: Path) -> Iterator[Fin
     except SememeError:
         sound = False
     newer = snapshot.seq() - base.seq
-    yield _judged(sound, f"vector files{of}", f"{base.rows:,} rows, {newer:,} changes newer than they")
+    at = f"{base.rows:,} rows, {newer:,} changes newer than they"
+    yield _judged(sound, f"vector files{of}", at, there=_there(folder, base))
     record = snapshot.index_record(held.index(faiss.NAME))
     if record is not None and record.base == base.generation:
         details = faiss.Details.from_json(record.details)
         index = faiss.NeighbourIndex.open(folder, record.generation, details, dim=held.space.dim)
-        yield _judged(index is not None, f"neighbours{of}", f"{details.kind} over {details.rows:,} rows")
+        at = f"{details.kind} over {details.rows:,} rows"
+        yield _judged(index is not None, f"neighbours{of}", at, there=_there(folder, record))
     record = snapshot.index_record(held.index(columns.NAME))
     if record is not None and record.base == base.generation:
         found = columns.Columns.read(folder, record.generation, record.checksum)
         fields = 0 if found is None else len(found.facts().fields)
-        yield _judged(found is not None, f"columns{of}", f"{fields:,} fields of {record.rows:,} rows")
+        at = f"{fields:,} fields of {record.rows:,} rows"
+        yield _judged(found is not None, f"columns{of}", at, there=_there(folder, record))
 
 
 def _kept(snapshot: Inventory) -> Iterator[Finding]:
@@ -201,10 +207,19 @@ def _kept(snapshot: Inventory) -> Iterator[Finding]:
             yield Finding("fact", "backup", f"{backup.path}, of change {backup.seq:,}; now it is {snapshot.seq():,}")
 
 
-def _judged(sound: bool, name: str, text: str) -> Finding:
+def _there(folder: Path, record: IndexRecord) -> bool:
+    """Whether any file of a derived index is there; after a restore none is."""
+    return any(folder.glob(f"*{record.generation}*"))
+
+
+def _judged(sound: bool, name: str, text: str, *, there: bool) -> Finding:
     if sound:
         return Finding("sound", name, text)
+    if not there:
+        return Finding(
+            "fact", name, "not made yet: searches are slower, not wrong; make them with: sememe doctor --rebuild"
+        )
     return Finding(
-        "trouble", name, f"{text}, but the files are missing or damaged: searches are slower, not wrong; make them "
+        "trouble", name, f"{text}, but the files are incomplete or damaged: searches are slower, not wrong; make them "
         f"anew with: sememe doctor --rebuild",
     )  # fmt: skip

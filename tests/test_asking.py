@@ -108,6 +108,22 @@ def test_explain_says_the_terms_of_a_score(say: Say) -> None:
     assert [term["name"] for term in told["score"]] == ["cosine", "boost stars"]
 
 
+@pytest.mark.parametrize("mode", ["vector", "hybrid"])
+def test_recency_alone_is_since_a_document_was_added(say: Say, mode: str) -> None:
+    hits = lines(say("search", "shoe 1", "--recency", "30d", "--mode", mode, "--json", "-k", "3"))
+    for hit in hits[:3]:
+        (_, score), (name, recency) = (term.values() for term in hit["terms"])  # type: ignore[attr-defined]
+        assert name == "recency @added"
+        assert 0 < recency <= 1
+        assert hit["score"] == pytest.approx(score + recency)
+
+
+def test_explain_takes_a_vector(say: Say, tmp_path: Path) -> None:
+    (tmp_path / "v.json").write_text(json.dumps(vector_of("shoe 7").tolist()))
+    done = say("explain", "", "k7", "--vector", str(tmp_path / "v.json"), "--no-heat")
+    assert "of k7 is hit 1 of the 10" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -121,6 +137,9 @@ def test_explain_says_the_terms_of_a_score(say: Say) -> None:
         (["x", "--boost", "stars:many"], "write it like stars:0.02"),
         (["x", "--boost", "stars:nan"], "the weight of 'stars' is nan"),
         (["x", "--recency", "day:soon"], "write it like day:30d"),
+        (["x", "--recency", "soon"], "write it like day:30d"),
+        (["x", "--group-by", ""], "--group-by is empty"),
+        (["x", "--per-group", "2"], "nothing is grouped; add --group-by"),
         (["x", "--recency", "day:30d:much"], "write it like day:30d"),
         (["x", "--recency", "colour:30d"], "needs a field of dates"),
         (["x", "--vector", "none.npy"], "cannot be read"),

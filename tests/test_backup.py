@@ -67,6 +67,20 @@ def test_a_backup_that_is_restored_is_the_collection(tmp_path: Path) -> None:
     assert contents(tmp_path / "new") == contents(tmp_path / "c")
 
 
+def test_the_doctor_finds_no_fault_in_what_was_just_restored_and_says_what_to_run(tmp_path: Path) -> None:
+    with filled(tmp_path / "c") as collection:
+        backups.backup(collection, tmp_path / "b")
+    backups.restore(tmp_path / "b", tmp_path / "new")
+    findings = {finding.name: finding for finding in doctor.examine(tmp_path / "new")}
+    assert "trouble" not in {finding.kind for finding in findings.values()}
+    assert "make them with: sememe doctor --rebuild" in findings["vector files"].text
+    assert findings["vector files"].kind == findings["words"].kind == "fact"
+    (slab,) = (tmp_path / "c").glob("vectors-*.slab")
+    slab.write_bytes(slab.read_bytes()[:-1])
+    damaged = {finding.name: finding for finding in doctor.examine(tmp_path / "c")}["vector files"]
+    assert (damaged.kind, "damaged" in damaged.text) == ("trouble", True)
+
+
 @pytest.mark.parametrize("indexes", [False, True])
 def test_backups_that_are_taken_while_another_process_writes_restore_whole(tmp_path: Path, indexes: bool) -> None:
     filled(tmp_path / "c").close()

@@ -84,7 +84,7 @@ def test_bench_tells_the_rates_of_each_model() -> None:
 def test_an_analogy_is_read_with_and_without_quotation_marks(tmp_path: Path) -> None:
     words = tmp_path / "words.txt"
     words.write_text("king\nqueen\ntable\ncarrot\nwoman\n")
-    for terms in (["king", "-", "man", "+", "woman"], ["king - man + woman"]):
+    for terms in (["king", "-", "man", "+", "woman"], ["king - man + woman"], ["king", "-man", "+woman"]):
         done = sememe("analogy", *terms, "--words", str(words), "--json", "-k", "2")
         rows = [json.loads(line) for line in done.stdout.splitlines()]
         assert rows[0]["word"] == "queen"
@@ -96,6 +96,7 @@ def test_an_analogy_is_read_with_and_without_quotation_marks(tmp_path: Path) -> 
     [
         (["analogy", "king"], "is no analogy"),
         (["analogy", "king man"], "lacks a sign before 'man'"),
+        (["analogy", "king", "-man", "queen"], "lacks a sign before 'queen'; write: king - man + woman"),
         (["analogy", "king - - man"], "two signs in a row"),
         (["analogy", "king - man", "-k", "0"], "at least one answer"),
         (["model", "show", "nothing like it"], "no model is named"),
@@ -166,3 +167,11 @@ def test_an_instruction_to_a_model_that_was_never_told_any_is_one_sentence(
     assert said.count("\n") == 1
     assert "untold was not trained to be told an instruction (its query prompt is 'query: ')" in said
     assert "a leaky tap" in sememe(*asked[:-2], "--show-input").stdout
+
+
+@pytest.mark.parametrize("group", [["eval"], ["eval", "golden"], ["model"]])
+def test_a_group_without_a_command_prints_its_help_as_it_is(group: list[str]) -> None:
+    done = sememe(*group, status=2)
+    assert done.stderr.startswith("Usage: ")
+    assert f"{' '.join(group)} [OPTIONS] COMMAND" in done.stderr
+    assert done.stdout == ""

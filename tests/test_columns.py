@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -17,8 +18,9 @@ from test_filters import OBJECTS, PAPER, filters, is_orderable
 
 from sememe import failpoints
 from sememe.errors import InputError
-from sememe.filters import matches, parse
+from sememe.filters import matches, parse, whole
 from sememe.index.columns import Columns, NotIndexed, notes, remove_others
+from sememe.search.diversify import elements, typed
 
 Documents: TypeAlias = list[tuple[Mapping[str, Any], Sequence[int] | range]]
 
@@ -69,6 +71,43 @@ def test_columns_select_exactly_the_rows_that_match(case: tuple[int, Documents, 
     built = Columns.build(rows, documents)
     assert built.select(parse(raw)).tolist() == row_by_row(rows, documents, raw)
     assert built.count(parse(raw)) == sum(row_by_row(rows, documents, raw))
+
+
+@settings(deadline=None)
+@given(collections(), st.data())
+def test_tallies_are_those_of_going_row_by_row(case: tuple[int, Documents], data: st.DataObject) -> None:
+    rows, documents = case
+    built = Columns.build(rows, documents)
+    mask = np.array(data.draw(st.lists(st.booleans(), min_size=rows, max_size=rows)), bool)
+    for path in built.facts().fields:
+        counted: Counter[tuple[str, Any]] = Counter()
+        for metadata, own in documents:
+            values = {typed(whole(v) if isinstance(v, list | dict) else v) for v in elements(metadata, path)}
+            counted.update({value: int(mask[list(own)].sum()) for value in values})
+        found = built.tally(path, mask)
+        if found is not None:
+            told: Counter[tuple[str, Any]] = Counter()
+            for value, count in found:
+                told[typed(value)] += count
+            assert told == counted
+
+
+def test_plain_values_and_lists_of_them_are_tallied_and_objects_are_not() -> None:
+    rows: list[dict[str, Any]] = [
+        {"price": 1, "tags": ["a", "b", "a"], "flag": True, "author": {"name": "Ada"}, "mixed": [1, [2]]},
+        {"price": 2**70, "tags": "a", "flag": 1, "author": {"name": "Bob"}, "both": [1, 1.0]},
+        {"price": 1.0, "tags": None, "author": {"name": "Ada"}},
+    ]
+    built = Columns.build(6, [(metadata, range(2 * row, 2 * row + 2)) for row, metadata in enumerate(rows)])
+    everything = np.ones(6, bool)
+    assert sorted(built.tally("price", everything) or ()) == [(1, 2), (1.0, 2), (2**70, 2)]
+    assert sorted(map(str, built.tally("tags", everything) or ())) == [
+        "('a', 2)", "('a', 2)", "('b', 2)", "(None, 2)",
+    ]  # fmt: skip
+    assert dict(built.tally("author.name", np.arange(6) < 4) or ()) == {"Ada": 2, "Bob": 2}
+    assert sorted(map(repr, built.tally("flag", everything) or ())) == ["(1, 2)", "(True, 2)"]
+    assert [built.tally(path, everything) for path in ("author", "mixed", "both")] == [None, None, None]
+    assert built.tally("price", np.zeros(6, bool)) == built.tally("nowhere", everything) == []
 
 
 PLAIN: list[Any] = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from sememe.cli import application
 from sememe.errors import InputError, NotFound
 from sememe.explain import explain, marked, page
 from sememe.filters import parse
+from sememe.keeping import forgetting
 from sememe.search.calibrate import WORDS_WEIGHT, counted, joint, tail_of
 from sememe.search.query import Query, Route
 
@@ -137,6 +139,35 @@ def test_the_command_line_explains_in_text_json_and_html(tmp_path: Path, make_mo
     assert isinstance(unwritable.exception, InputError)
 
 
+def test_a_deleted_document_is_told_by_its_key_with_the_time(tmp_path: Path) -> None:
+    (tmp_path / "gone.md").write_text("alpha")
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as made:
+        made.add_files([tmp_path / "gone.md"])
+        made.add([{"id": key, "text": f"alpha {key}"} for key in ("a", "b")])
+        before = datetime.now(UTC).replace(microsecond=0)
+        made.delete([str(tmp_path / "gone.md"), "a"])
+        for key in ("a", str(tmp_path / "gone.md")):
+            with pytest.raises(NotFound, match=r"was deleted on \S+; add it again") as told:
+                explain(made, "alpha", key)
+            when = re.search(r"deleted on (\S+);", str(told.value))
+            assert when is not None
+            assert before <= datetime.fromisoformat(when[1]) <= datetime.now(UTC)
+        with pytest.raises(NotFound, match="was not deleted from it"):
+            explain(made, "alpha", "never")
+        made.add([{"id": "a", "text": "alpha again"}])
+        assert explain(made, "alpha", "a", heat=False).rank is not None
+
+
+def test_what_is_forgotten_leaves_no_trace_of_having_been_there(tmp_path: Path) -> None:
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as made:
+        made.add([{"id": key, "text": f"alpha {key}"} for key in ("a", "b")])
+        made.delete(["b"])
+        forgetting.forget(made, ["a", "b"])
+        for key in ("a", "b"):
+            with pytest.raises(NotFound, match="was not deleted from it"):
+                explain(made, "alpha", key)
+
+
 # --- what a score is worth -----------------------------------------------------------------
 
 
@@ -144,15 +175,38 @@ def test_the_command_line_explains_in_text_json_and_html(tmp_path: Path, make_mo
 @given(st.integers(0, 10_000))
 def test_stated_shares_are_observed_where_scores_are_random(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    tail = tail_of(rng.exponential(size=2_000).astype(np.float32))
+    tail = tail_of(rng.exponential(size=2_000).astype(np.float32), 1_000_000)
     others = rng.exponential(size=200_000).astype(np.float32)
-    for stated in (0.02, 0.001):
+    for stated in (0.02, 0.004):
         assert 0.2 < np.mean(tail.shares(others) <= stated) / stated < 4
+
+
+def test_stated_shares_are_observed_on_average_beyond_what_the_sample_holds() -> None:
+    rng = np.random.default_rng(0)
+    others = np.sort(rng.exponential(size=1_000_000).astype(np.float32))[-20_000:]
+    tails = [tail_of(rng.exponential(size=2_000).astype(np.float32), 1_000_000) for _ in range(100)]
+    for stated, low, high in ((0.005, 0.9, 1.1), (0.0005, 0.75, 1.25), (0.0001, 0.4, 1.25)):
+        seen = np.mean([np.count_nonzero(tail.shares(others) <= stated) / 1_000_000 for tail in tails])
+        assert low < seen / stated < high
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10_000), st.floats(10, 1000))
+def test_an_answer_in_the_sample_does_not_make_random_chunks_out_of_others(seed: int, score: float) -> None:
+    rng = np.random.default_rng(seed)
+    sample = rng.exponential(size=2_000).astype(np.float32)
+    without = tail_of(sample, 4_000)
+    second = np.sort(sample)[-2]
+    sample[np.argmax(sample)] = score
+    others = np.linspace(0, second, 100, dtype=np.float32)
+    assert tail_of(sample, 4_000).shares(others) == pytest.approx(without.shares(others))
+    # Of a collection that is its own sample the best is the answer, and no chunk equals the next by chance.
+    assert tail_of(sample, 2_000).shares(np.array([second]))[0] == pytest.approx(1 / 2_000, rel=0.01)
 
 
 @given(st.lists(st.floats(-2, 2, width=32), min_size=40, max_size=200))
 def test_a_higher_score_is_never_less_surprising(scores: list[float]) -> None:
-    tail = tail_of(np.array(scores, np.float32))
+    tail = tail_of(np.array(scores, np.float32), 100)
     shares = tail.shares(np.linspace(-3, 3, 50, dtype=np.float32))
     assert (np.diff(shares) <= 1e-12).all()
     assert ((shares > 0) & (shares <= 1)).all()

@@ -19,7 +19,7 @@ from sememe.errors import InputError, NotFound
 from sememe.models.encoder import TextEncoder
 from sememe.models.providers import is_hosted, lanes
 from sememe.models.providers.batches import batches
-from sememe.models.providers.calling import Budget
+from sememe.models.providers.calling import Budget, dollars
 from sememe.models.providers.catalogue import MODELS
 from sememe.models.providers.counting import BYTES_A_PIECE, EstimatedCounter
 from sememe.models.providers.lanes import LONGEST_PAUSE, Gate, Interrupted
@@ -352,6 +352,13 @@ def test_an_answer_is_read_when_no_other_is_coming_in_and_waits_no_longer_than_a
     done.set()
     other.join(5)
     assert left == (["slow", "fast"] if comes_in else ["fast", "slow"])
+
+
+@pytest.mark.parametrize(
+    ("amount", "said"), [(0.0, "0.000000"), (0.25, "0.250000"), (-12.5, "-12.500000"), (4.2e-9, "0.0000000042")]
+)
+def test_an_amount_of_money_shows_two_digits_however_small_it_is(amount: float, said: str) -> None:
+    assert dollars(amount) == said
 
 
 def test_an_answer_is_read_when_the_request_that_waited_for_its_lane_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -199,9 +200,20 @@ def test_a_weight_that_is_not_said_is_a_tenth_of_the_greatest_score(collection: 
     boosted = Shape(boosts=(Recency("day", DAY),))
     hits = collection.search(Query(text=QUERY, mode="hybrid", route=Route(fusion="rrf"), shape=boosted))
     assert f"{2 / 61 / 10:g} x 1/2 per 1 days" in str(hits.plan)
-    for mode, kind in (("lexical", "bm25"), ("hybrid", "evidence")):
-        with pytest.raises(InputError, match=f"a score by {kind} has no greatest"):
-            asked(collection, mode=mode, boosts=(Recency("day", DAY),))
+    with pytest.raises(InputError, match="a score by bm25 has no greatest"):
+        asked(collection, mode="lexical", boosts=(Recency("day", DAY),))
+
+
+def test_recency_of_evidence_weighs_a_power_of_ten_and_is_explained(collection: sememe.Collection) -> None:
+    query = Query(text=QUERY, mode="hybrid", shape=Shape(boosts=(Recency("day", 3650 * DAY),)))
+    hits = collection.search(query)
+    assert "1 x 1/2 per 3650 days since day" in str(hits.plan)
+    for hit in hits:
+        evidence, recency = hit.terms
+        assert (evidence.name, recency.name) == ("evidence", "recency day")
+        assert 0 < recency.value <= 1
+        assert hit.score == pytest.approx(evidence.value + recency.value)
+    assert explain(collection, query, hits[0].id, heat=False).score == hits[0].terms
 
 
 def test_explain_names_the_terms_and_the_step_that_leaves_a_chunk_out(collection: sememe.Collection) -> None:
@@ -460,3 +472,23 @@ def test_one_and_true_are_two_values_and_one_is_one_whole_or_not(tmp_path: Path)
     found = {(type(facet.value), facet.value): (facet.count, facet.hits) for facet in hits.facets["flag"]}
     assert sorted(count for count, _ in found.values()) == [1, 2]
     assert sum(shown for _, shown in found.values()) == 2
+
+
+def test_facets_are_the_same_from_filter_columns_and_from_metadata(tmp_path: Path) -> None:
+    shape = Shape(facets=("colour", "stars", "tags", "about"))
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as opened:
+        records = [record(i) for i in range(1, 1_200)]
+        for one in records[::2]:
+            one["metadata"]["about"] = {"n": 1}
+        opened.add(records[:1_100])
+        opened.optimize()
+        opened.add(records[1_100:])
+        opened.delete(["k5", "k1150"])
+        hits = opened.search(Query(text="text", where=parse({"stars": {"$gte": 0}}), shape=shape))
+        assert list((tmp_path / "c").glob("columns-*.bin"))
+    left = [r["metadata"] for r in records if r["id"] not in ("k5", "k1150") and r["metadata"]["stars"] >= 0]
+    for field in ("colour", "stars"):
+        counts = Counter(about[field] for about in left)
+        assert {facet.value: facet.count for facet in hits.facets[field]} == counts
+    assert {f.value: f.count for f in hits.facets["tags"]} == Counter(tag for about in left for tag in about["tags"])
+    assert [(f.value, f.count) for f in hits.facets["about"]] == [('{"n":1}', sum("about" in one for one in left))]

@@ -80,13 +80,12 @@ def application(wanted: str | None = None) -> typer.Typer:
         for name in names:
             if alone and name != wanted:
                 continue
-            made = getattr(
-                import_module(f"sememe.cli.{file}"), f"{name}_" if iskeyword(name) else name.replace("-", "_")
-            )
+            module = import_module(f"sememe.cli.{file}")
+            made = getattr(module, f"{name}_" if iskeyword(name) else name.replace("-", "_"))
             if isinstance(made, typer.Typer):
                 app.add_typer(made, name=name)
             else:
-                app.command(name)(made)
+                app.command(name, cls=getattr(module, "PARSERS", {}).get(name))(made)
     return app
 
 
@@ -147,6 +146,10 @@ def _say(error: Exception) -> int:
         return 1
     if isinstance(error, TyperException):
         context = getattr(error, "ctx", None)
+        if context is not None and error.message == context.get_help():
+            # A group without a command of it: typer's message is the help.
+            typer.echo(error.message, err=True)
+            return WRONG_USAGE
         command = context.command_path if context else "sememe"
         typer.echo(f"sememe: {error.format_message().rstrip('.')}; see: {command} --help", err=True)
         return WRONG_USAGE

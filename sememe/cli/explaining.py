@@ -31,6 +31,7 @@ from sememe.cli.options import (
     RerankOption,
     SpaceOption,
     UnlikeOption,
+    VectorOption,
     WhereOption,
 )
 from sememe.cli.parts import boosts_of, parts_of, shape_of
@@ -46,7 +47,7 @@ from sememe.search.query import RERANKED, Fusion, Mode, Query, Route
 
 
 def explain(
-    query: Annotated[str, typer.Argument(help="What was looked for.")],
+    query: Annotated[str, typer.Argument(help="What was looked for; '' for parts alone.")],
     name: Annotated[str, typer.Argument(metavar="ID", help="A document's key, or a chunk's id such as chunk:12.")],
     k: KOption = 10,
     where: WhereOption = None,
@@ -65,12 +66,13 @@ def explain(
     like: LikeOption = None,
     unlike: UnlikeOption = None,
     near: NearOption = None,
+    vector: VectorOption = "",
     boost: BoostOption = None,
     recency: RecencyOption = None,
     threshold: MinScoreOption = None,
     dedupe: DedupeOption = False,
-    group_by: GroupByOption = "",
-    per_group: PerGroupOption = 1,
+    group_by: GroupByOption = None,
+    per_group: PerGroupOption = None,
     mmr: MmrOption = None,
     heat: Annotated[bool, typer.Option(help="Measure what each word means to the vector's score.")] = True,
     html: Annotated[Path | None, typer.Option("--html", help="Write a page to this file.")] = None,
@@ -84,7 +86,7 @@ def explain(
     find, are in colour.
     """
     condition = None if where is None else parse(where_of(where) or {})
-    parts = parts_of(also, like=like, unlike=unlike, near=near)
+    parts = parts_of(also, like=like, unlike=unlike, near=near, vector=vector)
     asked = Query(
         text=None if parts and not query else query, k=k, where=condition, mode=cast("Mode", mode),
         alpha=alpha, recall=recall, parts=parts,

@@ -235,7 +235,9 @@ def preview(
         names += ["renamed", "deleted"] if choices.deleting else []
         print_pairs([("files" if n == "documents" else n, getattr(summary, n)) for n in names])
         if summary.dollars is not None:
-            print_pairs([("dollars", f"{summary.dollars:.6f} at most")])
+            from sememe.models.providers.calling import dollars
+
+            print_pairs([("dollars", f"{dollars(summary.dollars)} at most")])
         print_troubles(summary, collection)
     typer.echo("Nothing was written (dry run).", err=True)
     return summary

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from sememe.cli.hosted import hosted as list_hosted
 from sememe.cli.options import InstructionOption, JsonOption, ModelOption
@@ -34,6 +35,7 @@ RoleOption = Annotated[str, typer.Option("--role", help="The prompt before each 
 ROLES = ("none", "query", "document")
 MOST_WORDS = 10_000
 TERM = re.compile(r"[+-]")
+GLUED = re.compile(r"[+-][^\W\d][^\W\d].*")
 
 
 @contextmanager
@@ -328,7 +330,7 @@ def rerank(
 
 def _terms(parts: list[str]) -> list[tuple[int, str]]:
     """Signs and words of "king - man + woman", whether the shell split it or not."""
-    tokens = [token for token in re.split(r"\s+", " ".join(parts)) if token]
+    tokens = [token for part in " ".join(parts).split() for token in unglued(part)]
     signed: list[tuple[int, str]] = []
     sign: int | None = 1
     for token in tokens:
@@ -344,6 +346,23 @@ def _terms(parts: list[str]) -> list[tuple[int, str]]:
     if len(signed) < 2 or sign is not None:
         raise InputError(f"{' '.join(parts)!r} is no analogy; write: king - man + woman")
     return signed
+
+
+def unglued(term: str) -> list[str]:
+    """A term and the sign that was written right before it: "-man" is "-" and "man", "-k" an option."""
+    return [term[0], term[1:]] if GLUED.fullmatch(term) else [term]
+
+
+class TermsFirst(TyperCommand):
+    """Reads "-man" as a sign and a word, not as the option -m with a value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """What is left of the arguments; words lose their signs first."""
+        return super().parse_args(ctx, [piece for term in args for piece in unglued(term)])
+
+
+PARSERS = {"analogy": TermsFirst}
+"""What reads the arguments of a command, where that is not the usual parser."""
 
 
 def _vocabulary(model: TextEncoder | HostedEmbedder) -> list[str]:

@@ -119,16 +119,19 @@ BoostOption = Annotated[
 RecencyOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--recency", metavar="FIELD:HALFLIFE[:WEIGHT]", help="Add what halves with age: @added:30d, day:1y:0.2."
+        "--recency", metavar="[FIELD:]HALFLIFE[:WEIGHT]",
+        help="Add what halves with age: 30d (since it was added), day:1y:0.2.",
     ),
-]
+]  # fmt: skip
 MinScoreOption = Annotated[float | None, typer.Option("--threshold", help="Leave out hits of a lower score.")]
 DedupeOption = Annotated[bool, typer.Option("--dedupe", help="Leave out hits that say nearly what a better one says.")]
 GroupByOption = Annotated[
-    str,
+    str | None,
     typer.Option("--group-by", metavar="FIELD", help="Keep the best of each document, or of each value of a field."),
 ]
-PerGroupOption = Annotated[int, typer.Option("--per-group", help="How many hits of each group.")]
+PerGroupOption = Annotated[
+    int | None, typer.Option("--per-group", help="With --group-by: how many hits of each group, 1 unless said.")
+]
 MmrOption = Annotated[
     float | None, typer.Option("--mmr", help="From 0 to 1: hits that differ from those before first; 1 is by score.")
 ]

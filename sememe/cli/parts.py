@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from sememe.search.query import Route
     from sememe.search.shape import Boost, Recency, Shape
 
+ADDED = "@added"
+"""The date that recency is of unless a field is named."""
+
 DAYS = {"h": 1 / 24, "d": 1.0, "w": 7.0, "y": 365.25}
 """Of the units that a half-life is said in."""
 
@@ -50,23 +53,28 @@ def parts_of(
 
 
 def shape_of(
-    *, boosts: tuple[Boost | Recency, ...], threshold: float | None, dedupe: bool, group: tuple[str, int],
+    *, boosts: tuple[Boost | Recency, ...], threshold: float | None, dedupe: bool, group: tuple[str | None, int | None],
     mmr: float | None, page: tuple[int, str | None] = (0, None), context: str = "0",
     facets: Sequence[str] | None = None,
 ) -> Shape | None:  # fmt: skip
     """The shape of the answer; None for the best as they are. `group` is by what and how many, `page` which and after
     what."""
+    by, most = group
+    if by == "":
+        raise InputError("--group-by is empty; name a field, or document, or leave it out")
+    if by is None and most is not None:
+        raise InputError(f"--per-group is {most}, but nothing is grouped; add --group-by document, or leave it out")
     if page[1] == "":
         raise InputError("--after is empty, as it is behind the last page; leave it out for the first one")
-    chosen = boosts or dedupe or group[0] or facets or any(page) or context != "0"
+    chosen = boosts or dedupe or by or facets or any(page) or context != "0"
     if not chosen and threshold is None and mmr is None:
         return None
     from sememe.search.shape import Context, Shape
 
     around: Context = int(context) if re.fullmatch(r"[0-9]{1,9}", context) else context  # type: ignore[assignment]
     return Shape(
-        boosts=boosts, threshold=threshold, dedupe=dedupe, group_by=group[0], per_group=group[1], mmr=mmr,
-        page=page[0] or 1, after=page[1] or "", context=around, facets=tuple(facets or ()),
+        boosts=boosts, threshold=threshold, dedupe=dedupe, group_by=by or "", per_group=1 if most is None else most,
+        mmr=mmr, page=page[0] or 1, after=page[1] or "", context=around, facets=tuple(facets or ()),
     )  # fmt: skip
 
 
@@ -89,11 +97,11 @@ def boosts_of(boost: Sequence[str] | None, recency: Sequence[str] | None) -> tup
 def _recency(text: str) -> Recency:
     from sememe.search.shape import DAY, Recency
 
-    said = re.fullmatch(r"(?P<field>.+?):(?P<count>\d+(?:\.\d+)?)(?P<unit>[hdwy])(?::(?P<weight>[^:]+))?", text)
+    said = re.fullmatch(r"(?:(?P<field>.+?):)?(?P<count>\d+(?:\.\d+)?)(?P<unit>[hdwy])(?::(?P<weight>[^:]+))?", text)
     weight = None if said is None or said["weight"] is None else _number(said["weight"])
     if said is None or (said["weight"] is not None and weight is None):
-        raise InputError(f"--recency {text!r} is no field with a half-life; write it like day:30d, or day:1y:0.2")
-    return Recency(said["field"], float(said["count"]) * DAYS[said["unit"]] * DAY, weight)
+        raise InputError(f"--recency {text!r} is no half-life; write it like day:30d, 30d or day:1y:0.2")
+    return Recency(said["field"] or ADDED, float(said["count"]) * DAYS[said["unit"]] * DAY, weight)
 
 
 def setting_of(text: str) -> Setting:

@@ -48,7 +48,9 @@ def print_summary(summary: Summary, collection: Path, as_json: bool) -> None:
         print_pairs([(SAID.get(n, n), fields[n]) for n in (*names, *(n for n in optional if fields[n]))])
         print_pairs([("seconds", f"{summary.seconds:.1f}")])
         if summary.billed_tokens:
-            cost = "price unknown" if summary.dollars is None else f"${summary.dollars:.6f}"
+            from sememe.models.providers.calling import dollars
+
+            cost = "price unknown" if summary.dollars is None else f"${dollars(summary.dollars)}"
             print_pairs([("billed", f"{summary.billed_tokens:,} tokens, {cost}")])
         print_troubles(summary, collection)
     if summary.warning:

@@ -34,7 +34,7 @@ import numpy.typing as npt
 
 from sememe import failpoints
 from sememe.filters import And, Compare, Condition, Equals, Exists, Kind, Leaf, Not, Operand, Or, iso, leaves
-from sememe.index.gather import MAX_PATHS, Documents, Spec, digest, image_of, sortable, unsortable, utf8
+from sememe.index.gather import KIND_OF, MAX_PATHS, Documents, Spec, digest, image_of, sortable, unsortable, utf8
 from sememe.index.slab import sync_folder
 
 NAME = "columns"
@@ -53,6 +53,7 @@ SCALARS = ("null", "boolean", "integer", "float", "huge", "string", "other")
 EXISTING = (*SCALARS, "object", "list")
 """The columns whose rows, together, are those that have a value at a path."""
 NUMBERS = ("integer", "float", "huge")
+PLAIN_COLUMNS = ("null", "boolean", *NUMBERS, "string")
 LONG_RUN = 16
 """Units a code, on average, that are sooner copied code by code than picked one by one."""
 FEW_RUNS = 8
@@ -162,6 +163,24 @@ class _Column:
             before = np.cumsum(lengths) - lengths
             entries = np.repeat(starts - before, lengths) + np.arange(lengths.sum())
             mask[self.held[entries].astype(np.int64)] = True
+
+    def tally(self, weights: Codes) -> Codes:
+        """The sum over every code of the weights (units,) of the units that hold it: (distinct,)."""
+        if self.codes is not None:
+            return np.bincount(self.codes, weights, self.distinct + 1)[: self.distinct].astype(np.int64)
+        held = weights[self.held]
+        if self.starts is None:
+            return held
+        return np.bincount(np.repeat(np.arange(self.distinct), np.diff(self.starts)), held).astype(np.int64)
+
+    def plain(self, name: str, code: int) -> Any:
+        """The value of a code, as it was given, in a column of that name."""
+        if isinstance(self.values, _Words):
+            text = self.values[code].decode("utf-8", "surrogatepass")
+            return unsortable(text) if name == "huge" else text
+        if self.values is None:
+            return None
+        return bool(self.values[code]) if name == "boolean" else self.values.item(code)
 
     def before(self, value: int | float | str, *, equal: bool) -> int:
         """How many of the values are less, or also those that are equal: exactly, whatever the size of numbers."""
@@ -313,6 +332,32 @@ class Columns:
     def count(self, condition: Condition) -> int:
         """How many rows match."""
         return int(np.count_nonzero(self.select(condition)))
+
+    def tally(self, path: str, rows: Mask) -> list[tuple[Any, int]] | None:
+        """The plain values at a path, of lists their elements, and how many of the `rows (rows,)` have each; one may
+        come again, with further rows.
+
+        None where that is not known: of objects, and of lists in lists, only digests are kept, and a row that has a
+        value of one kind twice would be counted twice. Raises NotIndexed as `select` does.
+        """
+        lengths, found = self._head["lengths"], []
+        weights: Codes = rows.astype(np.int64)
+        if lengths is not None:
+            weights = np.add.reduceat(weights, np.cumsum(self._array(lengths), dtype=np.int64) - self._array(lengths))
+        seen: dict[str, Mask] = {}
+        for place, opaque in (("values", {"object", "other"}), ("elements", {"object", "list", "other"})):
+            columns = self._place(path, place)
+            if opaque & columns.keys():
+                return None
+            for name in columns.keys() & set(PLAIN_COLUMNS):
+                units = self._any(columns, (name,))
+                before = seen.setdefault(KIND_OF[name], self._nothing())
+                if (before & units).any():
+                    return None
+                before |= units
+                counts, column = columns[name].tally(weights), columns[name]
+                found += [(column.plain(name, code), counts.item(code)) for code in np.flatnonzero(counts).tolist()]
+        return found
 
     def facts(self) -> Facts:
         """What fields there are, and what they hold."""

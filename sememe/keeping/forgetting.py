@@ -158,7 +158,7 @@ def _choose_key(snapshot: Inventory, chosen: Chosen, folder: Path, name: str) ->
         held = _choose_container(snapshot, chosen, key)
         if document is not None or held:
             return
-        if snapshot.in_ledger(key):
+        if snapshot.offered(key):
             chosen.inputs += [key] if key not in chosen.inputs else []
             return
     raise NotFound(f"{name!r} is not a document of {folder}; nothing was forgotten")
@@ -307,10 +307,15 @@ def _left_of(row: LedgerRow) -> LedgerRow:
 
 
 def _take_out_keys(transaction: Transaction, keys: Sequence[str], containers: Iterable[str]) -> None:
-    """Inputs leave the ledger, and files of many documents go; those around them are read again the next time."""
-    for box in containers:
+    """Inputs leave the ledger, and files of many documents go; those around them are read again the next time.
+
+    That they were there is remembered no more.
+    """
+    boxes = list(containers)
+    for box in boxes:
         transaction.remove_container(box)
     transaction.strike(keys)
+    transaction.drop_removals([*keys, *boxes])
     transaction.unsettle(box for key in keys for box in _around(key))
 
 

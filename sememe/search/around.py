@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from sememe.filters import whole
+from sememe.index.columns import Columns, Mask, NotIndexed
+from sememe.index.exact import Allowed
 from sememe.search.diversify import elements, typed
 from sememe.search.shape import Context
+from sememe.search.view import Moment
 from sememe.store.reading import Snapshot
 from sememe.store.records import StoredChunk
 from sememe.types import CHUNK_PREFIX, Hit, Surroundings
+
+Counts: TypeAlias = Mapping[str, Counter[tuple[str, Hashable]]]
 
 SECTION_CHUNKS = 32
 """Chunks of a section on each side of a hit, at most: a text without headings is one section."""
@@ -55,24 +62,57 @@ def _section(chunks: list[StoredChunk], at: int) -> list[StoredChunk]:
     return chunks[low - bool(opens) : high + 1]
 
 
+@dataclass(frozen=True, slots=True)
+class Among:
+    """The chunks that values are counted in: the `rows (rows,)` of filter columns, and others by number."""
+
+    known: Columns | None
+    rows: Mask
+    others: Sequence[int]
+
+    @classmethod
+    def of(cls, moment: Moment, allowed: Allowed) -> Among:
+        """Those that may be found at a moment."""
+        exact, known = moment.exact, moment.files.columns
+        covered = 0 if known is None else known.rows
+        newer = exact.rows.ids[covered:][allowed.slab[covered:]]
+        return cls(known, allowed.slab[:covered], [*newer.tolist(), *exact.tail_ids[allowed.tail].tolist()])
+
+
 def facets_of(
-    fields: Sequence[str], snapshot: Snapshot, *, among: Sequence[int], hits: Sequence[Hit]
+    fields: Sequence[str], snapshot: Snapshot, *, among: Among, ids: Callable[[], Sequence[int]], hits: Sequence[Hit]
 ) -> dict[str, list[Facet]]:
-    """For every field its values among the chunks of those numbers, the most frequent first. An element of a list is a
-    value, and a chunk has the values of its document."""
+    """For every field its values among all, the most frequent first. An element of a list is a value, and a chunk has
+    the values of its document. `ids` are those of all, for fields that the columns do not tell of."""
     shown = _counts(fields, snapshot, [int(hit.id.removeprefix(CHUNK_PREFIX)) for hit in hits])
     return {
         field: [
             Facet(key[1], count, shown[field][key])
             for key, count in sorted(counts.items(), key=lambda pair: (-pair[1], str(pair[0][1])))
         ]
-        for field, counts in _counts(fields, snapshot, among).items()
+        for field, counts in _all_counts(fields, snapshot, among, ids).items()
     }
 
 
-def _counts(
-    fields: Sequence[str], snapshot: Snapshot, chunks: Sequence[int]
-) -> Mapping[str, Counter[tuple[str, Hashable]]]:
+def _all_counts(
+    fields: Sequence[str], snapshot: Snapshot, among: Among, ids: Callable[[], Sequence[int]]
+) -> Counts:  # fmt: skip
+    told: dict[str, Counter[tuple[str, Hashable]]] = {}
+    for field in dict.fromkeys(fields):
+        # NotIndexed: a collection of more fields than are kept.
+        with contextlib.suppress(NotIndexed):
+            tally = None if among.known is None else among.known.tally(field, among.rows)
+            if tally is not None:
+                told[field] = Counter()
+                for value, count in tally:
+                    told[field][typed(value)] += count
+    newer = _counts([*told], snapshot, among.others) if told and among.others else {}
+    rest = [field for field in fields if field not in told]
+    read = _counts(rest, snapshot, ids()) if rest else {}
+    return {field: told[field] + newer.get(field, Counter()) if field in told else read[field] for field in fields}
+
+
+def _counts(fields: Sequence[str], snapshot: Snapshot, chunks: Sequence[int]) -> Counts:
     counts: dict[str, Counter[tuple[str, Hashable]]] = {field: Counter() for field in dict.fromkeys(fields)}
     of_document = Counter(snapshot.documents_of(chunks).values())
     for document, metadata in snapshot.metadata_of(of_document).items():

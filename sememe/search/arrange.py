@@ -30,8 +30,9 @@ BOOSTED = 1_000
 WIDER = 4
 """Times the candidates when too few are left of them."""
 
-GREATEST = {"cosine": 1.0, "rerank": 1.0, "weighted": 1.0, "rrf": 1 / (RRF_K + 1)}
-"""The greatest score there can be, by the kind of score, of one ranking; the others have no greatest."""
+USUAL_WEIGHT = {"cosine": 0.1, "rerank": 0.1, "weighted": 0.1, "rrf": 0.1 / (RRF_K + 1), "evidence": 1.0}
+"""Of recency, by the kind of score: a tenth of the greatest there can be, of one ranking; and of evidence, in powers of
+ten, one. The others have no greatest, and no unit that means the same everywhere."""
 
 COSINE = "cosine"
 
@@ -377,9 +378,9 @@ def _weighed(boost: Boost | Recency, kind: str, rankings: int) -> Boost | Recenc
     """A boost with a weight."""
     if boost.weight is not None:
         return boost
-    if kind not in GREATEST:
+    if kind not in USUAL_WEIGHT:
         raise InputError(f"{boost.name!r} has no weight, and a score by {kind} has no greatest; say one, in its units")
-    return replace(boost, weight=rankings * GREATEST[kind] / 10)
+    return replace(boost, weight=rankings * USUAL_WEIGHT[kind])
 
 
 def _refuse_fields(shape: Shape, types: dict[str, str]) -> None:

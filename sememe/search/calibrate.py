@@ -3,10 +3,12 @@
 Times the number of chunks it is the expected number of them, as BLAST states its hits (Karlin and Altschul 1990,
 "Methods for assessing the statistical significance of molecular sequence features by using general scoring schemes").
 
-Scores of vectors: the query is compared with a sample of the collection, and beyond the highest twentieth of it the
-share falls by a generalised Pareto law (Pickands 1975). Scores of words: every term is in a chunk with the probability
-that the index knows, independently of the others, and then gives about its weight; the sums are counted out on a grid.
-This file knows scores and no index.
+Scores of vectors: the query is compared with a sample of the collection. The rank that a score would have in it is its
+share, without a model; beyond the second best the share falls by a generalised Pareto law (Pickands 1975), as steeply
+as the highest twentieth lies. A query is taken to have one answer in the collection, which is no random chunk: it is in
+the sample as often as any other chunk, and then the best there. Scores of words: every term is in a chunk with the
+probability that the index knows, independently of the others, and then gives about its weight; the sums are counted out
+on a grid. This file knows scores and no index.
 """
 
 from __future__ import annotations
@@ -29,9 +31,12 @@ LEAST = 40
 """A smaller sample says nothing about a tail."""
 
 TAIL = 0.05
-SHAPE = 0.03
+FEWEST = 10
+"""Of a sample that the scale of its tail is read from, at least."""
+
+SHAPE = 0.09
 """Of the tail: 0 is exponential, and more falls off more slowly. Fitted query by query it would follow noise; this one
-was chosen on 400 queries of each set of benchmarks/fusion.py."""
+was chosen on the development queries of each set of benchmarks/fusion.py."""
 
 PARTS = ((0.6, 0.15), (0.8, 0.2), (1.0, 0.3), (1.2, 0.2), (1.4, 0.15))
 """What a term gives, in units of its weight, and how often: short texts give more, long ones less."""
@@ -46,30 +51,36 @@ SMALLEST = 1e-30
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The share of random chunks above a score: from the `sample`, ascending, and beyond `threshold` by a law."""
+    """The share of random chunks above a score: by rank in the `sample`, ascending, and by a law of a `scale` beyond
+    the second best. `answers` of the sample, between 0 and 1, are expected to be no random chunks."""
 
     sample: Scores
-    threshold: float
+    answers: float
     scale: float
 
     def shares(self, scores: Scores) -> Shares:
         """How many of all random chunks score at least as high: (n,), between 0 and 1."""
-        above = 1.0 - np.searchsorted(self.sample, scores, side="left") / len(self.sample)
-        beyond = np.maximum(scores.astype(np.float64) - self.threshold, 0.0)
+        random = len(self.sample) + 1 - self.answers
+        ranks = np.log((np.arange(len(self.sample), 1.0, -1.0) - self.answers) / random)
+        second = self.sample[-2]
+        beyond = np.maximum(scores.astype(np.float64) - second, 0.0)
+        known = np.interp(scores, self.sample[:-1], ranks, left=0.0)
         if self.scale > 0.0:
-            share = TAIL * (1.0 + SHAPE * beyond / self.scale) ** (-1.0 / SHAPE)
+            known -= np.log1p(SHAPE * beyond / self.scale) / SHAPE
         else:
-            share = np.where(beyond > 0.0, SMALLEST, TAIL)
-        return np.maximum(np.where(beyond > 0.0, share, np.maximum(above, TAIL)), SMALLEST)
+            known[beyond > 0.0] = -math.inf
+        return np.maximum(np.exp(known), SMALLEST)
 
 
-def tail_of(sample: Scores) -> Tail:
-    """The tail of the scores of a random sample (m,), LEAST of them at least."""
+def tail_of(sample: Scores, chunks: int) -> Tail:
+    """The tail of the scores of a random sample (m,), LEAST of them at least, of so many chunks."""
     ascending = np.sort(sample)
-    beyond = max(round(TAIL * len(ascending)), 2)
-    threshold = float(ascending[-beyond - 1])
-    excess = float(ascending[-beyond:].mean(dtype=np.float64)) - threshold
-    return Tail(ascending, threshold, excess * (1.0 - SHAPE))
+    beyond = max(round(TAIL * len(ascending)), FEWEST)
+    excess = ascending[-beyond:].astype(np.float64) - float(ascending[-beyond - 1])
+    # The best may be an answer, so of it no more is taken than that it lies beyond the second.
+    return Tail(
+        ascending, len(ascending) / max(chunks, len(ascending)), float(excess[:-1].sum() + excess[-2]) / (beyond - 1)
+    )
 
 
 @dataclass(frozen=True, slots=True)

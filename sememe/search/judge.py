@@ -50,10 +50,10 @@ class Judge:
 
     def _tail(self) -> Tail:
         assert self.vector is not None
-        sample = self.view.sample(self.moment)
+        sample, chunks = self.view.sample(self.moment), len(self.moment.exact)
         if self.moment.exact.metric == "euclidean":
-            return tail_of(scores_of(self.vector[None], sample, metric="euclidean")[0])
-        return tail_of(products(sample, self.vector))
+            return tail_of(scores_of(self.vector[None], sample, metric="euclidean")[0], chunks)
+        return tail_of(products(sample, self.vector), chunks)
 
     def _counted(self) -> Counted:
         assert self.text is not None

@@ -215,13 +215,16 @@ def _answer(query: Query, snapshot: Snapshot, view: View, moment: Moment, rerank
     notes = (*told, *_notes(query, matched, moment, snapshot))
     if arranger is None or query.shape is None:
         return Hits(hits, search.plan, matched=matched, notes=notes)
-    from sememe.search.around import facets_of, with_context
+    from sememe.search.around import Among, facets_of, with_context
 
-    among = _ids_of(moment, search.allowed) if query.shape.facets else ()
+    among = _everything(moment) if search.allowed is None else search.allowed
     return Hits(
         with_context(hits, snapshot, query.shape.context) if query.shape.context else hits, search.plan,
         matched=matched, notes=(*arranger.notes(), *notes),
-        facets=facets_of(query.shape.facets, snapshot, among=among, hits=hits), next=arranger.next(search.found.best),
+        facets=facets_of(
+            query.shape.facets, snapshot, among=Among.of(moment, among), hits=hits,
+            ids=lambda: row_ids(moment, among).tolist(),
+        ), next=arranger.next(search.found.best),
     )  # fmt: skip
 
 
@@ -339,12 +342,9 @@ def _nearest(step: Nearest, near: Near, allowed: Allowed | None) -> Ranking:
     return ids[0], scores[0]
 
 
-def _ids_of(moment: Moment, allowed: Allowed | None) -> list[int]:
-    """The ids of all that may be returned."""
-    exact = moment.exact
-    everything = Allowed(slab=~exact.dead, tail=np.ones(len(exact.tail_ids), bool))
-    ids: list[int] = row_ids(moment, everything if allowed is None else allowed).tolist()
-    return ids
+def _everything(moment: Moment) -> Allowed:
+    """All rows that may be returned."""
+    return Allowed(slab=~moment.exact.dead, tail=np.ones(len(moment.exact.tail_ids), bool))
 
 
 def _notes(query: Query, matched: int | None, moment: Moment, snapshot: Snapshot) -> tuple[str, ...]:

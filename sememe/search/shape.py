@@ -32,7 +32,8 @@ class Boost:
 @dataclass(frozen=True, slots=True)
 class Recency:
     """A term of the score: `weight` for a date of now or later in a `field`, half of it for every `half_life` seconds
-    that the date lies back. Without a weight it is a tenth of the greatest score there can be.
+    that the date lies back. Without a weight it is a tenth of the greatest score there can be, and of evidence, which
+    has no greatest, 1: to be of now is then worth as much as to be ten times as rare by chance.
     """
 
     field: str

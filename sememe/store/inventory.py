@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from sememe.errors import StoreDamaged
 from sememe.space import Held, codec_digest
 from sememe.store.golden import Judgement
 from sememe.store.reading import Snapshot
-from sememe.store.records import BackupRow, Beside, ForgetRow, Layers, Moved, StoredContainer, outside_of
+from sememe.store.records import BackupRow, Beside, ForgetRow, Layers, Moved, StoredContainer, key_digest, outside_of
 from sememe.store.writing import STARTS_WITH, prefix
 from sememe.types import CHUNK_PREFIX, PART, Embedded, Ids
 
@@ -157,6 +158,15 @@ class Inventory(Snapshot):
         sql = f"SELECT {columns} FROM golden{only} ORDER BY name, query, key, start"
         return [Judgement(*row) for row in self._rows(sql, bindings)]
 
+    def offered(self, key: str) -> bool:
+        """Whether an input of that key was ever offered, and not forgotten since."""
+        return self.in_ledger(key) or self.removed(key) is not None
+
+    def removed(self, key: str) -> float | None:
+        """When a document of that key was last taken out or replaced, in seconds since 1970; None when none was."""
+        found = self._rows("SELECT at FROM removed WHERE key = ?", (key_digest(key),))
+        return float(found[0][0]) if found else None
+
     def absence(self, key: str, where: Path) -> str:
         """Why a key, or the id of a chunk, names nothing that is stored: the rest of a sentence that begins with it."""
         known = self.known_document(key)
@@ -168,11 +178,15 @@ class Inventory(Snapshot):
         row = next((row for row in self.ledger(statuses=("skipped", "failed"), under=key) if row.key == key), None)
         if row is not None:
             return f"was never embedded ({row.status}: {row.reason}); mend that and add it again"
+        removed = self.removed(key)
+        if removed is not None:
+            when = datetime.fromtimestamp(removed, UTC).isoformat(timespec="seconds")
+            return f"is in {where} no more: it was deleted on {when}; add it again to find it"
         number = key.removeprefix(CHUNK_PREFIX)
         given_out = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'chunks'")
         if number != key and number.isdecimal() and given_out and int(number) <= given_out[0][0]:
             return f"is in {where} no more: it was deleted, or its document was replaced; search for it anew"
-        return f"is neither a document nor a chunk of {where}; search for it, or add it"
+        return f"is neither a document nor a chunk of {where}, and was not deleted from it; search for it, or add it"
 
     def usual_recall(self) -> float | None:
         """The share of true neighbours that searches ask for unless they say; None when nobody chose one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -269,3 +270,8 @@ class ForgetRow:
     marks: bytes
     targets: str
     receipt: str
+
+
+def key_digest(key: str) -> bytes:
+    """What is kept of a key that is no more: enough to know it again."""
+    return hashlib.blake2b(key.encode("utf-8", "backslashreplace"), digest_size=16).digest()

@@ -143,6 +143,12 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         CREATE TABLE codecs (space TEXT PRIMARY KEY REFERENCES spaces, body BLOB NOT NULL) STRICT, WITHOUT ROWID;
         """,
     ),
+    (
+        "when documents were deleted: digests of their keys, no content",
+        """
+        CREATE TABLE removed (key BLOB PRIMARY KEY, at REAL NOT NULL) STRICT, WITHOUT ROWID;
+        """,
+    ),
 )
 
 VERSION = len(MIGRATIONS)

@@ -28,6 +28,7 @@ from sememe.store.records import (
     SourceStamp,
     StoredContainer,
     WholeDocument,
+    key_digest,
 )
 from sememe.store.vectors import VectorWrites
 from sememe.types import PART, IndexRecord, LedgerRow, Recipe
@@ -171,7 +172,15 @@ class Transaction(VectorWrites, Judging):
             (document,),
         )
         self._loosened.update(row[0] for row in execute("SELECT vector FROM chunks WHERE document = ?", (document,)))
-        execute("DELETE FROM documents WHERE id = ?", (document,))
+        (key,) = execute("DELETE FROM documents WHERE id = ? RETURNING key", (document,)).fetchall()[0]
+        self._remember_removal(str(key))
+
+    def _remember_removal(self, key: str) -> None:
+        self._connection.execute("INSERT OR REPLACE INTO removed VALUES (?, ?)", (key_digest(key), time.time()))
+
+    def drop_removals(self, keys: Sequence[str]) -> None:
+        """Remember no more that there were documents of these keys."""
+        self._connection.executemany("DELETE FROM removed WHERE key = ?", [(key_digest(key),) for key in keys])
 
     def restamp(self, document: int, *, size: int | None, mtime_ns: int | None) -> None:
         """Note that a file was touched without being changed."""
@@ -384,6 +393,7 @@ class Transaction(VectorWrites, Judging):
             execute(f"DELETE FROM ledger WHERE origin = 'part' AND {STARTS_WITH}", within)
             execute(f"DELETE FROM containers WHERE {STARTS_WITH}", within)
             execute("DELETE FROM containers WHERE key = ?", (key,))
+            self._remember_removal(key)
         return len(ids)
 
     def remove_parts(self, documents: Sequence[int]) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from sememe.errors import CostLimit, Incomplete, InputError, ModelError, ProviderError, SememeError
 from sememe.models.providers import names
 from sememe.models.providers.batches import batches
-from sememe.models.providers.calling import LONGEST_WAIT, Budget, Caller, Usage
+from sememe.models.providers.calling import LONGEST_WAIT, Budget, Caller, Usage, dollars
 from sememe.models.providers.connecting import connect
 from sememe.models.providers.counting import BYTES_A_PIECE, EstimatedCounter
 from sememe.models.providers.lanes import WORKERS_A_LANE, Gate
@@ -440,10 +440,10 @@ class HostedEmbedder(Hosted):
 
         outcome = self._asked(send, tokens, wanted=lambda: job.stop is None)
         if outcome is None:
-            spent, most = self.usage.dollars, self._settings.hosted.max_cost
+            spent, most = self.usage.dollars, self._settings.hosted.max_cost or 0.0
             return CostLimit(
-                f"{self._hosting.name} cost ${spent:.6f} so far, and the next request could exceed the limit of "
-                f"${most:.6f}; what was embedded is kept: run it again with a higher --max-cost to go on"
+                f"{self._hosting.name} cost ${dollars(spent)} so far, and the next request could exceed the limit of "
+                f"${dollars(most)}; what was embedded is kept: run it again with a higher --max-cost to go on"
             )
         if isinstance(outcome, Trouble):
             return outcome

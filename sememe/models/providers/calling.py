@@ -7,6 +7,7 @@ never asked for again. This file knows seconds and dollars; it does not know wha
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 from collections.abc import Callable
@@ -22,6 +23,9 @@ LONGEST_BACKOFF = 30.0
 LONGEST_WAIT = 120.0
 """Seconds that we stay away when asked to; when asked for more, we stop and say so."""
 
+SMALL_CHANGE = 1e-5
+"""Dollars of which six decimals show less than two digits."""
+
 AGAIN = frozenset({"busy", "down", "garbled"})
 
 
@@ -33,6 +37,12 @@ class Usage:
     retries: int = 0
     tokens: int = 0
     dollars: float = 0.0
+
+
+def dollars(amount: float) -> str:
+    """An amount with six decimals, and of a smaller one as many as its first two digits take."""
+    places = 6 if amount == 0 or abs(amount) >= SMALL_CHANGE else 1 - math.floor(math.log10(abs(amount)))
+    return f"{amount:.{places}f}"
 
 
 class Budget:
