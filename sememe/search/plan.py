@@ -56,14 +56,15 @@ WANTED_MATCHES = 16_000
 recall of .99, measured at half a million real vectors."""
 
 
-FAR = 1.5
+FAR, FAR_CELLS = 1.1, 8
 """Times the cells that matches spread evenly would take: then they lie away from the query, at distances that differ
-less than the codes can tell, and all cells and a large pool are needed: .86 became .98 at 600,000 real vectors."""
+less than the codes can tell. Eight times the cells, or all, and a large pool are needed: .86 became .98 at 600,000 real
+vectors, .88 and .93 became .99 at a million synthetic ones, where what is far has no neighbours at all."""
 
 NEARLY_ALL = 0.9
 """A share of the cells that matches spread evenly would never take, where they take fewer."""
 
-FILTERED_POOL, ALL_CELLS_POOL, FAR_POOL = 800, 1_600, 3_200
+FILTERED_POOL, ALL_CELLS_POOL, FAR_POOL = 800, 3_200, 6_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -418,7 +419,7 @@ def _filtered(known: Known, vector: Vectors, matching: Mask, probes: int) -> tup
     needed = known.index.probes_for(vector, matching, WANTED_MATCHES)
     evenly = cells * WANTED_MATCHES / max(matches, 1)
     if needed > min(FAR * evenly, max(NEARLY_ALL * cells, evenly)):
-        return cells, FAR_POOL
+        return min(FAR_CELLS * needed, cells), FAR_POOL
     probes = max(min(2 * probes, cells), needed)
     return probes, ALL_CELLS_POOL if probes == cells else FILTERED_POOL
 
