@@ -125,6 +125,12 @@ def test_a_setting_that_is_none_is_refused(text: str, says: str) -> None:
         setting_of(text)
 
 
+def test_a_setting_of_several_spaces_names_each() -> None:
+    setting = setting_of("mode=hybrid space=@own space=fine")
+    assert setting.route.space == ("@own", "fine")
+    assert setting_of(str(setting)) == setting
+
+
 SHARES = st.floats(0, 1)
 FIELDS = st.sampled_from(["stars", "@added", "a.b"])
 NUMBERS = st.floats(-1e6, 1e6)

@@ -32,7 +32,7 @@ SETTINGS = (
 )  # fmt: skip
 """What changes a ranking, by the names of the options of a search; `where`, which comes last, is beside them."""
 
-REPEATED = ("boost", "recency")
+REPEATED = ("boost", "recency", "space")
 
 
 def parts_of(
@@ -121,11 +121,11 @@ def setting_of(text: str) -> Setting:
     setting = Setting(
         mode=single.get("mode", "vector"),  # type: ignore[arg-type]
         alpha=_amount(single, "alpha"), recall=_amount(single, "recall"),
-        where=_condition(conditions[0]) if conditions else None, route=_route(single),
+        where=_condition(conditions[0]) if conditions else None, route=_route(single, said.get("space", [])),
         shape=shape_of(
             boosts=boosts_of(said.get("boost"), said.get("recency")), threshold=_amount(single, "threshold"),
             dedupe=_is_yes("dedupe", single.get("dedupe", "no")),
-            group=(single.get("group-by", ""), _count("per-group", single.get("per-group", "1"))),
+            group=(single.get("group-by"), _count("per-group", single["per-group"]) if "per-group" in single else None),
             mmr=_amount(single, "mmr"),
         ),
     )  # fmt: skip
@@ -133,14 +133,15 @@ def setting_of(text: str) -> Setting:
     return setting
 
 
-def _route(said: Mapping[str, str]) -> Route:
+def _route(said: Mapping[str, str], spaces: Sequence[str]) -> Route:
     from sememe.search.query import RERANKED, Route
 
     found = re.fullmatch(r"(?P<model>.+?)(?::(?P<depth>\d{1,9}))?", said.get("rerank", ""), re.DOTALL)
     if "rerank" in said and found is None:
         raise InputError("rerank is empty; name a model, and how many of the best it reads: rerank=FOLDER:30")
     return Route(
-        space=said.get("space", ""), funnel=said.get("funnel", ""), rerank=found and found["model"],
+        space=tuple(spaces) if len(spaces) > 1 else "".join(spaces), funnel=said.get("funnel", ""),
+        rerank=found and found["model"],
         depth=int(found["depth"]) if found and found["depth"] else RERANKED, instruction=said.get("instruction"),
         fusion=said.get("fusion", "evidence"),  # type: ignore[arg-type]
         expected=_amount(said, "threshold-expected"),
