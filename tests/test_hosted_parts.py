@@ -335,7 +335,7 @@ def test_an_answer_is_read_when_no_other_is_coming_in_and_waits_no_longer_than_a
 
     def slow() -> None:
         gate.enter(1)
-        with gate.lane() as coming, coming():
+        with gate.lane() as coming, coming(200):
             came.set()
             assert done.wait(5)
             left.append("slow")

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from types import ModuleType
 from typing import Any, TypeAlias
 
-Coming: TypeAlias = Callable[[], AbstractContextManager[None]]
+Coming: TypeAlias = Callable[[int], AbstractContextManager[None]]
 """What is held while the body of an answer comes in."""
 
 Lane: TypeAlias = Callable[[], AbstractContextManager[Coming]]
@@ -26,6 +26,9 @@ WORKERS_A_LANE = 2
 
 LONGEST_PAUSE = 0.05
 """Seconds at most for which an answer that is here waits for those that are coming in."""
+
+NO_ACCESS = frozenset({401, 402, 403})
+"""Answers that no other request will get anything after: the key, the account or what they may do."""
 
 HANDOVER = 0.002
 """Seconds for which it waits for the request that has its lane now to be sent."""
@@ -72,7 +75,11 @@ class Gate:
                 pass
             if self.stopped.is_set() or not self._thread.wanted():
                 raise Interrupted("it was interrupted")
-            yield self._answer_coming
+            try:
+                yield self._answer_coming
+            except BaseException:
+                self._shut()
+                raise
             handed_over = self._waiting > 0
         if handed_over:
             time.sleep(HANDOVER)
@@ -80,7 +87,9 @@ class Gate:
             self._answers.wait_for(lambda: not self._coming, LONGEST_PAUSE)
 
     @contextmanager
-    def _answer_coming(self) -> Iterator[None]:
+    def _answer_coming(self, status: int) -> Iterator[None]:
+        if status in NO_ACCESS:
+            self._shut()
         with self._answers:
             self._coming += 1
         try:
@@ -89,6 +98,10 @@ class Gate:
             with self._answers:
                 self._coming -= 1
                 self._answers.notify_all()
+
+    def _shut(self) -> None:
+        """Give whoever learns what went wrong the time to stop the gate before the next request is sent."""
+        self.close(LONGEST_PAUSE)
 
     def close(self, seconds: float) -> None:
         """Let nobody through for so long."""
@@ -116,7 +129,7 @@ def client(
             with lane() as coming:
                 response = super().send(request, stream=True, auth=auth, follow_redirects=follow_redirects)
                 if not stream:
-                    with coming(), closing(response):
+                    with coming(response.status_code), closing(response):
                         response.read()
             return response if read is None else read(response)
 
