@@ -4,7 +4,7 @@ Usage: python benchmarks/representation_peers.py [--quick] [--rounds N] [--parts
 
 Three pairs encode: a static table (WordLlama's) beside model2vec, a small SPLADE beside sentence-transformers'
 SparseEncoder, MiniLM's token states beside its MultiVectorEncoder; all in f32. They have to agree, and their rounds
-alternate. Then the same token vectors go into sememe's index and into fast-plaid's with as many bits a dimension:
+alternate. Then the same token vectors go into sememe's index and into fast-plaid's, two bits a dimension there:
 recall@10 is against comparing all tokens exactly. Prints the tables; the last line is JSON.
 """
 
@@ -142,7 +142,7 @@ def apart(ours: str, theirs: str) -> dict[str, float]:
 def indexing(cache: Path, scratch: Path, *, part: int, rounds: int) -> dict[str, Any]:
     """The tokens of Debian's descriptions in both indexes, asked by the tokens of short descriptions."""
     corpus = corpora.labelled("debian", cache, 5_000, 1_000)
-    texts = list(corpus.documents.values())[: 500 // part]
+    texts = list(corpus.documents.values())[: 2_000 // part]
     documents, queries = tokens(texts, cache, scratch), tokens(list(corpus.queries.values())[:QUERIES], cache, scratch)
     workers = [contestants.start(name, scratch) for name in INDEX]
     built = {
