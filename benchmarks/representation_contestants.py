@@ -24,8 +24,8 @@ Encode = Callable[[list[str]], Any]
 Packed = Callable[[Any], Arrays]
 PACKAGES = ("sememe", "model2vec", "sentence-transformers", "torch", "fast-plaid", "tokenizers", "openvino")
 PLAID_BITS = 2
-"""What sememe's index spends on each of up to 128 dimensions (of wider ones it keeps 256, one bit each); fast-plaid's own
-choice is four."""
+"""What sememe's index spends on each of up to 128 dimensions; of wider ones it keeps 256, one bit each.
+fast-plaid's own choice is four."""
 
 
 def dense(vectors: Any) -> Arrays:

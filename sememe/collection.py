@@ -470,19 +470,19 @@ class Collection:
             return self._views[called]
 
     def _paths(self, paths: str | Path | Sequence[str | Path]) -> list[Path]:
-        given = [paths] if isinstance(paths, str | Path) else list(paths)
-        if not given:
+        if not (given := [paths] if isinstance(paths, str | Path) else list(paths)):
             raise InputError("no path was given; name at least one file or folder")
         return [Path(path).expanduser() for path in given]
 
     def _key(self, key: str, *, missing_ok: bool = False) -> str:
-        """The key as it is stored: as given, or as the path of a file."""
+        """The key as it is stored: as given, or as the path of a file; of what is there before what was."""
         from sememe.ingest.items import file_key
 
+        keys = (key.encode("utf-8", "backslashreplace").decode(), file_key(Path(key), self.path.parent))
         with self._store.snapshot() as snapshot:
-            for candidate in (key.encode("utf-8", "backslashreplace").decode(), file_key(Path(key), self.path.parent)):
-                if snapshot.document(candidate) is not None or snapshot.offered(candidate):
-                    return candidate
+            for is_there in (snapshot.document, snapshot.in_ledger, snapshot.removed):
+                if found := next(filter(is_there, keys), None):
+                    return found
         if missing_ok:
             return key
         raise NotFound(f"{key!r} is not a document of {self.path}; see what there is with: sememe report --all")

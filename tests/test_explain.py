@@ -147,12 +147,12 @@ def test_a_deleted_document_is_told_by_its_key_with_the_time(tmp_path: Path) -> 
         before = datetime.now(UTC).replace(microsecond=0)
         made.delete([str(tmp_path / "gone.md"), "a"])
         for key in ("a", str(tmp_path / "gone.md")):
-            with pytest.raises(NotFound, match=r"was deleted on \S+; add it again") as told:
+            with pytest.raises(NotFound, match=r"was deleted or renamed on \S+; add it again") as told:
                 explain(made, "alpha", key)
-            when = re.search(r"deleted on (\S+);", str(told.value))
+            when = re.search(r"renamed on (\S+);", str(told.value))
             assert when is not None
             assert before <= datetime.fromisoformat(when[1]) <= datetime.now(UTC)
-        with pytest.raises(NotFound, match="was not deleted from it"):
+        with pytest.raises(NotFound, match="none of that name is remembered"):
             explain(made, "alpha", "never")
         made.add([{"id": "a", "text": "alpha again"}])
         assert explain(made, "alpha", "a", heat=False).rank is not None
@@ -164,7 +164,7 @@ def test_what_is_forgotten_leaves_no_trace_of_having_been_there(tmp_path: Path) 
         made.delete(["b"])
         forgetting.forget(made, ["a", "b"])
         for key in ("a", "b"):
-            with pytest.raises(NotFound, match="was not deleted from it"):
+            with pytest.raises(NotFound, match="none of that name is remembered"):
                 explain(made, "alpha", key)
 
 
@@ -261,3 +261,10 @@ def test_few_chunks_have_no_tail_and_are_fused_by_ranks(tmp_path: Path) -> None:
         small.add(["one text", "another text"])
         hits = small.search("text", mode="hybrid", route=Route(calibrated=True))
     assert {(hit.kind, hit.expected) for hit in hits} == {("rrf", None)}
+
+
+def test_equal_scores_are_as_many_as_they_are_and_no_rounding_tells_them_apart() -> None:
+    sample = np.concatenate([np.linspace(0, 0.3, 1_600), np.full(400, 0.9)]).astype(np.float32)
+    tail = tail_of(sample, 2_000)
+    scores = np.nextafter(np.float32(0.9), np.array([0, 1, 2], np.float32))
+    assert tail.shares(scores) * 2_000 == pytest.approx(np.full(3, 399), rel=0.02)

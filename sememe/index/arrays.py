@@ -34,7 +34,7 @@ def mapped(folder: Path, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
         path = folder / f"{name}.npy"
         try:
             found[name] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise StoreDamaged(f"{path} cannot be read ({error}); remove {folder} and build the index again") from error
     return found
 

@@ -35,7 +35,7 @@ from sememe.keeping.traces import MARK, Collected, Search, strings_in
 from sememe.store import SQLiteStore
 from sememe.store.golden import Judgement
 from sememe.store.inventory import Inventory
-from sememe.store.records import ForgetRow, Layers, StoredChunk, StoredContainer, StoredDocument
+from sememe.store.records import KEY_BYTES, ForgetRow, Layers, StoredChunk, StoredContainer, StoredDocument, key_digest
 from sememe.store.writing import Transaction
 from sememe.types import CHUNK_PREFIX, PART, LedgerRow, Progress
 
@@ -54,6 +54,10 @@ class Chosen:
     owners: dict[int, StoredDocument] = field(default_factory=dict)
     containers: dict[str, StoredContainer] = field(default_factory=dict)
     inputs: list[str] = field(default_factory=list)
+
+    def input(self, key: str) -> None:
+        """Choose one that gave no document, once."""
+        self.inputs += [key] if key not in self.inputs else []
 
     @property
     def keys(self) -> list[str]:
@@ -151,15 +155,21 @@ def _choose_chunk(snapshot: Inventory, chosen: Chosen, folder: Path, number: int
 
 
 def _choose_key(snapshot: Inventory, chosen: Chosen, folder: Path, name: str) -> None:
-    for key in dict.fromkeys((name.encode("utf-8", "backslashreplace").decode(), file_key(Path(name), folder.parent))):
+    keys = dict.fromkeys((name.encode("utf-8", "backslashreplace").decode(), file_key(Path(name), folder.parent)))
+    for key in keys:
         document = snapshot.document(key)
         if document is not None:
             chosen.documents[document.id] = document
         held = _choose_container(snapshot, chosen, key)
         if document is not None or held:
             return
-        if snapshot.offered(key):
-            chosen.inputs += [key] if key not in chosen.inputs else []
+        if snapshot.in_ledger(key):
+            chosen.input(key)
+            return
+    # What is there goes before what was: a deleted key may be the name, within a folder, of a live one.
+    for key in keys:
+        if snapshot.removed(key) is not None:
+            chosen.input(key)
             return
     raise NotFound(f"{name!r} is not a document of {folder}; nothing was forgotten")
 
@@ -315,7 +325,7 @@ def _take_out_keys(transaction: Transaction, keys: Sequence[str], containers: It
     for box in boxes:
         transaction.remove_container(box)
     transaction.strike(keys)
-    transaction.drop_removals([*keys, *boxes])
+    transaction.drop_removals(map(key_digest, (*keys, *boxes)))
     transaction.unsettle(box for key in keys for box in _around(key))
 
 
@@ -445,6 +455,7 @@ def _take_out_again(store: SQLiteStore, main: SQLiteStore, row: ForgetRow) -> No
         for number in found:
             transaction.remove(number)
         _take_out_keys(transaction, struck, boxes)
+        transaction.drop_removals(bytes.fromhex(digest)[:KEY_BYTES] for digest in whole)
         transaction.drop_judgements(judged)
         for cut in made:
             cuts.carry_out(

@@ -31,6 +31,9 @@ LEAST = 40
 """A smaller sample says nothing about a tail."""
 
 TAIL = 0.05
+ROUNDING = 1e-6
+"""What two ways of computing a score of about 1 differ by: what is less above another one is not above it."""
+
 FEWEST = 10
 """Of a sample that the scale of its tail is read from, at least."""
 
@@ -61,10 +64,13 @@ class Tail:
     def shares(self, scores: Scores) -> Shares:
         """How many of all random chunks score at least as high: (n,), between 0 and 1."""
         random = len(self.sample) + 1 - self.answers
+        least = scores.astype(np.float64) - ROUNDING * max(abs(float(self.sample[-2])), 1.0)
         ranks = np.log((np.arange(len(self.sample), 1.0, -1.0) - self.answers) / random)
         second = self.sample[-2]
-        beyond = np.maximum(scores.astype(np.float64) - second, 0.0)
-        known = np.interp(scores, self.sample[:-1], ranks, left=0.0)
+        beyond = np.maximum(least - second, 0.0)
+        # Of equal ones each is one of all: the share of the first counts.
+        values, first = np.unique(self.sample[:-1], return_index=True)
+        known = np.interp(least, values, ranks[first], left=0.0)
         if self.scale > 0.0:
             known -= np.log1p(SHAPE * beyond / self.scale) / SHAPE
         else:

@@ -419,7 +419,7 @@ def _filtered(known: Known, vector: Vectors, matching: Mask, probes: int) -> tup
     needed = known.index.probes_for(vector, matching, WANTED_MATCHES)
     evenly = cells * WANTED_MATCHES / max(matches, 1)
     if needed > min(FAR * evenly, max(NEARLY_ALL * cells, evenly)):
-        return min(FAR_CELLS * needed, cells), FAR_POOL
+        return min(max(FAR_CELLS * needed, 2 * probes), cells), FAR_POOL
     probes = max(min(2 * probes, cells), needed)
     return probes, ALL_CELLS_POOL if probes == cells else FILTERED_POOL
 

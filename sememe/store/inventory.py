@@ -158,12 +158,9 @@ class Inventory(Snapshot):
         sql = f"SELECT {columns} FROM golden{only} ORDER BY name, query, key, start"
         return [Judgement(*row) for row in self._rows(sql, bindings)]
 
-    def offered(self, key: str) -> bool:
-        """Whether an input of that key was ever offered, and not forgotten since."""
-        return self.in_ledger(key) or self.removed(key) is not None
-
     def removed(self, key: str) -> float | None:
-        """When a document of that key was last taken out or replaced, in seconds since 1970; None when none was."""
+        """When a document of that key was last taken out or renamed, in seconds since 1970; None when none is known to
+        have been; documents of a file that holds several are not remembered."""
         found = self._rows("SELECT at FROM removed WHERE key = ?", (key_digest(key),))
         return float(found[0][0]) if found else None
 
@@ -181,12 +178,12 @@ class Inventory(Snapshot):
         removed = self.removed(key)
         if removed is not None:
             when = datetime.fromtimestamp(removed, UTC).isoformat(timespec="seconds")
-            return f"is in {where} no more: it was deleted on {when}; add it again to find it"
+            return f"is in {where} no more: it was deleted or renamed on {when}; add it again to find it"
         number = key.removeprefix(CHUNK_PREFIX)
         given_out = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'chunks'")
         if number != key and number.isdecimal() and given_out and int(number) <= given_out[0][0]:
             return f"is in {where} no more: it was deleted, or its document was replaced; search for it anew"
-        return f"is neither a document nor a chunk of {where}, and was not deleted from it; search for it, or add it"
+        return f"is neither a document nor a chunk of {where}, and none of that name is remembered; add it, or search"
 
     def usual_recall(self) -> float | None:
         """The share of true neighbours that searches ask for unless they say; None when nobody chose one."""

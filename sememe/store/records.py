@@ -272,6 +272,9 @@ class ForgetRow:
     receipt: str
 
 
+KEY_BYTES = 16
+
+
 def key_digest(key: str) -> bytes:
-    """What is kept of a key that is no more: enough to know it again."""
-    return hashlib.blake2b(key.encode("utf-8", "backslashreplace"), digest_size=16).digest()
+    """What is kept of a key that is no more, enough to know it again: the first half of its SHA-256."""
+    return hashlib.sha256(key.encode("utf-8", "backslashreplace")).digest()[:KEY_BYTES]

@@ -176,11 +176,13 @@ class Transaction(VectorWrites, Judging):
         self._remember_removal(str(key))
 
     def _remember_removal(self, key: str) -> None:
+        if PART in key:
+            return  # forgetting the file around it would have to know it
         self._connection.execute("INSERT OR REPLACE INTO removed VALUES (?, ?)", (key_digest(key), time.time()))
 
-    def drop_removals(self, keys: Sequence[str]) -> None:
-        """Remember no more that there were documents of these keys."""
-        self._connection.executemany("DELETE FROM removed WHERE key = ?", [(key_digest(key),) for key in keys])
+    def drop_removals(self, digests: Iterable[bytes]) -> None:
+        """Remember no more that there were documents of keys of these digests."""
+        self._connection.executemany("DELETE FROM removed WHERE key = ?", [(digest,) for digest in digests])
 
     def restamp(self, document: int, *, size: int | None, mtime_ns: int | None) -> None:
         """Note that a file was touched without being changed."""
