@@ -741,3 +741,38 @@ def test_what_asks_for_a_forgotten_document_or_quotes_it_leaves_the_golden_sets_
         assert {one.query for one in golden.judgements(collection, "hand")} == {"about four", LICENCE[:80]}
         for folder in (tmp_path / "c", tmp_path / "b"):
             assert_gone(folder, [quote, "about three"], [])
+
+
+def test_what_is_there_goes_before_a_deleted_key_of_the_name_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sub").mkdir()
+    for name in ("a.txt", "sub/a.txt"):
+        (tmp_path / name).write_text(f"pepper {name}")
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as collection:
+        monkeypatch.chdir(tmp_path)
+        collection.add_files([Path("a.txt"), Path("sub/a.txt")])
+        collection.delete("a.txt")
+        monkeypatch.chdir(tmp_path / "sub")
+        assert "sub/a.txt" in collection.get("a.txt").text
+        forgetting.forget(collection, ["a.txt"])
+        assert collection.search("pepper") == []
+
+
+def test_that_a_document_was_deleted_is_forgotten_in_backups_and_never_kept_of_parts_of_a_file(tmp_path: Path) -> None:
+    box = tmp_path / "box.jsonl"
+    box.write_text('{"id": "x", "text": "one"}\n{"id": "y", "text": "two"}\n')
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as collection:
+        collection.add([{"id": "d", "text": "alpha"}])
+        collection.add_files([box])
+        box.write_text('{"id": "x", "text": "one"}\n')
+        collection.add_files([box])
+        collection.delete("d")
+        backups.backup(collection, tmp_path / "b")
+        with sqlite3.connect(tmp_path / "b" / "truth.db") as kept:
+            assert kept.execute("SELECT count(*) FROM removed").fetchone() == (1,)
+        kept.close()
+        forgetting.forget(collection, ["d"])
+    with sqlite3.connect(tmp_path / "b" / "truth.db") as kept:
+        assert kept.execute("SELECT count(*) FROM removed").fetchone() == (0,)
+    kept.close()

@@ -149,6 +149,10 @@ def test_deleted_or_damaged_files_are_never_wrong_and_are_made_again(
         with reopened(opened.path, encoders) as again:
             assert_exact(again, encoders[kind], kind)
         file.write_bytes(before)
+    file.write_bytes(b"")  # as a lost flush leaves it
+    assert states()[name] == "trouble"
+    with reopened(opened.path, encoders) as again:
+        assert_exact(again, encoders[kind], kind)
     shutil.rmtree(index_files(opened, kind)[0].parent)
     with reopened(opened.path, encoders) as again:
         assert_exact(again, encoders[kind], kind)
