@@ -118,7 +118,8 @@ def test_a_file_that_is_no_run_is_refused(tmp_path: Path, text: str) -> None:
      ("rerank=", "rerank is empty"), ("rerank=a:0", "depth to rerank is 0"), ("mode=vector mode=lexical", "said twice"),
      ("mode=lexical funnel=64,full", "a funnel compares vectors"), ("fusion=sum", "use one of evidence, rrf"),
      ("dedupe=1", "yes or no"), ("per-group=two", "whole number"), ("group-by=year per-group=0", "from 1 on"),
-     ("boost=stars", "no field with a weight"), ("recency=day", "half-life"), ("threshold-expected=0", "above 0")],
+     ("boost=stars", "no field with a weight"), ("recency=day", "half-life"), ("threshold-expected=0", "above 0"),
+     ("where=null", "no filter")],
 )  # fmt: skip
 def test_a_setting_that_is_none_is_refused(text: str, says: str) -> None:
     with pytest.raises(InputError, match=says):

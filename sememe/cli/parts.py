@@ -174,6 +174,8 @@ def _condition(text: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(text)
     except ValueError as error:
         raise InputError(f"where={text} is not JSON ({error}); write a filter, and nothing behind it") from error
+    if found is None:
+        raise InputError("where=null is no filter; write {} for every document, or leave it out")
     return found
 
 

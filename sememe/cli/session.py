@@ -40,6 +40,8 @@ def where_of(text: str | None) -> dict[str, Any] | None:
             f"--where {text!r} is not JSON ({error.msg} at character {error.pos}); write it like "
             f"""'{{"year": {{"$gte": 2020}}}}'"""
         ) from error
+    if found is None:
+        raise InputError("--where null is no filter; write {} for every document, or leave it out")
     return found
 
 

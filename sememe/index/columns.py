@@ -349,7 +349,7 @@ class Columns:
             columns = self._place(path, place)
             if opaque & columns.keys():
                 return None
-            for name in columns.keys() & set(PLAIN_COLUMNS):
+            for name in (name for name in PLAIN_COLUMNS if name in columns):
                 units = self._any(columns, (name,))
                 before = seen.setdefault(KIND_OF[name], self._nothing())
                 if (before & units).any():
