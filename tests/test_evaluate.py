@@ -410,6 +410,10 @@ def test_golden_sets_are_listed_and_exported(command: Command, tmp_path: Path) -
     }
     assert told(command("eval", "run", "--beir", "out", "--json"))["metrics"]["recall@10"]["mean"] > 0
     command("eval", "golden", "export", "hand", "q.txt", "--qrels")
+    for said in (("out",), ("q.txt", "--qrels")):
+        refused = command("eval", "golden", "export", "hand", *said)
+        assert "--overwrite" in str(refused.exception)
+        assert command("eval", "golden", "export", "hand", *said, "--overwrite").exit_code == 0
     again = told(command("eval", "run", "--qrels", "q.txt", "--queries", "out/queries.jsonl", "--json"))
     assert again["metrics"] == told(command("eval", "run", "hand", "--json"))["metrics"]
 

@@ -476,6 +476,11 @@ def test_a_cost_limit_needs_a_price(load: Load) -> None:
     assert "price" in str(refusal_of(lambda: load("ollama", max_cost=1.0)))
 
 
+@pytest.mark.parametrize("limit", [-1.0, float("nan"), float("inf")])
+def test_a_cost_limit_is_an_amount_of_money(load: Load, limit: float) -> None:
+    assert "from 0 on" in str(refusal_of(lambda: load("openai", max_cost=limit)))
+
+
 # --- keys -------------------------------------------------------------------------------------------------------
 
 

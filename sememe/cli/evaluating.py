@@ -14,6 +14,7 @@ from sememe.cli.options import (
     CollectionOption,
     JsonOption,
     ModelOption,
+    OverwriteOption,
     RecallOption,
     WhereOption,
 )
@@ -362,6 +363,7 @@ def export_set(
     name: Annotated[str, typer.Argument(metavar="SET", help="The golden set.")],
     target: Annotated[Path, typer.Argument(help="The folder to make, or with --qrels a file.")],
     qrels: Annotated[bool, typer.Option("--qrels", help="Write TREC judgements instead of a BEIR folder.")] = False,
+    overwrite: OverwriteOption = False,
     collection: CollectionOption = DEFAULT,
     as_json: JsonOption = False,
 ) -> None:
@@ -370,6 +372,8 @@ def export_set(
     from sememe.evaluate.datasets import write_beir, write_qrels, written
 
     path = target.expanduser()
+    if not overwrite and (any(path.iterdir()) if path.is_dir() else path.exists()):
+        raise InputError(f"{path} is there already; name another place, or say to overwrite (--overwrite)")
     with opened_at(collection, None, create=False) as opened:
         data = sets.dataset(opened, name)
         if qrels:

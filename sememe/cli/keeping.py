@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 import typer
 
 from sememe.cli.filling import refuse_missing
-from sememe.cli.options import DEFAULT, CollectionOption, JsonOption, StrictOption, WhereOption
+from sememe.cli.options import DEFAULT, CollectionOption, JsonOption, OverwriteOption, StrictOption, WhereOption
 from sememe.cli.session import opened_at, progress_shown, where_of
 from sememe.cli.show import end_strictly, print_json, print_pairs, print_summary, printable
 from sememe.errors import InputError
@@ -19,8 +19,6 @@ from sememe.types import Metric
 
 if TYPE_CHECKING:
     from sememe.keeping.manifest import Backup
-
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
 
 def export(

@@ -154,3 +154,4 @@ ThresholdOption = Annotated[
     float | None,
     typer.Option("--threshold-expected", metavar="NUMBER", help="Leave out what more random chunks would equal: 0.01."),
 ]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]

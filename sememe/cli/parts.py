@@ -172,7 +172,7 @@ def _is_yes(name: str, text: str) -> bool:
 def _condition(text: str) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"where={text} is not JSON ({error}); write a filter, and nothing behind it") from error
     if found is None:
         raise InputError("where=null is no filter; write {} for every document, or leave it out")

@@ -35,6 +35,8 @@ def where_of(text: str | None) -> dict[str, Any] | None:
         return None
     try:
         found: dict[str, Any] = json.loads(text)
+    except RecursionError as error:
+        raise InputError("--where is nested too deeply; write it with fewer levels") from error
     except json.JSONDecodeError as error:
         raise InputError(
             f"--where {text!r} is not JSON ({error.msg} at character {error.pos}); write it like "

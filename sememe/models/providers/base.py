@@ -8,6 +8,7 @@ was paid for in a call that could not be finished is kept, so that asking again 
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import weakref
@@ -93,7 +94,10 @@ class Hosted:
         self._told = 0
         self._closing: weakref.finalize[..., object] | None = None
         self._process = os.getpid()
-        if settings.hosted.max_cost is not None and hosting.model.price is None:
+        most = settings.hosted.max_cost
+        if most is not None and not 0 <= most < math.inf:
+            raise InputError(f"the cost limit is {most}; give an amount of dollars, from 0 on, or leave it out")
+        if most is not None and hosting.model.price is None:
             raise InputError(
                 f"the price of {hosting.name} is not known, so that a cost limit cannot be kept; leave it out, or see "
                 f"whose prices are known with: sememe model list --hosted"
