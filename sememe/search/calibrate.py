@@ -3,12 +3,12 @@
 Times the number of chunks it is the expected number of them, as BLAST states its hits (Karlin and Altschul 1990,
 "Methods for assessing the statistical significance of molecular sequence features by using general scoring schemes").
 
-Scores of vectors: the query is compared with a sample of the collection. The rank that a score would have in it is its
-share, without a model; beyond the second best the share falls by a generalised Pareto law (Pickands 1975), as steeply
-as the highest twentieth lies. A query is taken to have one answer in the collection, which is no random chunk: it is in
-the sample as often as any other chunk, and then the best there. Scores of words: every term is in a chunk with the
-probability that the index knows, independently of the others, and then gives about its weight; the sums are counted out
-on a grid. This file knows scores and no index.
+The TOP scores of the whole collection are known, and so their ranks: of as many chunks drawn anew, r are expected to
+score as high as the rth of them. The first may be answers, which are no random chunks: beyond the EDGE the number falls
+by a generalised Pareto law (Pickands 1975), as steeply as the scores just below lie, which is as many powers of ten in
+a large collection as in a small one. Below the TOP scores it is read from a body: of vectors the ranks in a random
+sample, of words a count of the sums that terms give where every term is in a chunk with the probability that the index
+knows, independently of the others. This file knows scores and no index.
 """
 
 from __future__ import annotations
@@ -28,18 +28,35 @@ SAMPLE = 2_000
 """Vectors that a query is compared with: .2 ms at 384 dimensions."""
 
 LEAST = 40
-"""A smaller sample says nothing about a tail."""
+"""A smaller collection has no tail to judge by."""
 
-TAIL = 0.05
+TOP = 65
+"""Of the whole collection the best scores, whose ranks are known."""
+
+ANSWERS = 0.5
+"""Of the best scores, those of no random chunks: a query may have an answer, or none that is near."""
+
+EDGE, NEAR, MIDDLE, FAR = 5, 10, 16, 64
+"""Places, from 0, among the TOP scores. What is better than the EDGE may be answers and what is like them: of those no
+more is taken than that they lie beyond it. The scale of the tail is read from the EDGE to NEAR, and whether it grows
+outwards from the EDGE to MIDDLE beside MIDDLE to FAR."""
+
+BEND = 0.3
+"""By which power of that the scale grows on."""
+
+SHAPE = 0.3
+"""Of the law: 0 is exponential, and more falls off more slowly. Most of it is what five scores leave unknown of their
+scale: where they are exponential, the law of a new one is Pareto with 1/5."""
+
+FUSED_SHAPE = 0.15
+"""The same of evidence, whose scores are exponential already."""
+
+WORDS_STEP = 0.08
+"""Of the score at the edge, the least scale of a tail of words: chunks of the same words score alike, and one word more
+adds at once what it weighs."""
+
 ROUNDING = 1e-6
 """What two ways of computing a score of about 1 differ by: what is less above another one is not above it."""
-
-FEWEST = 10
-"""Of a sample that the scale of its tail is read from, at least."""
-
-SHAPE = 0.09
-"""Of the tail: 0 is exponential, and more falls off more slowly. Fitted query by query it would follow noise; this one
-was chosen on the development queries of each set of benchmarks/fusion.py."""
 
 PARTS = ((0.6, 0.15), (0.8, 0.2), (1.0, 0.3), (1.2, 0.2), (1.4, 0.15))
 """What a term gives, in units of its weight, and how often: short texts give more, long ones less."""
@@ -48,75 +65,127 @@ GRID = 512
 WORDS_WEIGHT = 0.2
 """Of the surprise of words, where that of meaning counts once: chosen on the development queries of three corpora."""
 
+MOST_EVIDENCE = 12.0
+"""More than the last of the TOP has in any collection."""
+
 SMALLEST = 1e-30
 """No share is said to be less: a logarithm has to end somewhere."""
 
 
 @dataclass(frozen=True, slots=True)
+class Body:
+    """Scores, ascending and each once, and the share of all chunks that score at least as high: (n,), (n,)."""
+
+    scores: Scores
+    above: Shares
+
+    def at(self, score: float) -> float:
+        """The share of chunks that score at least so high."""
+        place = int(np.searchsorted(self.scores, score - _rounding(score)))
+        return float(self.above[place]) if place < len(self.scores) else 0.0
+
+
+NO_BODY = Body(np.empty(0, np.float32), np.empty(0))
+
+
+def body_of(sample: Scores) -> Body:
+    """The body of a random sample (m,)."""
+    scores, counts = np.unique(sample, return_counts=True)
+    return Body(scores, np.cumsum(counts[::-1])[::-1] / len(sample))
+
+
+@dataclass(frozen=True, slots=True)
 class Tail:
-    """The share of random chunks above a score: by rank in the `sample`, ascending, and by a law of a `scale` beyond
-    the second best. `answers` of the sample, between 0 and 1, are expected to be no random chunks."""
+    """The share of random chunks above a score: the logarithm `known` of that of `scores`, ascending and each once, and
+    beyond the last of them a law of a `scale` and a `shape`."""
 
-    sample: Scores
-    answers: float
+    scores: Scores
+    known: Shares
     scale: float
+    shape: float
 
-    def shares(self, scores: Scores) -> Shares:
+    def shares(self, scores: Scores | Shares) -> Shares:
         """How many of all random chunks score at least as high: (n,), between 0 and 1."""
-        random = len(self.sample) + 1 - self.answers
-        least = scores.astype(np.float64) - ROUNDING * max(abs(float(self.sample[-2])), 1.0)
-        ranks = np.log((np.arange(len(self.sample), 1.0, -1.0) - self.answers) / random)
-        second = self.sample[-2]
-        beyond = np.maximum(least - second, 0.0)
-        # Of equal ones each is one of all: the share of the first counts.
-        values, first = np.unique(self.sample[:-1], return_index=True)
-        known = np.interp(least, values, ranks[first], left=0.0)
+        edge = float(self.scores[-1])
+        least = scores.astype(np.float64) - _rounding(edge)
+        beyond = np.maximum(least - edge, 0.0)
+        known = np.interp(least, self.scores, self.known, left=0.0)
         if self.scale > 0.0:
-            known -= np.log1p(SHAPE * beyond / self.scale) / SHAPE
+            known -= np.log1p(self.shape * beyond / self.scale) / self.shape
         else:
             known[beyond > 0.0] = -math.inf
         return np.maximum(np.exp(known), SMALLEST)
 
 
-def tail_of(sample: Scores, chunks: int) -> Tail:
-    """The tail of the scores of a random sample (m,), LEAST of them at least, of so many chunks."""
-    ascending = np.sort(sample)
-    beyond = max(round(TAIL * len(ascending)), FEWEST)
-    excess = ascending[-beyond:].astype(np.float64) - float(ascending[-beyond - 1])
-    # The best may be an answer, so of it no more is taken than that it lies beyond the second.
-    return Tail(
-        ascending, len(ascending) / max(chunks, len(ascending)), float(excess[:-1].sum() + excess[-2]) / (beyond - 1)
-    )
+def tail_of(top: Scores, body: Body, chunks: int, *, step: float = 0.0, shape: float = SHAPE) -> Tail:
+    """The tail of the TOP scores of so many chunks, best first, or of fewer where no other chunk scores at all: (m,).
+
+    `step` is the least scale, as a share of the score at the edge.
+    """
+    if not len(top):
+        return Tail(np.zeros(1, np.float32), np.zeros(1), 0.0, shape)
+    edge = EDGE if len(top) > NEAR else 0
+    scores, first = np.unique(top[edge:][::-1], return_index=True)
+    above = (len(top) - first - ANSWERS) / chunks
+    if _cut(top):
+        above[0] = max(above[0], body.at(float(scores[0])))
+    below = body.scores < scores[0]
+    known = np.log(np.concatenate([body.above[below], above]))
+    rising = np.maximum.accumulate(known[::-1])[::-1]
+    scale = max(_scale(top, chunks), step * float(top[edge]))
+    return Tail(np.concatenate([body.scores[below], scores]), rising, scale, shape)
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """The share of random chunks above a score that is a sum over words. `above (GRID + 1,)`, a `step` apart."""
-
-    above: Shares
-    step: float
-
-    def shares(self, scores: Scores) -> Shares:
-        """How many of all random chunks score at least as high: (n,), between 0 and 1."""
-        if not self.step:
-            return np.ones(len(scores))
-        # Half a step, for the parts are rounded to the nearest one.
-        places = np.ceil(scores.astype(np.float64) / self.step - 0.5).astype(np.int64)
-        return np.maximum(self.above[np.clip(places, 0, GRID)], SMALLEST)
+def agreeing(body: Body, top: Scores, chunks: int) -> Body:
+    """The body to such a power that it meets the TOP scores (m,), best first, in the least of them."""
+    there = body.at(float(top[-1])) if len(top) else 0.0
+    if not 0.0 < there < 1.0:
+        return body
+    power = math.log((len(top) - ANSWERS) / chunks) / math.log(there)
+    return Body(body.scores, body.above ** (min(power, 1.0) if _cut(top) else power))
 
 
-def counted(terms: Sequence[tuple[float, float]]) -> Counted:
-    """The distribution of a sum over terms: of each its weight, and the share of chunks that hold it."""
+def _cut(top: Scores) -> bool:
+    """Whether more chunks may score as the last of the best does."""
+    return len(top) > 1 and bool(top[-2] - top[-1] <= _rounding(float(top[-1])))
+
+
+def _scale(top: Scores, chunks: int) -> float:
+    """How much less the scores just below the edge are than it, on the scale of its law; 0 where they are too few."""
+    if len(top) <= NEAR:
+        return 0.0
+    scale, far = _excess(top, EDGE, NEAR), min(FAR, len(top) - 1, chunks // 2)
+    if far < 2 * MIDDLE:
+        return scale
+    outer, inner = _excess(top, EDGE, MIDDLE), _excess(top, MIDDLE, far)
+    return scale * (outer / inner) ** BEND if inner > 0.0 else scale
+
+
+def _excess(top: Scores, first: int, last: int) -> float:
+    """The mean excess over the last of these places, where those before the first are known to lie beyond it alone."""
+    excess = top[first:last].astype(np.float64) - float(top[last])
+    return float(excess.sum() + first * excess[0]) / (last - first)
+
+
+def _rounding(score: float) -> float:
+    return ROUNDING * max(abs(score), 1.0)
+
+
+def counted(terms: Sequence[tuple[float, float]]) -> Body:
+    """The body of a sum over terms: of each its weight, and the share of chunks that hold it."""
     step = sum(weight for weight, _ in terms) * PARTS[-1][0] / GRID
+    if not step:
+        return NO_BODY
     density = np.zeros(GRID + 1)
     density[0] = 1.0
-    for weight, share in terms if step else ():
+    for weight, share in terms:
         with_it = density * (1.0 - share)
         for part, how_often in PARTS:
             ahead = round(weight * part / step)
             with_it[ahead:] += share * how_often * density[: GRID + 1 - ahead]
         density = with_it
-    return Counted(np.cumsum(density[::-1])[::-1], step)
+    above = np.clip(np.cumsum(density[::-1])[::-1], SMALLEST, 1.0)
+    return Body((np.arange(GRID + 1) * step).astype(np.float32), above)
 
 
 def surprise(shares: Shares) -> Shares:
@@ -137,3 +206,11 @@ def joint(together: Shares) -> Shares:
     """
     one, other = 1.0 / math.log(10.0), WORDS_WEIGHT / math.log(10.0)
     return (one * np.exp(-together / one) - other * np.exp(-together / other)) / (one - other)
+
+
+def fused_tail(top: Scores, chunks: int) -> Tail:
+    """The tail of the TOP evidences of so many chunks (m,), best first. The surprises of two parts that were
+    independent would be as rare as `joint` says; how much they are not is read from the top."""
+    grid = np.linspace(0.0, MOST_EVIDENCE, GRID)
+    body = Body(grid.astype(np.float32), joint(grid))
+    return tail_of(top, agreeing(body, top, chunks), chunks, shape=FUSED_SHAPE)

@@ -18,7 +18,7 @@ from sememe.index import faiss
 from sememe.index.exact import Allowed, Mask
 from sememe.index.funnel import BITS, MIN_ROWS, MOST_ROWS, Stage, choose, parse
 from sememe.index.late import FIRST
-from sememe.search.calibrate import LEAST, SAMPLE, WORDS_WEIGHT
+from sememe.search.calibrate import LEAST, SAMPLE, TOP, WORDS_WEIGHT
 from sememe.search.fuse import RRF_K
 from sememe.search.query import Fusion, Query
 from sememe.search.represented import Lookup, words_of
@@ -40,9 +40,6 @@ AUTO = "auto"
 
 HYBRID_DEPTH = 100
 """Hits of each part that are fused, at least: beyond it a rank adds less than 1/160 to a score."""
-
-EVIDENCE_DEPTH = 50
-"""The same where each part scores what the other one found: with 100 the nDCG@10 of no query of 2,500 is another."""
 
 POOL = 128
 POOL_PER_HIT = 4
@@ -238,7 +235,8 @@ class Calibrate:
 
     def __str__(self) -> str:
         most = "" if self.expected is None else f", pass over more than {self.expected:g}"
-        return f"judge    against {self.sample:,} random chunks of {self.chunks:,}{most}"
+        top = f"the best {min(TOP, self.chunks):,} of all"
+        return f"judge    by {top} and {self.sample:,} random chunks of {self.chunks:,}{most}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,10 +306,12 @@ def plan(
     # two models are by one text is no evidence of two.
     judged = len(moment.exact) >= LEAST and len(nears) == 1 and nears[0].beside is None
     fuse = Fuse(query.alpha, route.fusion if judged else "rrf")
-    least = EVIDENCE_DEPTH if fuse.kind == "evidence" else HYBRID_DEPTH
+    stated = (route.calibrated or route.expected is not None) and len(moment.exact) >= LEAST
+    least = TOP if fuse.kind == "evidence" else HYBRID_DEPTH
     wanted = query.k if arranger is None else arranger.page.k
     k = max(wanted + len(query.exclude), route.depth if route.rerank is not None else 0)
-    depth = max(k, min(2 * k, 10 * HYBRID_DEPTH), least) if query.is_fused else k
+    # Where scores are judged the best of all are known from the search itself.
+    depth = max(k, min(2 * k, 10 * HYBRID_DEPTH), least) if query.is_fused else max(k, TOP) if stated else k
     if arranger is not None:
         depth = max(depth, arranger.pool + len(query.exclude))
     steps: list[Step] = [Embed(text) for text in dict.fromkeys(near.input for near in nears) if text is not None]
@@ -325,7 +325,7 @@ def plan(
         steps.append(Words(terms, depth))
     if query.is_fused:
         steps.append(fuse)
-    if (route.calibrated or route.expected is not None) and len(moment.exact) >= LEAST:
+    if stated:
         steps.append(Calibrate(min(SAMPLE, len(moment.exact)), len(moment.exact), route.expected))
     if route.rerank is not None:
         steps.append(Rerank(route.ranked_by, k, route.instruction))
@@ -353,15 +353,23 @@ def _nearest(query: Query, near: Near, allowed: Allowed | None, depth: int) -> l
     """How one space is looked into; not at all where the query became nothing in it."""
     if near.beside is not None:
         return [_represented(query, near.beside, allowed, depth)]
-    return [] if near.vector is None else [_dense(query, near, near.vector, allowed, depth)]
+    if near.vector is None:
+        return []
+    if query.route.funnel and len(near.moment.exact.rows):
+        return [_narrow(query, near, allowed, depth)]
+    return [_dense(query, near, near.vector, allowed, depth)]
 
 
-def _dense(query: Query, near: Near, vector: Vectors, allowed: Allowed | None, depth: int) -> Step:
+def best_of_all(query: Query, near: Near) -> Scan | Neighbours:
+    """How the TOP of all vectors are looked for, whatever is left out of the answer, and however long that is."""
+    assert near.vector is not None
+    return _dense(query, near, near.vector, None, TOP)
+
+
+def _dense(query: Query, near: Near, vector: Vectors, allowed: Allowed | None, depth: int) -> Scan | Neighbours:
     moment = near.moment
     exact, known = moment.exact, moment.files.neighbours
     rows = len(exact) if allowed is None else allowed.count
-    if query.route.funnel and len(exact.rows):
-        return _narrow(query, near, allowed, depth)
     if known is None or query.recall == 1 or (allowed is not None and rows <= SUBSET_ROWS):
         return Scan(rows, depth, exact.metric, near.name)
     setting = known.index.setting_for(DEFAULT_RECALL if query.recall is None else query.recall)

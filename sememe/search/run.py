@@ -264,7 +264,7 @@ def run(
     reranker: Reranker | None = None, arranger: Arranger | None = None,
 ) -> Found:  # fmt: skip
     """Do what the plan says, step by step."""
-    found, vector = Found(), moment.nears[0].vector
+    found, judge = Found(), Judge(plan, query, allowed, moment, view, snapshot, _nearest)
     for step in plan.steps:
         if isinstance(step, Nearest):
             near = near_of(step, moment)
@@ -273,11 +273,9 @@ def run(
             ids = None if allowed is None else row_ids(moment, allowed)
             found.rankings[BM25] = view.words.search(snapshot, query.text, k=step.depth, allowed=ids)
         elif isinstance(step, Fuse):
-            _fuse(step, found, Judge(vector, query.text, moment, view, snapshot))
+            _fuse(step, found, judge)
         elif isinstance(step, Calibrate):
-            found.shares = found.shares or Judge(vector, query.text, moment, view, snapshot).shares(
-                found.rankings, BM25
-            )
+            found.shares = found.shares or judge.shares(found.rankings, BM25)
         elif isinstance(step, Rerank) and reranker is not None:
             _rerank(step, query, found, snapshot, reranker)
         elif isinstance(step, Fetch):
