@@ -378,6 +378,26 @@ def test_runs_are_saved_compared_and_drawn(command: Command, tmp_path: Path) -> 
     assert "holds no judgements" in str(refused.exception)
 
 
+def test_no_file_is_overwritten_unless_told_to_and_no_run_ends_in_a_place_that_cannot_be_written(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, ran = tmp_path / "kept", ["run", "--beir", beir(tmp_path / "set")]
+    kept.write_text("precious")
+    with monkeypatch.context() as patched:
+        patched.setattr(running, "run", lambda *_, **__: pytest.fail("it ran"))
+        for said, reason in (
+            ((*ran, "--save", kept), "--overwrite"), ((*ran, "--trec", kept), "--overwrite"),
+            ((*ran, "--report", kept), "--overwrite"), ((*ran, "--save", "no/run.json"), "cannot be written"),
+            ((*ran, "--trec", tmp_path), "--overwrite"), ((*ran, "--save", "a", "--trec", "a"), "two outputs"),
+            (("compare", "mode=vector", "mode=lexical", "--report", kept), "--overwrite"),
+        ):  # fmt: skip
+            assert reason in str(command("eval", *said).exception), said
+    assert kept.read_text() == "precious"
+    assert not Path("a").exists()
+    told(command("eval", *ran, "--save", kept, "--trec", "/dev/null", "--overwrite", "--json"))
+    assert "precious" not in kept.read_text()
+
+
 def test_a_report_shows_text_as_text(command: Command, collection: sememe.Collection, tmp_path: Path) -> None:
     with sememe.open(tmp_path / ".sememe", model=FakeEmbedder()) as opened:
         opened.add([{"id": "evil", "text": "<script>alert(1)</script> & more of it"}])

@@ -19,7 +19,15 @@ from sememe.cli.options import (
     WhereOption,
 )
 from sememe.cli.parts import setting_of
-from sememe.cli.session import Shown, opened_at, progress_shown, where_of
+from sememe.cli.session import (
+    Shown,
+    opened_at,
+    progress_shown,
+    refuse_present,
+    refuse_targets,
+    where_of,
+    written,
+)
 from sememe.cli.show import print_json, print_pairs, printable
 from sememe.collection import Collection
 from sememe.errors import InputError
@@ -82,17 +90,19 @@ def run_set(
     save: Annotated[Path | None, typer.Option("--save", help="Keep the run to compare with: FILE.json.")] = None,
     trec: Annotated[Path | None, typer.Option("--trec", help="Write the rankings as a TREC run.")] = None,
     report: ReportOption = None,
+    overwrite: OverwriteOption = False,
     collection: CollectionOption = DEFAULT,
     model: ModelOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Ask every query of a set as a search would, and say how good the answers are."""
-    from sememe.evaluate.datasets import write_run, written
+    from sememe.evaluate.datasets import write_run
     from sememe.evaluate.running import run
     from sememe.evaluate.running import save as keep
 
     asked = _setting(setting, mode, alpha, recall, where)
     measures = _measures(metric, k)
+    refuse_targets(save, trec, report, overwrite=overwrite)
     with progress_shown() as shown, opened_at(collection, model, create=add, progress=shown) as opened:
         if add:
             _add_corpus(opened, beir, shown)
@@ -120,6 +130,7 @@ def compare_runs(
     k: DepthOption = 10,
     shown_pairs: Annotated[int, typer.Option("--shown", min=0, help="How many wins and losses are printed.")] = SHOWN,
     report: ReportOption = None,
+    overwrite: OverwriteOption = False,
     collection: CollectionOption = DEFAULT,
     model: ModelOption = None,
     as_json: JsonOption = False,
@@ -131,6 +142,7 @@ def compare_runs(
     from sememe.evaluate.running import load
 
     wanted = measure(metric)
+    refuse_targets(report, overwrite=overwrite)
     if _is_file(a) and _is_file(b) and not any((name, beir, qrels)):
         one, other = load(Path(a)), load(Path(b))
     else:
@@ -369,11 +381,10 @@ def export_set(
 ) -> None:
     """Write a golden set, and all it could be answered with, as a BEIR folder."""
     from sememe.evaluate import golden as sets
-    from sememe.evaluate.datasets import write_beir, write_qrels, written
+    from sememe.evaluate.datasets import write_beir, write_qrels
 
     path = target.expanduser()
-    if not overwrite and (any(path.iterdir()) if path.is_dir() else path.exists()):
-        raise InputError(f"{path} is there already; name another place, or say to overwrite (--overwrite)")
+    refuse_present(path, overwrite=overwrite)
     with opened_at(collection, None, create=False) as opened:
         data = sets.dataset(opened, name)
         if qrels:
@@ -459,8 +470,6 @@ def _side(name: str, opened: Collection, data: Dataset, *, k: int, shown: Shown)
 
 
 def _write(path: Path, text: str) -> None:
-    from sememe.evaluate.datasets import written
-
     written(path, lambda: path.expanduser().write_text(text, encoding="utf-8"))
     typer.echo(f"The report is {path}.", err=True)
 
