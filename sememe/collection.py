@@ -312,10 +312,10 @@ class Collection:
 
     def _ready(self, query: Query) -> tuple[Query, View, Models]:
         """The query as it is run, and with what."""
-        if query.recall is None:
-            query = replace(query, recall=self._recall)
         spaces = [self.further.held(name) for name in query.route.spaces]
         query = checked_beside(checked(query, spaces[0].space.dim), spaces[0])
+        if query.recall is None:
+            query = replace(query, recall=self._recall)
         ways = tuple(self._way(query, held) for held in spaces)
         if query.parts:
             from sememe.search.forms import resolved

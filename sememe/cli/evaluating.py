@@ -182,9 +182,13 @@ def gate(
     from sememe.evaluate.running import load, run
 
     wanted = measure(metric)
+    if against is None and tolerance:
+        raise InputError(f"--tolerance {tolerance:g} goes with --against RUN; name that, or leave it out")
     if least is None and against is None:
         raise InputError("there is nothing to pass: give a least value (--min 0.4), a saved run (--against), or both")
     if subject is not None and _is_file(subject):
+        if (beir, qrels, queries, mode, alpha, recall, where, setting) != (*3 * (None,), "vector", *4 * (None,)):
+            raise InputError(f"{subject} is a saved run and is not asked again; leave out what says how or what to ask")
         found = load(Path(subject))
     else:
         asked = _setting(setting, mode, alpha, recall, where)
@@ -407,6 +411,10 @@ def _dataset(
     if len(given) != 1:
         told = " and ".join(map(str, given)) or "nothing"
         raise InputError(f"{told} says what to ask; name one golden set, or --beir FOLDER, or --qrels FILE")
+    if beir is None and split != "test":
+        raise InputError(f"--split {split} is a part of a BEIR folder; name that with --beir FOLDER, or leave it out")
+    if qrels is None and queries is not None:
+        raise InputError(f"--queries {queries} goes with --qrels FILE, which judges them; name both, or leave it out")
     if name is not None:
         return sets.dataset(opened, name)
     if beir is not None:

@@ -43,7 +43,7 @@ from sememe.explain import explain as explain_hit
 from sememe.filters import parse
 from sememe.search.explain import Explanation
 from sememe.search.plan import Weights
-from sememe.search.query import RERANKED, Fusion, Mode, Query, Route
+from sememe.search.query import Fusion, Mode, Query, Route
 
 
 def explain(
@@ -59,9 +59,9 @@ def explain(
     space: SpaceOption = None,
     funnel: FunnelOption = "",
     rerank: RerankOption = None,
-    rerank_depth: RerankDepthOption = RERANKED,
+    rerank_depth: RerankDepthOption = None,
     instruction: InstructionOption = None,
-    fusion: FusionOption = "evidence",
+    fusion: FusionOption = None,
     also: AlsoOption = None,
     like: LikeOption = None,
     unlike: UnlikeOption = None,
@@ -94,7 +94,7 @@ def explain(
         alpha=alpha, recall=recall, parts=parts,
         route=Route(
             space=tuple(space or ()), funnel=funnel, rerank=rerank, depth=rerank_depth, instruction=instruction,
-            fusion=cast("Fusion", fusion),
+            fusion=cast("Fusion | None", fusion),
         ),
         shape=shape_of(
             boosts=boosts_of(boost, recency), threshold=threshold, dedupe=dedupe, group=(group_by, per_group), mmr=mmr

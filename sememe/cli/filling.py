@@ -92,6 +92,9 @@ def add(
     given = Given(meta_of(meta), strict=strict)
     read = ReadOptions(tuple(text_column or ()), title_column, id_column, table)
     chunk = _cutting(whole, long)
+    if isinstance(wanted, Pages) and (hidden or checksum or tracked):
+        flags = "--hidden, --checksum and --tracked"
+        raise InputError(f"{flags} go with files, and {paths[0]} is an address; leave them out")
     if show_input and not dry_run:
         raise SememeError("--show-input prints what an add would embed and goes with --dry-run; say both")
     if dry_run:
@@ -265,6 +268,9 @@ def wanted_of(names: list[str], sitemap: bool, options: WebOptions) -> list[Path
     if addresses and len(addresses) < len(names):
         other = next(name for name in names if not is_address(name))
         raise InputError(f"{addresses[0]} is an address and {printable(other)} is a path; add them one after the other")
+    if not addresses and options != WebOptions():
+        flags = "--delay, --max-pages and --allow-private"
+        raise InputError(f"{flags} go with addresses, and {printable(names[0])} is a path; leave them out")
     if addresses:
         return Pages(addresses, sitemap, options).checked()
     if sitemap:

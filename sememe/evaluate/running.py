@@ -66,11 +66,11 @@ class Setting:
 
 def _of_route(route: Route) -> Iterator[tuple[str, object]]:
     """What is not as it would be anyway, by the names of the options of a search."""
-    yield "fusion", route.fusion if route.fusion != USUAL.fusion else None
+    yield "fusion", route.fusion
     for name in (route.space,) if isinstance(route.space, str) else route.space:
         yield "space", name or None
     yield "funnel", route.funnel or None
-    yield "rerank", None if route.rerank is None else f"{route.ranked_by}:{route.depth}"
+    yield "rerank", None if route.rerank is None else f"{route.ranked_by}:{route.read}"
     yield "instruction", route.instruction
     yield "threshold-expected", route.expected
 

@@ -212,7 +212,7 @@ def _answer(query: Query, snapshot: Snapshot, view: View, moment: Moment, rerank
     hits = _hits(snapshot, search.found, len(moment.exact), {} if arranger is None else arranger.terms)
     matched = None if query.where is None or search.allowed is None else search.allowed.count
     told = () if query.sought is None else query.sought.notes
-    notes = (*told, *_notes(query, matched, moment, snapshot))
+    notes = (*told, *_depth_notes(query.route, search.plan), *_notes(query, matched, moment, snapshot))
     if arranger is None or query.shape is None:
         return Hits(hits, search.plan, matched=matched, notes=notes)
     from sememe.search.around import Among, facets_of, with_context
@@ -359,6 +359,14 @@ def _notes(query: Query, matched: int | None, moment: Moment, snapshot: Snapshot
     if matched:
         return *notes, f"only {matched:,} of {len(moment.exact):,} chunks match the filter"
     return *notes, "no chunk matches the filter", *_field_notes(query.where, moment, snapshot)
+
+
+def _depth_notes(route: Route, plan: Plan) -> list[str]:
+    """That a reranker read more than it was told to."""
+    read = next((step.depth for step in plan.steps if isinstance(step, Rerank)), 0)
+    if route.depth is None or route.depth >= read:
+        return []
+    return [f"the reranker read the best {read:,}, not {route.depth:,}: all that are asked for are put in order"]
 
 
 def _lacking_note(held: Held, snapshot: Snapshot) -> str:

@@ -1,0 +1,67 @@
+"""What people type by mistake: one sentence that names it and the next step, and nothing is written or lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from fakes import FakeEmbedder
+from typer.testing import CliRunner
+
+import sememe
+from sememe.cli import application
+from sememe.errors import SememeError
+
+Say = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a collection of twenty texts, a golden set and a saved run of it, and files that are none."""
+    path = tmp_path_factory.mktemp("refused")
+    with sememe.open(path / ".sememe", model=FakeEmbedder()) as opened:
+        opened.add([{"id": f"k{i}", "text": f"shoe {i}", "metadata": {"colour": "rg"[i % 2]}} for i in range(20)])
+    (path / "note.txt").write_text("a note")
+    return path
+
+
+@pytest.fixture
+def say(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Say:
+    """Run a command in that folder."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("sememe.collection.load_model", lambda *_, **__: FakeEmbedder())
+    return lambda *said: CliRunner().invoke(application(said[0]), list(map(str, said)))
+
+
+def check_refused(done: Result, *parts: str) -> None:
+    """It ended with an error of ours, which holds the parts."""
+    assert isinstance(done.exception, SememeError), done.output + repr(done.exception)
+    for part in parts:
+        assert part in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("said", "parts"),
+    [
+        ("search shoe --rerank-depth 3", ["depth to rerank is 3", "name one"]),
+        ("search shoe --fusion rrf", ["'rrf'", "'vector'", "'hybrid'"]),
+        ("explain shoe k1 --fusion rrf", ["'rrf'", "'vector'", "'hybrid'"]),
+        ("search shoe --mode hybrid --alpha 0.5 --fusion rrf", ["0.5", "'rrf'", "one of them"]),
+        ("search shoe --mode lexical --recall 1", ["recall is 1", "leave it out"]),
+        ("search shoe --page 1 --after x", ["leave one of them out"]),
+        ("eval run hand --split dev", ["--split dev", "--beir"]),
+        ("eval run hand --queries note.txt", ["--queries note.txt", "--qrels"]),
+        ("eval gate note.txt --min 0.1 --mode lexical", ["note.txt is a saved run", "leave out"]),
+        ("eval gate hand --min 0.1 --tolerance 0.1", ["--tolerance 0.1", "--against"]),
+        ("add note.txt --delay 3", ["--delay", "note.txt is a path"]),
+        ("add https://example.org --checksum", ["--checksum", "https://example.org is an address"]),
+    ],
+)  # fmt: skip
+def test_an_option_that_cannot_act_is_refused(say: Say, said: str, parts: list[str]) -> None:
+    check_refused(say(*said.split()), *parts)
+
+
+def test_a_reranker_without_a_name_is_refused(say: Say) -> None:
+    check_refused(say("search", "shoe", "--rerank", ""), "no name", "leave it out")
