@@ -100,16 +100,27 @@ def backup(
     target: Annotated[Path | None, typer.Argument(help="The folder to make.", readable=False)] = None,
     indexes: Annotated[bool, typer.Option("--indexes", help="Copy the indexes too; else they are made anew.")] = False,
     overwrite: OverwriteOption = False,
+    drop: Annotated[
+        bool, typer.Option("--drop", help="Copy nothing: know the backup no more, which is gone for good.")
+    ] = False,
     collection: CollectionOption = DEFAULT,
     as_json: JsonOption = False,
 ) -> None:
     """Copy a collection as it is at one moment, while others read and write. Without a folder, list its backups."""
     from sememe.keeping import backups
 
+    if drop and (target is None or indexes or overwrite):
+        raise InputError("--drop goes with the folder of a backup, and nothing else is done then; name it alone")
     with progress_shown() as shown, opened_at(collection, None, create=False) as opened:
         if target is None:
             for row in backups.backups(opened):
-                print_json(asdict(row)) if as_json else typer.echo(f"change {row.seq:,}  {row.digest[:16]}  {row.path}")
+                print_json(asdict(row)) if as_json else typer.echo(
+                    f"change {row.seq:,}  {row.digest[:16] or 'not completed'}  {row.path}"
+                )
+            return
+        if drop:
+            backups.drop(opened, target)
+            print_json({"dropped": str(target)}) if as_json else typer.echo(f"{target} is known no more")
             return
         made = backups.backup(opened, target, indexes=indexes, overwrite=overwrite, progress=shown.named("backup"))
     _print_backup(made, as_json)
