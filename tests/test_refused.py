@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 from fakes import FakeEmbedder
+from test_families import REFERENCE
 from typer.testing import CliRunner
 
 import sememe
@@ -15,6 +16,9 @@ from sememe.cli import application
 from sememe.errors import SememeError
 
 Say = Callable[..., Result]
+
+
+HEADS = REFERENCE / "heads"
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +69,14 @@ def test_an_option_that_cannot_act_is_refused(say: Say, said: str, parts: list[s
 
 def test_a_reranker_without_a_name_is_refused(say: Say) -> None:
     check_refused(say("search", "shoe", "--rerank", ""), "no name", "leave it out")
+
+
+@pytest.mark.parametrize("name", ["rank-bert", "rank-newer"])
+def test_a_reranker_makes_no_space_unless_its_kind_is_said(say: Say, folder: Path, name: str) -> None:
+    check_refused(say("space", "add", "x", "--model", HEADS / name), name, "is a reranker", "--rerank", "--kind dense")
+    assert say("space", "--json").stdout.count("\n") == 1
+
+
+def test_a_cross_encoder_that_is_taken_for_an_encoder_is_told_to_be_none() -> None:
+    with pytest.warns(UserWarning, match="trained to rank pairs"):
+        sememe.load_model(HEADS / "rank-distilbert")

@@ -143,8 +143,12 @@ def load_encoder(
 
 
 def _kind_of(name: str | Path, *, settings: Settings, progress: FetchProgress | None) -> SpaceKind:
-    """What the files of a folder or of a model of the hub are for; names that are known are all dense."""
+    """What the files of a folder or of a model of the hub are for; names that are known are all dense.
+
+    Raises ModelError for a reranker.
+    """
     from sememe.models.catalogue import profile_of
+    from sememe.models.folder import is_reranker
     from sememe.models.hub import NAME
     from sememe.models.late import is_late
     from sememe.models.sparse import is_sparse
@@ -154,6 +158,11 @@ def _kind_of(name: str | Path, *, settings: Settings, progress: FetchProgress | 
         if isinstance(name, Path) or _has_card(name) or profile_of(name) or not NAME.fullmatch(name):
             return "dense"
         folder = _folder_of(name, settings=settings, progress=progress)[0]
+    if is_reranker(folder):
+        raise ModelError(
+            f"{name} is a reranker, which reads a query and a text together and makes no vectors; name it in a search "
+            f"(--rerank {name}), or take the mean of its states all the same (--kind dense)"
+        )
     return "sparse" if is_sparse(folder) else "late" if is_late(folder) else "dense"
 
 
