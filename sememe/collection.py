@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from sememe.errors import InputError, NotFound, SpaceMismatch
+from sememe.errors import InputError, NotFound, SpaceMismatch, one_of
 from sememe.filters import Filter, parse
 from sememe.ingest.further import Further
 from sememe.models import load_encoder, load_model, load_reranker
@@ -82,7 +82,7 @@ def open(
     """
     settings = settings or from_environment()
     if metric is not None and metric not in METRICS:
-        raise InputError(f"the metric is {metric!r}; use one of {', '.join(METRICS)}")
+        raise InputError(f"the metric is {metric!r}; {one_of(metric, METRICS)}")
     folder = _checked_folder(path)
     if create and not is_there(folder) and not isinstance(model, Embedder):
         # Before anything is written: a model that cannot be had must not leave an empty collection behind.

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import sememe
 from sememe.cli import application
 from sememe.errors import SememeError
+from sememe.evaluate import golden, running
 
 Say = Callable[..., Result]
 
@@ -27,6 +28,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("refused")
     with sememe.open(path / ".sememe", model=FakeEmbedder()) as opened:
         opened.add([{"id": f"k{i}", "text": f"shoe {i}", "metadata": {"colour": "rg"[i % 2]}} for i in range(20)])
+        golden.add(opened, "shoe 1", ["k1"])
+        running.save(running.run(opened, golden.dataset(opened, "hand"), running.Setting()), path / "run.json")
     (path / "note.txt").write_text("a note")
     return path
 
@@ -80,3 +83,29 @@ def test_a_reranker_makes_no_space_unless_its_kind_is_said(say: Say, folder: Pat
 def test_a_cross_encoder_that_is_taken_for_an_encoder_is_told_to_be_none() -> None:
     with pytest.warns(UserWarning, match="trained to rank pairs"):
         sememe.load_model(HEADS / "rank-distilbert")
+
+
+def test_a_space_that_is_there_or_is_not_is_told_with_what_to_do(say: Say, folder: Path) -> None:
+    words = HEADS / "sparse-bert"
+    check_refused(say("space", "drop", "words"), "no space 'words' to drop", "none beside its own")
+    assert say("space", "add", "words", "--model", words).exit_code == 0
+    again = say("space", "add", "words", "--model", words)
+    assert "every chunk already; search it with --space words" in again.stderr
+    check_refused(say("space", "add", "words", "--model", HEADS / "sparse-distilbert"), "sparse-bert", "another name")
+    check_refused(say("search", "shoe", "--space", "word"), "'word'", "did you mean 'words'?", "space add word")
+    check_refused(say("space", "drop", "wrods"), "'wrods' to drop", "it has words (did you mean 'words'?)")
+    assert say("space", "drop", "words").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("search shoe --mode lexcal", "lexical"), ("search shoe --mode hybrid --fusion evidnce", "evidence"),
+        ("search shoe --facet color", "colour"), ("space add x --kind spars", "sparse"),
+        ("add note.txt --long windws", "windows"), ("eval compare mod=vector mode=hybrid --set hand", "mode"),
+        ("eval run hnd", "hand"), ("eval run hand --metric ndgc@10", "ndcg"), ("export x --format foldr", "folder"),
+        ("model embed shoe --role qery", "query"),
+    ],
+)  # fmt: skip
+def test_a_name_that_is_nearly_one_is_guessed(say: Say, said: str, meant: str) -> None:
+    check_refused(say(*said.split()), f"(did you mean '{meant}'?)")

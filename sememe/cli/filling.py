@@ -48,7 +48,7 @@ from sememe.cli.show import (
     print_troubles,
     printable,
 )
-from sememe.errors import InputError, SememeError
+from sememe.errors import InputError, SememeError, one_of
 from sememe.ingest.about import Given, checked
 from sememe.ingest.pages import Pages
 from sememe.ingest.pipeline import OnProgress, Summary
@@ -249,7 +249,7 @@ def preview(
 def _cutting(whole: bool, long: str) -> bool | Long:
     """What `--whole` and `--long` say together. Raises InputError where they say nothing that can be done."""
     if long not in LONG:
-        raise InputError(f"--long is {long!r}; use one of {', '.join(LONG)}")
+        raise InputError(f"--long is {long!r}; {one_of(long, LONG)}")
     if whole and long == "late":
         raise InputError("--whole makes one chunk a document and --long late embeds chunks together; say one of them")
     return not whole if long == "truncate" else next(one for one in LONG if one == long)

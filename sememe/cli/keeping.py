@@ -13,7 +13,7 @@ from sememe.cli.filling import refuse_missing
 from sememe.cli.options import DEFAULT, CollectionOption, JsonOption, OverwriteOption, StrictOption, WhereOption
 from sememe.cli.session import opened_at, progress_shown, where_of
 from sememe.cli.show import end_strictly, print_json, print_pairs, print_summary, printable
-from sememe.errors import InputError
+from sememe.errors import InputError, one_of
 from sememe.settings import from_environment
 from sememe.types import Metric
 
@@ -34,7 +34,7 @@ def export(
     from sememe.keeping import moving
 
     if form is not None and form not in get_args(moving.Form):
-        raise InputError(f"the format is {form!r}; use one of {', '.join(get_args(moving.Form))}")
+        raise InputError(f"the format is {form!r}; {one_of(form, get_args(moving.Form))}")
     with progress_shown() as shown, opened_at(collection, None, create=False) as opened:
         counts = moving.export(
             opened, target, form=cast("moving.Form | None", form), overwrite=overwrite, progress=shown.named("export")
@@ -67,7 +67,7 @@ def import_(
     from sememe.keeping import adopting, foreign, moving
 
     if kind is not None and kind not in get_args(foreign.Kind):
-        raise InputError(f"--from {kind!r} is unknown; use one of {', '.join(get_args(foreign.Kind))}")
+        raise InputError(f"--from {kind!r} is unknown; {one_of(kind, get_args(foreign.Kind))}")
     refuse_missing([source])
     chosen = cast("foreign.Kind | None", kind) or foreign.kind_of(source)
     settings, warning = from_environment(), ""

@@ -19,7 +19,7 @@ from sememe.cli.hosted import hosted as list_hosted
 from sememe.cli.options import InstructionOption, JsonOption, ModelOption, OverwriteOption
 from sememe.cli.session import progress_shown, refuse_targets, written
 from sememe.cli.show import print_json, print_pairs
-from sememe.errors import InputError
+from sememe.errors import InputError, one_of
 from sememe.models.cards import CARDS, DEFAULT_MODEL
 from sememe.models.tokens import SURROGATES
 from sememe.space import prompted
@@ -226,7 +226,7 @@ def embed(
     """Vectors of texts: one JSON document a line, or a .npy file of float32 rows."""
     given = texts if texts else [line.rstrip("\n") for line in sys.stdin]
     if role not in ROLES:
-        raise InputError(f"--role is {role!r}; use one of {', '.join(ROLES)}")
+        raise InputError(f"--role is {role!r}; {one_of(role, ROLES)}")
     if out is not None and out.suffix != ".npy":
         raise InputError(f"--out is {out}; name a file that ends in .npy")
     refuse_targets(out, overwrite=overwrite)

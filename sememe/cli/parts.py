@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sememe.errors import InputError
+from sememe.errors import InputError, meant
 from sememe.types import Vectors
 
 if TYPE_CHECKING:
@@ -116,7 +116,8 @@ def setting_of(text: str) -> Setting:
     for name, value in zip(pairs[::2], pairs[1::2], strict=True):
         said.setdefault(name, []).append(value.strip())
     if wrong := [*before.split(), *(name for name in said if name not in SETTINGS)]:
-        raise InputError(f"{wrong[0]!r} is no setting; write NAME=… with {', '.join(SETTINGS)} or, last, where={{…}}")
+        known = f"{', '.join(SETTINGS)} or, last, where={{…}}{meant(wrong[0], (*SETTINGS, 'where'))}"
+        raise InputError(f"{wrong[0]!r} is no setting; write NAME=… with {known}")
     if twice := [name for name, values in said.items() if len(values) > 1 and name not in REPEATED]:
         raise InputError(f"{twice[0]} is said twice, as {' and as '.join(said[twice[0]])}; leave one out")
     single = {name: values[0] for name, values in said.items()}

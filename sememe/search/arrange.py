@@ -6,10 +6,9 @@ import time
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from typing import TypeAlias
 
-from sememe.errors import InputError
+from sememe.errors import InputError, meant
 from sememe.filters import BUILT_INS
 from sememe.index.exact import Allowed
 from sememe.search import diversify, pages
@@ -401,6 +400,4 @@ def _refuse_fields(shape: Shape, types: dict[str, str]) -> None:
 
 
 def _unknown(path: str, known: dict[str, str]) -> str:
-    near = get_close_matches(path, known, n=1)
-    meant = f"; did you mean {near[0]!r}?" if near else "; see the fields with: sememe report --fields"
-    return f"no document has a field {path!r}{meant}"
+    return f"no document has a field {path!r}{meant(path, known)}; see the fields with: sememe report --fields"

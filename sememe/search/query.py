@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from sememe.errors import InputError
+from sememe.errors import InputError, one_of
 from sememe.filters import Condition
 from sememe.types import Reranker, Vectors
 
@@ -127,7 +127,7 @@ def checked(query: Query, dim: int) -> Query:
     if query.text is not None and not query.text.strip():
         raise InputError("the query is empty; say what you are looking for")
     if query.mode not in MODES:
-        raise InputError(f"the mode is {query.mode!r}; use one of {', '.join(MODES)}")
+        raise InputError(f"the mode is {query.mode!r}; {one_of(query.mode, MODES)}")
     if not query.has_words and query.mode != "vector":
         raise InputError(f"the mode is {query.mode!r}, but the query is a vector and has no words; give a text")
     if query.alpha is not None and query.mode != "hybrid":
@@ -165,7 +165,7 @@ def _refuse_route(query: Query) -> None:
     if route.funnel and query.mode == "lexical":
         raise InputError(f"a funnel compares vectors, but the mode is {query.mode!r}; leave it out")
     if route.fusion is not None and route.fusion not in FUSIONS:
-        raise InputError(f"the fusion is {route.fusion!r}; use one of {', '.join(FUSIONS)}")
+        raise InputError(f"the fusion is {route.fusion!r}; {one_of(route.fusion, FUSIONS)}")
     number = isinstance(route.expected, int | float) and not isinstance(route.expected, bool)
     if route.expected is not None and not (number and math.isfinite(route.expected) and route.expected > 0):
         raise InputError(f"the threshold is {route.expected!r}; give a number of random chunks above 0, such as 0.01")
