@@ -109,3 +109,17 @@ def test_a_space_that_is_there_or_is_not_is_told_with_what_to_do(say: Say, folde
 )  # fmt: skip
 def test_a_name_that_is_nearly_one_is_guessed(say: Say, said: str, meant: str) -> None:
     check_refused(say(*said.split()), f"(did you mean '{meant}'?)")
+
+
+def test_judgements_by_chunks_of_elsewhere_are_refused_before_anything_is_added(say: Say, tmp_path: Path) -> None:
+    beir = tmp_path / "set"
+    (beir / "qrels").mkdir(parents=True)
+    (beir / "corpus.jsonl").write_text('{"_id": "chunk:900", "text": "a shoe"}\n')
+    (beir / "queries.jsonl").write_text('{"_id": "q", "text": "shoe"}\n')
+    (beir / "qrels" / "test.tsv").write_text("q\tchunk:900\t1\n")
+    check_refused(say("eval", "run", "--beir", beir), "none of the 1 chunks", "'chunk:900'", "name the collection")
+    check_refused(say("eval", "run", "--beir", beir, "--add", "-c", tmp_path / "new"), str(beir), "chunk:12", "--add")
+    (beir / "qrels" / "test.tsv").write_text("q\ta\t1\n")
+    (beir / "corpus.jsonl").write_text('{"_id": "a", "text": " "}\n')
+    check_refused(say("eval", "run", "--beir", beir, "--add", "-c", tmp_path / "new"), "holds no text")
+    assert not (tmp_path / "new").exists()

@@ -96,16 +96,18 @@ def run_set(
     as_json: JsonOption = False,
 ) -> None:
     """Ask every query of a set as a search would, and say how good the answers are."""
-    from sememe.evaluate.datasets import write_run
+    from sememe.evaluate.datasets import corpus_of, write_run
     from sememe.evaluate.running import run
     from sememe.evaluate.running import save as keep
 
     asked = _setting(setting, mode, alpha, recall, where)
     measures = _measures(metric, k)
     refuse_targets(save, trec, report, overwrite=overwrite)
+    if add:
+        _refuse_corpus(beir, split)
     with progress_shown() as shown, opened_at(collection, model, create=add, progress=shown) as opened:
-        if add:
-            _add_corpus(opened, beir, shown)
+        if add and beir is not None:
+            opened.add(corpus_of(beir.expanduser()), progress=shown.ingest)
         data = _dataset(opened, name, beir=beir, split=split, qrels=qrels, queries=queries)
         found = run(opened, data, asked, k=_depth(measures, k), progress=shown.named("queries"))
     if save is not None:
@@ -424,12 +426,20 @@ def _dataset(
     return datasets.read_trec(queries.expanduser(), cast("Path", qrels).expanduser())
 
 
-def _add_corpus(opened: Collection, beir: Path | None, shown: Shown) -> None:
-    from sememe.evaluate.datasets import corpus_of
+def _refuse_corpus(beir: Path | None, split: str) -> None:
+    """Before a collection is made for it: raise InputError for a corpus that no query could be judged on."""
+    from sememe.evaluate.datasets import corpus_of, read_beir
 
     if beir is None:
         raise InputError("--add adds the corpus of a BEIR folder; name it with --beir FOLDER")
-    opened.add(corpus_of(beir.expanduser()), progress=shown.ingest)
+    folder = beir.expanduser()
+    if read_beir(folder, split=split).unit == "chunk":
+        raise InputError(
+            f"{beir} judges chunks by ids such as chunk:12, which only the collection has that it was written from; "
+            f"ask that one without --add, or write a folder of documents"
+        )
+    if next(corpus_of(folder), None) is None:
+        raise InputError(f"the corpus of {beir} holds no text; add documents with text to its corpus.jsonl")
 
 
 def _setting(
