@@ -241,7 +241,10 @@ def checked_vector(given: Vectors, dim: int) -> Vectors:
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"the query is a {type(given).__name__}; give a string or a vector") from error
     if vector.shape != (dim,):
-        raise InputError(f"the query vector has shape {vector.shape}, the collection has ({dim},)")
+        raise InputError(
+            f"the query vector has shape {vector.shape}, the collection has ({dim},); give one of {dim} "
+            f"numbers by the model that makes its vectors, which is told by: sememe space"
+        )
     if not np.isfinite(vector).all():
         raise InputError("the query vector has values that are not finite numbers")
     if not vector.any():
