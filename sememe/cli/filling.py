@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -265,6 +266,13 @@ def refuse_missing(paths: list[Path], *, or_else: str = "") -> None:
 def wanted_of(names: list[str], sitemap: bool, options: WebOptions) -> list[Path] | Pages:
     """The paths or pages of a command line. Raises InputError for both at once, and for what is not there."""
     addresses = [name for name in names if is_address(name)]
+    for name in names:
+        scheme = re.match("([a-z][a-z0-9+.-]+)://", name, re.IGNORECASE)
+        if scheme and name not in addresses and not os.path.lexists(name):
+            raise InputError(
+                f"{printable(name)} begins with {scheme[1]}://, and only http:// and https:// are fetched; bring it "
+                f"here by other means and add the file"
+            )
     if addresses and len(addresses) < len(names):
         other = next(name for name in names if not is_address(name))
         raise InputError(f"{addresses[0]} is an address and {printable(other)} is a path; add them one after the other")
