@@ -30,7 +30,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         opened.add([{"id": f"k{i}", "text": f"shoe {i}", "metadata": {"colour": "rg"[i % 2]}} for i in range(20)])
         golden.add(opened, "shoe 1", ["k1"])
         running.save(running.run(opened, golden.dataset(opened, "hand"), running.Setting()), path / "run.json")
-    (path / "note.txt").write_text("a note")
+    files = {"note.txt": "a note", "shape.json": '{"a": 1}', "cut.json": "{", "empty": "", "three.json": "[1, 2, 3]",
+             "words": "queen\nprince\n"}  # fmt: skip
+    for name, text in files.items():
+        (path / name).write_text(text)
     return path
 
 
@@ -123,3 +126,30 @@ def test_judgements_by_chunks_of_elsewhere_are_refused_before_anything_is_added(
     (beir / "corpus.jsonl").write_text('{"_id": "a", "text": " "}\n')
     check_refused(say("eval", "run", "--beir", beir, "--add", "-c", tmp_path / "new"), "holds no text")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "parts"),
+    [
+        ("eval compare run.json nosuch.json", ["no run nosuch.json", "check the path"]),
+        ("eval compare run.json note.txt", ["note.txt", "neither", "line 1", "'a note'", "--save"]),
+        ("eval compare run.json shape.json", ["shape.json is no saved run (it has no 'run')", "--save"]),
+        ("eval compare run.json cut.json", ["cut.json is no saved run (Expecting", "--save"]),
+        ("eval compare run.json empty", ["empty is empty", "--save"]),
+        ("eval gate run.json --against nosuch.json", ["nosuch.json cannot be read", "No such file"]),
+        ("eval gate hand --min 5", ["least value is 5", "from 0 to 1"]),
+        ("eval gate hand --min nan", ["least value is nan", "from 0 to 1"]),
+        ("eval gate hand --against run.json --tolerance nan", ["tolerance is nan", "from 0 to 1"]),
+        ("search --vector three.json", ["(3,)", "(16,)", "sememe space"]),
+        ("add ftp://example.org/x", ["ftp://example.org/x", "only http:// and https://"]),
+        ("add note.txt S3://bucket/x", ["S3://", "only http:// and https://"]),
+        ("similar nowhere", ["'nowhere'"]),
+        ("analogy king - king", ["'king - king' cancels out", "king - man + woman"]),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_named_with_the_next_step(
+    say: Say, make_model_folder: Callable[..., Path], said: str, parts: list[str]
+) -> None:
+    if said.startswith("analogy"):
+        said += f" --words words --model {make_model_folder('tiny')}"
+    check_refused(say(*said.split()), *parts)

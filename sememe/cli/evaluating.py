@@ -145,6 +145,8 @@ def compare_runs(
 
     wanted = measure(metric)
     refuse_targets(report, overwrite=overwrite)
+    for side in (a, b):
+        _refuse_no_side(side)
     if _is_file(a) and _is_file(b) and not any((name, beir, qrels)):
         one, other = load(Path(a)), load(Path(b))
     else:
@@ -179,15 +181,15 @@ def gate(
     as_json: JsonOption = False,
 ) -> None:
     """End with status 4 when a measure is too low, or lower than it was: for continuous integration."""
-    from sememe.evaluate.comparing import falls_short, summary
+    from sememe.evaluate.comparing import falls_short, refuse_gate, summary
     from sememe.evaluate.metrics import measure
     from sememe.evaluate.running import load, run
 
     wanted = measure(metric)
     if against is None and tolerance:
         raise InputError(f"--tolerance {tolerance:g} goes with --against RUN; name that, or leave it out")
-    if least is None and against is None:
-        raise InputError("there is nothing to pass: give a least value (--min 0.4), a saved run (--against), or both")
+    before = None if against is None else load(against)
+    refuse_gate(least, before, tolerance)
     if subject is not None and _is_file(subject):
         if (beir, qrels, queries, mode, alpha, recall, where, setting) != (*3 * (None,), "vector", *4 * (None,)):
             raise InputError(f"{subject} is a saved run and is not asked again; leave out what says how or what to ask")
@@ -197,7 +199,6 @@ def gate(
         with progress_shown() as shown, opened_at(collection, model, create=False, progress=shown) as opened:
             data = _dataset(opened, subject, beir=beir, split=split, qrels=qrels, queries=queries)
             found = run(opened, data, asked, k=_depth([wanted], k), progress=shown.named("queries"))
-    before = None if against is None else load(against)
     reason = falls_short(found, wanted, least=least, against=before, tolerance=tolerance)
     mean = summary(found, wanted)
     if as_json:
@@ -476,6 +477,16 @@ def _is_file(name: str) -> bool:
         return Path(name).expanduser().is_file()
     except OSError:
         return False  # too long a name for a file, as a setting with a filter may be
+
+
+def _refuse_no_side(name: str) -> None:
+    """Raise InputError for what is neither a file that is there nor a setting."""
+    if not _is_file(name) and "=" not in name:
+        raise InputError(
+            f"there is no run {name}, and it is no setting; check the path, or write a setting such as mode=hybrid"
+        )
+    if not _is_file(name):
+        setting_of(name)
 
 
 def _side(name: str, opened: Collection, data: Dataset, *, k: int, shown: Shown) -> Run:

@@ -239,27 +239,35 @@ def load(path: Path, dataset: Dataset | None = None) -> Run:
     try:
         text = path.expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as a run ({error}); write one with: sememe eval run --save") from error
+        why = (error.strerror or error) if isinstance(error, OSError) else "it is not text in UTF-8"
+        raise InputError(f"{path} cannot be read as a run ({why}); write one with: sememe eval run --save") from error
     if text.lstrip()[:1] == "{":
         return _from_json(text, path)
+    try:
+        rankings = read_run(path)
+    except InputError as error:
+        raise InputError(
+            f"{path} is neither a saved run nor a TREC run ({error}); write one with: sememe eval run --save"
+        ) from error
+    if not rankings:
+        raise InputError(f"{path} is empty and no run; write one with: sememe eval run --save")
     if dataset is None:
         raise InputError(f"{path} is a TREC run and holds no judgements; name the set or folder that has them")
-    return of_rankings(read_run(path), dataset, name=path.name)
+    return of_rankings(rankings, dataset, name=path.name)
 
 
 def _from_json(text: str, path: Path) -> Run:
     try:
         raw: dict[str, Any] = json.loads(text)
         if raw.pop("run") != FORMAT:
-            raise ValueError("of another version")
+            raise ValueError(f"it is of another version than {FORMAT}")
         asked = {key: _asked(one) for key, one in raw.pop("asked").items()}
         made = Run(**{**raw, "asked": asked, "remarks": tuple(raw["remarks"])})
         for one in asked.values():
             Measure("ndcg").of(one.ranking, one.grades)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path} is no saved run ({type(error).__name__}: {error}); write one with: sememe eval run --save"
-        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        why = f"it has no {error}" if isinstance(error, KeyError) else error
+        raise InputError(f"{path} is no saved run ({why}); write one with: sememe eval run --save") from error
     return made
 
 
