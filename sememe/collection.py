@@ -476,9 +476,9 @@ class Collection:
 
     def _key(self, key: str, *, missing_ok: bool = False) -> str:
         """The key as it is stored: as given, or as the path of a file; of what is there before what was."""
-        from sememe.ingest.items import file_key
+        from sememe.ingest.items import keys_of
 
-        keys = (key.encode("utf-8", "backslashreplace").decode(), file_key(Path(key), self.path.parent))
+        keys = keys_of(key, self.path.parent)
         with self._store.snapshot() as snapshot:
             for is_there in (snapshot.document, snapshot.in_ledger, snapshot.removed):
                 if found := next(filter(is_there, keys), None):
