@@ -242,7 +242,7 @@ class Collection:
         from sememe.ingest import sync
 
         wanted = [keys] if isinstance(keys, str) else list(dict.fromkeys(map(str, keys)))
-        return sync.delete(self._store, [self._key(key) for key in wanted])
+        return sync.delete(self._store, list(dict.fromkeys(map(self._key, wanted))))
 
     def get(self, key: str) -> Record:
         """A document by key, or the document of a chunk by the chunk's id. Raises NotFound."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,12 @@ def test_what_cannot_be_used_is_named_with_the_next_step(
     if said.startswith("analogy"):
         said += f" --words words --model {make_model_folder('tiny')}"
     check_refused(say(*said.split()), *parts)
+
+
+def test_who_deletes_what_was_deleted_is_told_when_it_went(say: Say, folder: Path) -> None:
+    with sememe.open(folder / ".sememe", model=FakeEmbedder()) as opened:
+        opened.add({"id": "gone", "text": "a shoe that goes"})
+    assert say("delete", "gone", "./gone").stdout == "1 deleted\n"
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    check_refused(say("delete", "k1", "gone"), "'gone'", f"deleted or renamed on {today}", "nothing was deleted")
+    assert say("get", "k1").stdout == "shoe 1\n"
