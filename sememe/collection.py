@@ -23,7 +23,7 @@ from sememe.models.tokens import SURROGATES
 from sememe.search.plan import Plan
 from sememe.search.query import Mode, Query, Route, checked
 from sememe.search.represented import checked_beside
-from sememe.search.run import Hits, Models, Way, answer
+from sememe.search.run import NO_CHUNKS, Hits, Models, Way, answer
 from sememe.search.view import View
 from sememe.settings import DEFAULT_FOLDER, Settings, from_environment
 from sememe.space import CANARY_TEXTS, Embedder, Held, Space, check, check_unchanged
@@ -306,7 +306,7 @@ class Collection:
     def _answer(self, query: Query) -> Hits:
         if self.space is None:
             checked(query, self.embedder.space.dim)
-            return Hits([], Plan(()))
+            return Hits([], Plan(()), notes=(NO_CHUNKS,))
         query, view, models = self._ready(query)
         return answer(query, store=self._store, view=view, models=models)
 

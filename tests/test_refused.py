@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ import sememe
 from sememe.cli import application
 from sememe.errors import SememeError
 from sememe.evaluate import golden, running
+from sememe.search.query import Route
 
 Say = Callable[..., Result]
 
@@ -163,3 +165,34 @@ def test_who_deletes_what_was_deleted_is_told_when_it_went(say: Say, folder: Pat
     today = f"{datetime.now(UTC):%Y-%m-%d}"
     check_refused(say("delete", "k1", "gone"), "'gone'", f"deleted or renamed on {today}", "nothing was deleted")
     assert say("get", "k1").stdout == "shoe 1\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "parts"),
+    [
+        ("--threshold 5", ["no hit scores 5 or more: the best has 1."]),
+        ("--threshold 5 --mode lexical", ["no hit scores 5 or more: the best has 2.7"]),
+        ("--page 9999", ["page 9,999 begins behind hit 99,980, and there are 20"]),
+        ("--where {\"colour\":\"x\"}", ["no chunk matches the filter"]),
+        ("--where {\"hue\":1}", ["no chunk matches the filter", "no document has a field 'hue'; there are: colour"]),
+    ],
+)  # fmt: skip
+def test_an_empty_answer_says_which_step_left_nothing(say: Say, said: str, parts: list[str]) -> None:
+    done = say("search", "shoe 1", *said.split())
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert "Nothing was found" not in done.stderr
+    for part in parts:
+        assert part in done.stderr
+
+
+def test_an_empty_answer_is_explained_in_python_too(tmp_path: Path) -> None:
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as opened:
+        assert "holds no chunk" in opened.search("shoe").notes[0]
+        opened.add({"id": "a", "text": "a shoe"})
+        assert opened.similar("a").notes == ("there is no other chunk than what was asked for",)
+        assert "a word of the query (boot)" in opened.search("boot", mode="lexical").notes[0]
+        opened.add({"id": f"k{i}", "text": f"shoe {i}"} for i in range(60))
+        (note,) = opened.search("shoe", route=Route(expected=1e-9)).notes
+        assert re.match(r"\S+ random chunks would be expected to score as high as the best, and 1e-09 at most", note)
+        opened.delete([row.key for row in opened.ledger()])
+        assert "holds no chunk" in opened.search("shoe").notes[0]

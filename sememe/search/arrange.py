@@ -185,7 +185,7 @@ class Arranger:
 
     `pool` candidates are asked for, of `there` that may be found; where too few of them are left, there will be more.
     `skip` of them were on the pages before. `terms` holds what the boosted scores are the sum of, `considered` the
-    candidates, and `trail` what every step left of them.
+    candidates, `trail` what every step left of them, and `highest` the greatest score that a threshold was held to.
     """
 
     shape: Shape
@@ -199,6 +199,7 @@ class Arranger:
     trail: list[tuple[Arranging, Best]] = field(default_factory=list)
     considered: frozenset[int] = frozenset()
     dropped: int = 0
+    highest: float = 0.0
     skip: int = 0
     cut: bool = False
 
@@ -284,6 +285,14 @@ class Arranger:
             found.append(f"the answer ends with the {len(self.considered):,} candidates that were fused or reranked")
         return tuple(found)
 
+    def nothing(self) -> str:
+        """Why none of the candidates is shown, where there are some."""
+        if not self._left:
+            return f"no hit scores {self.shape.threshold:g} or more: the best has {self.highest:.4g}"
+        if self.shape.after:
+            return "no hit is left behind that page"
+        return f"page {self.shape.page:,} begins behind hit {self.skip:,}, and there are {self._left:,}"
+
     # --- the steps -----------------------------------------------------------------------------
 
     def steps(self, kind: str, rankings: int) -> list[Arranging]:
@@ -329,6 +338,7 @@ class Arranger:
         if isinstance(step, AtLeast):
             kept = [pair for pair in best if pair[1] >= step.score]
             self.cut = len(kept) < len(best)
+            self.highest = max((score for _, score in best), default=0.0)
             return kept
         if isinstance(step, Resume):
             shown = {number: place for place, number in enumerate(self.page.shown)}
