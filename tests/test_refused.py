@@ -76,6 +76,12 @@ def test_an_option_that_cannot_act_is_refused(say: Say, said: str, parts: list[s
     check_refused(say(*said.split()), *parts)
 
 
+def test_the_name_of_a_model_is_guessed_and_an_empty_one_is_no_folder(say: Say) -> None:
+    check_refused(say("model", "show", "bge-smal-en"), "'bge-smal-en'", "(did you mean 'bge-small-en-v1.5'?)")
+    for said in (["model", "embed", "x"], ["rerank", "x", "words"]):
+        check_refused(say(*said, "--model", " "), "the model has no name", "model list")
+
+
 def test_a_reranker_without_a_name_is_refused(say: Say) -> None:
     check_refused(say("search", "shoe", "--rerank", ""), "no name", "leave it out")
 
