@@ -389,6 +389,7 @@ def test_no_file_is_overwritten_unless_told_to_and_no_run_ends_in_a_place_that_c
 ) -> None:
     kept, ran = tmp_path / "kept", ["run", "--beir", beir(tmp_path / "set")]
     kept.write_text("precious")
+    Path("link").symlink_to("not there yet")
     with monkeypatch.context() as patched:
         patched.setattr(running, "run", lambda *_, **__: pytest.fail("it ran"))
         for said, reason in (
@@ -400,7 +401,8 @@ def test_no_file_is_overwritten_unless_told_to_and_no_run_ends_in_a_place_that_c
             assert reason in str(command("eval", *said).exception), said
     assert kept.read_text() == "precious"
     assert not Path("a").exists()
-    told(command("eval", *ran, "--save", kept, "--trec", "/dev/null", "--overwrite", "--json"))
+    told(command("eval", *ran, "--save", kept, "--trec", "/dev/null", "--report", "link", "--overwrite", "--json"))
+    assert Path("not there yet").read_text().startswith("<!doctype html>")
     assert "precious" not in kept.read_text()
 
 

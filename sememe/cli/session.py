@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import warnings
@@ -60,9 +61,9 @@ def refuse_targets(*targets: Path | None, overwrite: bool) -> None:
 
 
 def _refuse_unwritable(path: Path) -> None:
-    there = path.exists()
+    there = os.path.lexists(path)
     if there and not (path.is_file() or path.is_dir()):
-        return  # a device, or a pipe that would wait for its reader
+        return  # a device, a pipe that would wait for its reader, or a link to what is not there yet
     written(path, lambda: path.open("ab").close())
     if not there:
         path.unlink()
