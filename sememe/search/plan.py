@@ -313,10 +313,10 @@ def plan(
     # Too few chunks have no tail to judge by, a space of words or of tokens has no sample of vectors, and how surprised
     # two models are by one text is no evidence of two.
     judged = len(moment.exact) >= LEAST and len(nears) == 1 and nears[0].beside is None
-    fuse = Fuse(query.alpha, route.fusion if judged else "rrf")
+    fuse = Fuse(query.alpha, route.fusion or "evidence" if judged else "rrf")
     least = EVIDENCE_DEPTH if fuse.kind == "evidence" else HYBRID_DEPTH
     wanted = query.k if arranger is None else arranger.page.k
-    k = max(wanted + len(query.exclude), route.depth if route.rerank is not None else 0)
+    k = max(wanted + len(query.exclude), route.read)
     depth = max(k, min(2 * k, 10 * HYBRID_DEPTH), least) if query.is_fused else k
     if arranger is not None:
         depth = max(depth, arranger.pool + len(query.exclude))

@@ -67,6 +67,9 @@ if TYPE_CHECKING:
     from sememe.search.arrange import Arranger
 
 
+NO_CHUNKS = "the collection holds no chunk; add to it with: sememe add PATH"
+
+
 class Hits(list[Hit]):
     """The answer, best first, with the plan that ran and what should be said about it.
 
@@ -217,7 +220,9 @@ def _answer(query: Query, snapshot: Snapshot, view: View, moment: Moment, rerank
     hits = _hits(snapshot, search.found, len(moment.exact), {} if arranger is None else arranger.terms)
     matched = None if query.where is None or search.allowed is None else search.allowed.count
     told = () if query.sought is None else query.sought.notes
-    notes = (*told, *_notes(query, matched, moment, snapshot))
+    notes = (*told, *_depth_notes(query.route, search.plan), *_notes(query, matched, moment, snapshot))
+    if not hits and (reason := _nothing(query, search)):
+        notes = (reason, *notes)
     if arranger is None or query.shape is None:
         return Hits(hits, search.plan, matched=matched, notes=notes)
     from sememe.search.around import Among, facets_of, with_context
@@ -376,6 +381,38 @@ def _notes(query: Query, matched: int | None, moment: Moment, snapshot: Snapshot
     if matched:
         return *notes, f"only {matched:,} of {len(moment.exact):,} chunks match the filter"
     return *notes, "no chunk matches the filter", *_field_notes(query.where, moment, snapshot)
+
+
+def _nothing(query: Query, search: Searched) -> str:
+    """Which step left nothing to show, with the best that there was; empty where a note says it anyway."""
+    found, chunks = search.found, len(search.moment.exact)
+    came = {number for ids, _ in found.rankings.values() for number in ids.tolist()}
+    if not chunks:
+        return NO_CHUNKS
+    if search.allowed is not None and not search.allowed.count:
+        return ""
+    if not came:
+        step = next((step for step in search.plan.steps if isinstance(step, Words)), None)
+        if step is None or not step.terms:
+            return "" if step is None else "the query has no word that can be looked up; say it in other words"
+        return f"no chunk that may be found has a word of the query ({' '.join(step.terms)})"
+    if came <= query.exclude:
+        return "there is no other chunk than what was asked for"
+    if not (found.ordered if search.arranger is None else search.arranger.considered):
+        least = min(found.shares.get(number, 0.0) for number in came - query.exclude)
+        return (
+            f"{least * chunks:.2g} random chunks would be expected to score as high as the best, and "
+            f"{query.route.expected:g} at most were asked for"
+        )
+    return "" if search.arranger is None else search.arranger.nothing()
+
+
+def _depth_notes(route: Route, plan: Plan) -> list[str]:
+    """That a reranker read more than it was told to."""
+    read = next((step.depth for step in plan.steps if isinstance(step, Rerank)), 0)
+    if route.depth is None or route.depth >= read:
+        return []
+    return [f"the reranker read the best {read:,}, not {route.depth:,}: all that are asked for are put in order"]
 
 
 def _lacking_note(held: Held, snapshot: Snapshot) -> str:
