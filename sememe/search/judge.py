@@ -32,8 +32,8 @@ from sememe.vectors import products, scores_of
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """What it takes to judge the scores of one query: its plan, the rows that are `allowed`, and what looks for the
-    nearest rows of all where others than the best of all were looked for."""
+    """What it takes to judge the scores of one query: its plan, the rows that are `allowed`, and the `search` of run
+    for what is near, where others than the best of all were looked for."""
 
     plan: Plan
     query: Query
@@ -41,14 +41,14 @@ class Judge:
     moment: Moment
     view: View
     snapshot: Snapshot
-    search: Callable[[Nearest, Near, Allowed | None], Ranking]
+    search: Callable[[Nearest, Near, Allowed | None], tuple[Ranking, bool]]
 
     def fused(self, meaning: Ranking, words: Ranking) -> tuple[dict[int, float], dict[int, float]]:
         """The evidence of everything that is in one of two rankings, and its share of random chunks, both by id.
 
         What only one part has found is scored by the other one too.
         """
-        nearest, told = self._nearest(meaning), self._best_told(words)
+        nearest, told = self._best_near(meaning), self._best_told(words)
         tails = self._tail(nearest[1]), self._told_tail(told[1])
         ids, best = np.union1d(meaning[0], words[0]), np.union1d(nearest[0], told[0])
         together = self._evidence(ids, tails, meaning, words)
@@ -69,13 +69,13 @@ class Judge:
         (meaning,) = parts.values()
         if lexical is not None:
             return self.fused(meaning, lexical)[1]
-        return _by_id(meaning[0], self._tail(self._nearest(meaning)[1]).shares(meaning[1]))
+        return _by_id(meaning[0], self._tail(self._best_near(meaning)[1]).shares(meaning[1]))
 
     def _evidence(self, ids: Ids, tails: tuple[Tail, Tail], meaning: Ranking, words: Ranking) -> Shares:
         near, told = tails
         return evidence(near.shares(self._nearness(ids, meaning)), told.shares(self._word_scores(ids, words)))
 
-    def _nearest(self, ranking: Ranking) -> Ranking:
+    def _best_near(self, ranking: Ranking) -> Ranking:
         """The TOP of all by meaning: of the ranking, where it is of all."""
         near = self.moment.nears[0]
         step = next(step for step in self.plan.steps if isinstance(step, Scan | Neighbours | Narrow))
@@ -83,7 +83,7 @@ class Judge:
         whole = isinstance(step, Scan) or (isinstance(step, Neighbours) and step.depth == TOP)
         if self.allowed is None and whole:
             return self._random(ranking)
-        return self._random(self.search(best_of_all(self.query, near), near, None))
+        return self._random(self.search(best_of_all(self.query, near), near, None)[0])
 
     def _best_told(self, ranking: Ranking) -> Ranking:
         """The TOP of all by words: of the ranking, where it is of all."""
