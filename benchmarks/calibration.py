@@ -147,7 +147,8 @@ def stated(query: Asked, inside: Mask, rng: np.random.Generator) -> Iterator[Sha
     body = calibrate.agreeing(query.body, told, chunks)
     words = calibrate.tail_of(told, body, chunks, step=calibrate.WORDS_STEP)
     meant, said = near.shares(query.meaning), words.shares(query.words)
-    together = calibrate.evidence(meant, said)
+    surprising = calibrate.sampled_tail(query.meaning[sample]).shares(query.meaning)
+    together = calibrate.evidence(surprising, query.body.shares(query.words))
     fused = together[np.union1d(best(query.meaning), best(query.words))]
     tail = calibrate.fused_tail(np.sort(fused)[::-1][: calibrate.TOP].astype(np.float32), chunks)
     for shares in (meant, said, tail.shares(together)):

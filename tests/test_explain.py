@@ -33,6 +33,7 @@ from sememe.search.calibrate import (
     body_of,
     counted,
     joint,
+    sampled_tail,
     tail_of,
 )
 from sememe.search.query import Mode, Query, Route
@@ -251,6 +252,17 @@ def test_a_term_is_as_surprising_as_it_is_rare() -> None:
     assert of_one.at(8.0) < of_one.at(2.9)
     assert 2e-5 < counted([(5.0, 0.01), (5.0, 0.01)]).at(9.0) < 1e-4
     assert counted([]) == NO_BODY
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10_000), st.floats(10, 1000, width=32))
+def test_an_answer_in_the_sample_is_no_evidence_against_others(seed: int, score: float) -> None:
+    sample = np.random.default_rng(seed).exponential(size=2_000).astype(np.float32)
+    others = np.linspace(0, np.sort(sample)[-2], 50, dtype=np.float32)
+    without = sampled_tail(sample).shares(others)
+    sample[np.argmax(sample)] = score
+    assert sampled_tail(sample).shares(others) == pytest.approx(without)
+    assert sampled_tail(sample).shares(np.array([score]))[0] < 0.001
 
 
 @settings(max_examples=20)

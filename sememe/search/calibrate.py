@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -48,8 +48,13 @@ SHAPE = 0.3
 """Of the law: 0 is exponential, and more falls off more slowly. Most of it is what five scores leave unknown of their
 scale: where they are exponential, the law of a new one is Pareto with 1/5."""
 
-FUSED_SHAPE = 0.15
-"""The same of evidence, whose scores are exponential already."""
+FUSED_SHAPE = 0.22
+"""The same of sums of evidence."""
+
+HIGHEST, FEWEST = 0.05, 10
+EVIDENCE_SHAPE = 0.09
+"""What a meaning is worth as evidence is read from the highest twentieth of a sample, FEWEST scores at least: that is
+the same for near and far hits, and orders them better than a tail that is read from the best of all."""
 
 WORDS_STEP = 0.08
 """Of the score at the edge, the least scale of a tail of words: chunks of the same words score alike, and one word more
@@ -84,6 +89,10 @@ class Body:
         place = int(np.searchsorted(self.scores, score - _rounding(score)))
         return float(self.above[place]) if place < len(self.scores) else 0.0
 
+    def shares(self, scores: Scores) -> Shares:
+        """The shares of chunks that score at least as high: (n,)."""
+        return np.exp(np.interp(scores, self.scores, np.log(self.above))) if len(self.scores) else np.ones(len(scores))
+
 
 NO_BODY = Body(np.empty(0, np.float32), np.empty(0))
 
@@ -102,12 +111,13 @@ class Tail:
     scores: Scores
     known: Shares
     scale: float
-    shape: float
+    shape: float = SHAPE
 
     def shares(self, scores: Scores | Shares) -> Shares:
         """How many of all random chunks score at least as high: (n,), between 0 and 1."""
         edge = float(self.scores[-1])
         least = scores.astype(np.float64) - _rounding(edge)
+        least[scores >= self.scores[0]] = np.maximum(least[scores >= self.scores[0]], self.scores[0])
         beyond = np.maximum(least - edge, 0.0)
         known = np.interp(least, self.scores, self.known, left=0.0)
         if self.scale > 0.0:
@@ -117,23 +127,34 @@ class Tail:
         return np.maximum(np.exp(known), SMALLEST)
 
 
-def tail_of(top: Scores, body: Body, chunks: int, *, step: float = 0.0, shape: float = SHAPE) -> Tail:
+def tail_of(top: Scores, body: Body, chunks: int, *, step: float = 0.0) -> Tail:
     """The tail of the TOP scores of so many chunks, best first, or of fewer where no other chunk scores at all: (m,).
 
     `step` is the least scale, as a share of the score at the edge.
     """
     if not len(top):
-        return Tail(np.zeros(1, np.float32), np.zeros(1), 0.0, shape)
+        return Tail(np.zeros(1, np.float32), np.zeros(1), 0.0)
     edge = EDGE if len(top) > NEAR else 0
     scores, first = np.unique(top[edge:][::-1], return_index=True)
     above = (len(top) - first - ANSWERS) / chunks
-    if _cut(top):
+    if tied(top):
         above[0] = max(above[0], body.at(float(scores[0])))
     below = body.scores < scores[0]
     known = np.log(np.concatenate([body.above[below], above]))
     rising = np.maximum.accumulate(known[::-1])[::-1]
     scale = max(_scale(top, chunks), step * float(top[edge]))
-    return Tail(np.concatenate([body.scores[below], scores]), rising, scale, shape)
+    return Tail(np.concatenate([body.scores[below], scores]), rising, scale)
+
+
+def sampled_tail(sample: Scores) -> Tail:
+    """The tail of a random sample (m,), LEAST scores at least, whose best may be an answer: for evidence."""
+    ascending = np.sort(sample).astype(np.float64)
+    beyond = max(round(HIGHEST * len(ascending)), FEWEST)
+    # Of the best no more is taken than that it lies beyond the second.
+    excess = np.minimum(ascending[-beyond:], ascending[-2]) - ascending[-beyond - 1]
+    body = body_of(sample)
+    known = body.scores <= ascending[-2]
+    return Tail(body.scores[known], np.log(body.above[known]), float(excess.sum()) / (beyond - 1), EVIDENCE_SHAPE)
 
 
 def agreeing(body: Body, top: Scores, chunks: int) -> Body:
@@ -142,10 +163,10 @@ def agreeing(body: Body, top: Scores, chunks: int) -> Body:
     if not 0.0 < there < 1.0:
         return body
     power = math.log((len(top) - ANSWERS) / chunks) / math.log(there)
-    return Body(body.scores, body.above ** (min(power, 1.0) if _cut(top) else power))
+    return Body(body.scores, body.above ** (min(power, 1.0) if tied(top) else power))
 
 
-def _cut(top: Scores) -> bool:
+def tied(top: Scores) -> bool:
     """Whether more chunks may score as the last of the best does."""
     return len(top) > 1 and bool(top[-2] - top[-1] <= _rounding(float(top[-1])))
 
@@ -213,4 +234,4 @@ def fused_tail(top: Scores, chunks: int) -> Tail:
     independent would be as rare as `joint` says; how much they are not is read from the top."""
     grid = np.linspace(0.0, MOST_EVIDENCE, GRID)
     body = Body(grid.astype(np.float32), joint(grid))
-    return tail_of(top, agreeing(body, top, chunks), chunks, shape=FUSED_SHAPE)
+    return replace(tail_of(top, agreeing(body, top, chunks), chunks), shape=FUSED_SHAPE)

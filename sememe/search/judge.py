@@ -9,6 +9,7 @@ import numpy as np
 
 from sememe.index.exact import Allowed
 from sememe.search.calibrate import (
+    NO_BODY,
     TOP,
     WORDS_STEP,
     Body,
@@ -19,7 +20,9 @@ from sememe.search.calibrate import (
     counted,
     evidence,
     fused_tail,
+    sampled_tail,
     tail_of,
+    tied,
 )
 from sememe.search.fuse import Ranking
 from sememe.search.plan import Narrow, Nearest, Neighbours, Plan, Scan, best_of_all
@@ -49,13 +52,13 @@ class Judge:
         What only one part has found is scored by the other one too.
         """
         nearest, told = self._best_near(meaning), self._best_told(words)
-        tails = self._tail(nearest[1]), self._told_tail(told[1])
         ids, best = np.union1d(meaning[0], words[0]), np.union1d(nearest[0], told[0])
-        together = self._evidence(ids, tails, meaning, words)
+        parts = sampled_tail(self._sample_scores()), self._words_body()
+        together = self._evidence(ids, parts, meaning, words)
         if np.isin(best, ids).all():
             top = together[np.searchsorted(ids, best)]
         else:
-            top = self._evidence(best, tails, nearest, told)
+            top = self._evidence(best, parts, nearest, told)
         shares = fused_tail(np.sort(top)[::-1][:TOP].astype(np.float32), len(self.moment.exact)).shares(together)
         return _by_id(ids, together), _by_id(ids, shares)
 
@@ -65,14 +68,14 @@ class Judge:
         lexical = parts.pop(words, None)
         if not parts:
             assert lexical is not None
-            return _by_id(lexical[0], self._told_tail(self._best_told(lexical)[1]).shares(lexical[1]))
+            return _by_id(lexical[0], self._told_tail(self._best_told(lexical)[1], lexical[1]).shares(lexical[1]))
         (meaning,) = parts.values()
         if lexical is not None:
             return self.fused(meaning, lexical)[1]
         return _by_id(meaning[0], self._tail(self._best_near(meaning)[1]).shares(meaning[1]))
 
-    def _evidence(self, ids: Ids, tails: tuple[Tail, Tail], meaning: Ranking, words: Ranking) -> Shares:
-        near, told = tails
+    def _evidence(self, ids: Ids, parts: tuple[Tail, Body], meaning: Ranking, words: Ranking) -> Shares:
+        near, told = parts
         return evidence(near.shares(self._nearness(ids, meaning)), told.shares(self._word_scores(ids, words)))
 
     def _best_near(self, ranking: Ranking) -> Ranking:
@@ -99,17 +102,26 @@ class Judge:
 
     def _tail(self, top: Scores) -> Tail:
         """Of the scores of vectors."""
-        vector, sample, exact = self.moment.nears[0].vector, self.view.sample(self.moment), self.moment.exact
-        assert vector is not None
-        if exact.metric == "euclidean":
-            return tail_of(top, body_of(scores_of(vector[None], sample, metric="euclidean")[0]), len(exact))
-        return tail_of(top, body_of(products(sample, vector)), len(exact))
+        return tail_of(top, body_of(self._sample_scores()), len(self.moment.exact))
 
-    def _told_tail(self, top: Scores) -> Tail:
-        """Of the scores of words."""
+    def _sample_scores(self) -> Scores:
+        vector, sample = self.moment.nears[0].vector, self.view.sample(self.moment)
+        assert vector is not None
+        if self.moment.exact.metric == "euclidean":
+            scores: Scores = scores_of(vector[None], sample, metric="euclidean")[0]
+            return scores
+        return products(sample, vector)
+
+    def _told_tail(self, top: Scores, scores: Scores) -> Tail:
+        """Of the scores of words. They are counted out only where some are less than the best of all."""
+        chunks = len(self.moment.exact)
+        if len(top) and scores.min(initial=top[-1]) >= top[-1] and not tied(top):
+            return tail_of(top, NO_BODY, chunks, step=WORDS_STEP)
+        return tail_of(top, agreeing(self._words_body(), top, chunks), chunks, step=WORDS_STEP)
+
+    def _words_body(self) -> Body:
         assert self.query.text is not None
-        body, chunks = words_body(self.view, self.snapshot, self.query.text), len(self.moment.exact)
-        return tail_of(top, agreeing(body, top, chunks), chunks, step=WORDS_STEP)
+        return words_body(self.view, self.snapshot, self.query.text)
 
     def _nearness(self, ids: Ids, ranking: Ranking) -> Scores:
         scores = _known(ids, ranking)
