@@ -19,6 +19,7 @@ import sememe
 from sememe import doctor, failpoints
 from sememe.errors import InputError, ModelError, SpaceMismatch
 from sememe.explain import as_dict, explain, marked, page
+from sememe.index import late
 from sememe.index.arrays import crc_of
 from sememe.index.tokens import from_bytes, from_stored, token_parts
 from sememe.keeping import backups, forgetting, moving
@@ -264,7 +265,9 @@ def test_filters_reranking_and_words_go_with_every_space(opened: sememe.Collecti
     assert [hit.document for hit in best] == ["d8", "d7"]
 
 
-def test_the_plan_that_is_printed_is_the_one_that_ran(opened: sememe.Collection) -> None:
+def test_the_plan_that_is_printed_is_the_one_that_ran(
+    opened: sememe.Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (_, looked_up, _) = opened.search(QUERY, k=3, route=Route(space="sparse")).plan.as_dicts()
     assert (looked_up["step"], looked_up["rows"], looked_up["space"], looked_up["depth"]) == (
         "weights",
@@ -276,8 +279,10 @@ def test_the_plan_that_is_printed_is_the_one_that_ran(opened: sememe.Collection)
     assert "those of all 40 texts of space 'late'" in str(few.plan)
     opened.add([{"id": f"m{i}", "text": f"{text} again"} for i, text in enumerate(TEXTS * 4)])
     opened.optimize()
+    monkeypatch.setattr(late, "DECODED", 1)
+    monkeypatch.setattr(late, "SHARE", 34)
     many = opened.search(QUERY, k=3, route=Route(space="late"))
-    assert "of the query in 200 texts of space 'late': encodings name 200, centroids 100" in str(many.plan)
+    assert "of the query in 200 texts of space 'late': their centroids name 102" in str(many.plan)
     every = opened.search(QUERY, k=3, route=Route(space="late"), recall=1)
     assert "those of all 200 texts" in str(every.plan)
     assert every[0].id == many[0].id
