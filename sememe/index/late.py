@@ -110,7 +110,7 @@ class Lists:
 
 
 class LateIndex(Indexed):
-    """Texts by their tokens, with encodings that find them."""
+    """Texts by their tokens, with the lists of their centroids that find them."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, ARRAYS)
