@@ -360,14 +360,22 @@ def beside(result: dict[str, Any]) -> str:
     if "index" not in parts:
         return text
     found = parts["index"]
-    cells = [
-        [name, f"{f['build seconds']:.1f} s", f"{f['bytes a token']:.1f}", f"{f['recall@10']:.3f}",
-         f"{f['p50']:.1f} ms", f"{f['p95']:.1f} ms"]
-        for name, f in found.items() if isinstance(f, dict) and "p50" in f
-    ]  # fmt: skip
+    cells = []
+    for name, f in ((name, f) for name, f in found.items() if isinstance(f, dict) and "p50" in f):
+        cells.append(
+            [name, f"{f['build seconds']:.1f} s", f"{f['bytes a token']:.1f}", f"{f['recall@10']:.3f}",
+             f"{f['p50']:.1f} ms", f"{f['p95']:.1f} ms"]
+        )  # fmt: skip
+        cells += [
+            [f"{name}, {setting} {SETTINGS[name]}", "", "", f"{point['recall@10']:.3f}", f"{point['p50']:.1f} ms", ""]
+            for setting, point in f["curve"].items()
+        ]
     what = f"{found['tokens']:,} tokens of {found['texts']:,} texts, {found['dim']} dimensions"
     return f"{text}\n{markdown([what, 'build', 'bytes a token', 'recall@10', 'p50', 'p95'], cells)}"
 
+
+SETTINGS = {"sememe index": "texts compared", "fast-plaid": "centroids a token"}
+"""What `representation_peers` varies of each index."""
 
 TABLES = {
     "embed": embed, "ingest": ingest, "start": start, "retrieval": retrieval, "vectors-*": vectors,
