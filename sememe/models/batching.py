@@ -15,11 +15,11 @@ Told: TypeAlias = Mapping[str, Ids]
 NOTHING: Told = {}
 
 FINEST = 16
-"""Steps at least to which a length is rounded up: it grows by a sixteenth at most, but for the shortest."""
+"""A length is a multiple of a step, and at most so many times the step, which is a power of two from 2 on."""
 
 
 def rounded(length: int, most: int) -> int:
-    """The length that a text of so many tokens is padded to, one of few; for it none gets longer than `most`."""
+    """The length that a text of so many tokens is padded to, one of few: a token or an eighth more, up to `most`."""
     step = 2
     while length > FINEST * step:
         step *= 2

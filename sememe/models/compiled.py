@@ -43,8 +43,9 @@ MOST_TOKENS = 512
 class CompiledEncoder:
     """One compiled model and its queue of requests. One batch job at a time; threads wait for each other.
 
-    For every shape of a batch OpenVINO makes code and buffers, in some 50 ms and half a megabyte, and keeps them: so
-    there are few shapes, of lengths and of budgets, which a process that embeds a few lines at a time soon has met.
+    For every shape of a batch OpenVINO makes code and buffers, in some 50 ms and half a megabyte, and keeps them. Of
+    thousands of tokens at once the shapes are as many as the lengths; a process that embeds a few lines at a time meets
+    others for hours, unless lengths and budgets are few.
     """
 
     def __init__(self, model: Any, *, max_tokens: int, precision: str) -> None:
@@ -77,10 +78,12 @@ class CompiledEncoder:
         done: list[tuple[Ids, Vectors]] = []
         self._queue.set_callback(lambda request, rows: done.append((rows, request.get_output_tensor(0).data.copy())))
         try:
-            widths = [rounded(len(i), self._max_tokens) for i in ids]
+            widths = [len(i) for i in ids]
             # So few that they would be one batch are shared out, or every core but one would stand idle: into batches
             # of a power of two, the next one below.
             share = max(LEAST_TOKENS, 1 << (sum(widths) // (2 * self._requests)).bit_length() >> 1)
+            if share < MOST_TOKENS:
+                widths = [rounded(width, self._max_tokens) for width in widths]
             for rows in batches(widths, min(batch_tokens, MOST_TOKENS, share)):
                 self._queue.start_async(padded(ids, rows, told, width=widths[rows[0]]), rows)
         finally:
