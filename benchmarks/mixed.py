@@ -1,15 +1,15 @@
 """Upserts and searches at once from two processes: latencies, whether anything is missed or stale, and their memory.
 
 Usage: python benchmarks/mixed.py [--seconds 60] [--documents 20000] [--upserts 200] [--searches 50] [--batch 20]
-                                  [--precision f32|bf16|int8] [--warm 60]
+                                  [--precision f32|bf16|int8] [--warm 120]
 
 A collection of real lines is written to by one process (`upserts` records a second in calls of `batch`, one in ten
 calls followed by a deletion) and searched by another, both with the real model. Half of the searches ask for the text
 of the record that was acknowledged last and must find it; no search may return a record whose deletion was
-acknowledged before it began. Nothing of the first seconds (`--warm`) counts, while caches fill: 256 changes make the
-indexes catch up, and a few hundred batches meet every shape that is compiled. Both processes have two of malloc's
-arenas, as `sememe sync --watch` has and docs/way-of-the-data.md advises. What each holds that it shares with no file is
-looked at four times a second from outside. Draws results/mixed*.svg; the last line is JSON.
+acknowledged before it began. Nothing of the first seconds (`--warm`) counts, while caches fill: of shapes that are
+compiled, of pages of the database, and of words, of which 16,384 different ones come in a good minute. Both processes
+have two of malloc's arenas, as `sememe sync --watch` has and docs/way-of-the-data.md advises. What each holds that it
+shares with no file is looked at four times a second from outside. Draws results/mixed*.svg; the last line is JSON.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ LEFT, TOP, WIDTH, HEIGHT = 44, 32, 640, 240
 def main() -> None:
     parser = argparse.ArgumentParser(description="Writing and searching at the same time.")
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--warm", type=float, default=60.0, help="seconds of the same load before them")
+    parser.add_argument("--warm", type=float, default=120.0, help="seconds of the same load before them")
     parser.add_argument("--documents", type=int, default=20_000)
     parser.add_argument("--upserts", type=int, default=200, help="records a second")
     parser.add_argument("--searches", type=int, default=50, help="searches a second")
@@ -114,14 +114,15 @@ def watch(folder: Path, processes: Mapping[str, int], options: argparse.Namespac
 
 
 def level(sizes: list[float], warm: int) -> dict[str, Any]:
-    """Megabytes: how they stood when the load began, in the first and in the last tenth of what counts, and at most.
+    """Megabytes: how they stood when the load began, the medians of the first and the last tenth of what counts, and
+    the most, which is while indexes are made anew.
 
     `a minute` is the growth by the median of the slopes between any two seconds (Theil 1950, Sen 1968), `seconds` the
     whole curve, warm-up and all.
     """
     counted, seconds = sizes[warm:], sizes[warm::LOOKS]
     tenth = max(1, len(counted) // 10)
-    first, last = statistics.fmean(counted[:tenth]), statistics.fmean(counted[-tenth:])
+    first, last = statistics.median(counted[:tenth]), statistics.median(counted[-tenth:])
     slopes = [(b - a) / (j - i) for (i, a), (j, b) in itertools.combinations(enumerate(seconds), 2)]
     return {
         "begin": sizes[0], "first tenth": first, "last tenth": last, "growth": last / first - 1,

@@ -79,9 +79,9 @@ class CompiledEncoder:
         self._queue.set_callback(lambda request, rows: done.append((rows, request.get_output_tensor(0).data.copy())))
         try:
             widths = [len(i) for i in ids]
-            # So few that they would be one batch are shared out, or every core but one would stand idle: into batches
-            # of a power of two, the next one below.
-            share = max(LEAST_TOKENS, 1 << (sum(widths) // (2 * self._requests)).bit_length() >> 1)
+            # So few that they would be one batch are shared out, or every core but one would stand idle: by the next
+            # power of two.
+            share = max(LEAST_TOKENS, 1 << (sum(widths) // (2 * self._requests)).bit_length())
             if share < MOST_TOKENS:
                 widths = [rounded(width, self._max_tokens) for width in widths]
             for rows in batches(widths, min(batch_tokens, MOST_TOKENS, share)):
