@@ -221,7 +221,7 @@ def grown(result: dict[str, Any]) -> str:
     anew = result["written anew"]
     return (
         f"between the first and the last tenth of it the writer's memory went from {writer}, the searcher's from "
-        f"{searcher}, with {anew['vectors']} rebuilds of the vectors' file and {anew['neighbours']} of their index"
+        f"{searcher}; rebuilds meanwhile: {anew['vectors']} of the vectors' file, {anew['neighbours']} of their index"
     )
 
 
