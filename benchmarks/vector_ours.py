@@ -101,7 +101,7 @@ class Sememe:
             moment = self._collection._index(self._held).at(snapshot)
             near = Near("", self._held, moment, vector=query)
             made = plan.plan(asked, replace(moment, nears=(near,)), allowed=None, terms=())
-            ids, scores = run._nearest(made.steps[0], near, None)
+            (ids, scores), _ = run._nearest(made.steps[0], near, None)
         return (ids - 1).tolist(), scores.tolist()
 
 

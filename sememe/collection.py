@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from sememe.errors import InputError, NotFound, SpaceMismatch
+from sememe.errors import InputError, NotFound, SpaceMismatch, one_of
 from sememe.filters import Filter, parse
 from sememe.ingest.further import Further
 from sememe.models import load_encoder, load_model, load_reranker
@@ -23,7 +23,7 @@ from sememe.models.tokens import SURROGATES
 from sememe.search.plan import Plan
 from sememe.search.query import Mode, Query, Route, checked
 from sememe.search.represented import checked_beside
-from sememe.search.run import Hits, Models, Way, answer
+from sememe.search.run import NO_CHUNKS, Hits, Models, Way, answer
 from sememe.search.view import View
 from sememe.settings import DEFAULT_FOLDER, Settings, from_environment
 from sememe.space import CANARY_TEXTS, Embedder, Held, Space, check, check_unchanged
@@ -82,7 +82,7 @@ def open(
     """
     settings = settings or from_environment()
     if metric is not None and metric not in METRICS:
-        raise InputError(f"the metric is {metric!r}; use one of {', '.join(METRICS)}")
+        raise InputError(f"the metric is {metric!r}; {one_of(metric, METRICS)}")
     folder = _checked_folder(path)
     if create and not is_there(folder) and not isinstance(model, Embedder):
         # Before anything is written: a model that cannot be had must not leave an empty collection behind.
@@ -242,7 +242,7 @@ class Collection:
         from sememe.ingest import sync
 
         wanted = [keys] if isinstance(keys, str) else list(dict.fromkeys(map(str, keys)))
-        return sync.delete(self._store, [self._key(key) for key in wanted])
+        return sync.delete(self._store, list(dict.fromkeys(map(self._key, wanted))))
 
     def get(self, key: str) -> Record:
         """A document by key, or the document of a chunk by the chunk's id. Raises NotFound."""
@@ -306,16 +306,16 @@ class Collection:
     def _answer(self, query: Query) -> Hits:
         if self.space is None:
             checked(query, self.embedder.space.dim)
-            return Hits([], Plan(()))
+            return Hits([], Plan(()), notes=(NO_CHUNKS,))
         query, view, models = self._ready(query)
         return answer(query, store=self._store, view=view, models=models)
 
     def _ready(self, query: Query) -> tuple[Query, View, Models]:
         """The query as it is run, and with what."""
-        if query.recall is None:
-            query = replace(query, recall=self._recall)
         spaces = [self.further.held(name) for name in query.route.spaces]
         query = checked_beside(checked(query, spaces[0].space.dim), spaces[0])
+        if query.recall is None:
+            query = replace(query, recall=self._recall)
         ways = tuple(self._way(query, held) for held in spaces)
         if query.parts:
             from sememe.search.forms import resolved
@@ -476,9 +476,9 @@ class Collection:
 
     def _key(self, key: str, *, missing_ok: bool = False) -> str:
         """The key as it is stored: as given, or as the path of a file; of what is there before what was."""
-        from sememe.ingest.items import file_key
+        from sememe.ingest.items import keys_of
 
-        keys = (key.encode("utf-8", "backslashreplace").decode(), file_key(Path(key), self.path.parent))
+        keys = keys_of(key, self.path.parent)
         with self._store.snapshot() as snapshot:
             for is_there in (snapshot.document, snapshot.in_ledger, snapshot.removed):
                 if found := next(filter(is_there, keys), None):

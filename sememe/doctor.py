@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -200,7 +201,9 @@ def _kept(snapshot: Inventory) -> Iterator[Finding]:
     for backup in snapshot.backups():
         # Facts all of them: its owner may have moved or removed one on purpose.
         if not Path(backup.path).is_dir():
-            yield Finding("fact", "backup", f"{backup.path} is not at hand; what is forgotten stays in it")
+            state = "is not at hand; what is forgotten stays in it" if backup.digest else "was never completed"
+            gone = f"if it is gone for good: sememe backup {shlex.quote(backup.path)} --drop"
+            yield Finding("fact", "backup", f"{backup.path} {state}; {gone}")
         elif not backup.digest:
             yield Finding("fact", "backup", f"{backup.path} is not known to be complete; take it again")
         else:

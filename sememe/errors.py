@@ -1,4 +1,4 @@
-"""Every exception that sememe raises on purpose.
+"""Every exception that sememe raises on purpose, and what is said where a name is not known.
 
 SememeError                     base; `str(error)` is one sentence for a person, and says what to do next
 ├── InputError                  what was passed in cannot be used (a path, an option, a filter)
@@ -22,7 +22,7 @@ SememeError                     base; `str(error)` is one sentence for a person,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 
 class SememeError(Exception):
@@ -115,3 +115,18 @@ class MissingExtra(SememeError):
     def __init__(self, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs an extra: pip install 'sememe[{extra}]'")
         self.extra = extra
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """Which of the known names was meant, to stand behind them in a message; empty where none is near."""
+    from difflib import get_close_matches
+
+    names = {one.lower(): one for one in known}
+    near = get_close_matches(name.lower(), names, n=1)
+    return f" (did you mean {names[near[0]]!r}?)" if near else ""
+
+
+def one_of(given: object, known: Iterable[str]) -> str:
+    """The next step where a value is none of those that are known."""
+    names = list(known)
+    return f"use one of {', '.join(names)}{meant(str(given), names)}"

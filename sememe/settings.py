@@ -14,7 +14,7 @@ from typing import Literal
 
 import platformdirs
 
-from sememe.errors import InputError
+from sememe.errors import InputError, one_of
 
 Precision = Literal["auto", "f32", "bf16", "int8"]
 EngineName = Literal["auto", "openvino", "onnxruntime"]
@@ -96,7 +96,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
     precision = known_precision(env.get("SEMEME_PRECISION", "auto"), "SEMEME_PRECISION")
     engine = env.get("SEMEME_ENGINE", "auto")
     if engine not in ENGINES:
-        raise InputError(f"SEMEME_ENGINE is {engine!r}; use one of {', '.join(ENGINES)}")
+        raise InputError(f"SEMEME_ENGINE is {engine!r}; {one_of(engine, ENGINES)}")
     threads = env.get("SEMEME_THREADS", "0")
     if not threads.isdecimal():
         raise InputError(f"SEMEME_THREADS is {threads!r}; use a whole number, 0 for every core")
@@ -117,7 +117,7 @@ def known_precision(given: str, where: str) -> Precision:
     for precision in PRECISIONS:
         if given == precision:
             return precision
-    raise InputError(f"{where} is {given!r}; use one of {', '.join(PRECISIONS)}")
+    raise InputError(f"{where} is {given!r}; {one_of(given, PRECISIONS)}")
 
 
 def _hosted(env: Mapping[str, str]) -> Hosted:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from sememe.collection import Collection
-from sememe.errors import InputError, ModelError, NotFound
+from sememe.errors import InputError, ModelError, NotFound, SpaceMismatch, meant, one_of
 from sememe.index.tokens import to_bytes, train
 from sememe.ingest import derived
 from sememe.ingest.backfill import Filled, backfill, batches, sample
@@ -152,7 +152,11 @@ def drop_space(collection: Collection, name: str) -> int:
 
     Raises NotFound when there is none of that name, and StoreBusy while others add.
     """
-    held = collection.further.held(_checked(name))
+    known = [report.name for report in spaces(collection)]
+    if _checked(name) not in known:
+        there = f"it has {', '.join(known)}" if known else "it has none beside its own"
+        raise NotFound(f"{collection.path} has no space {name!r} to drop; {there}{meant(name, known)}")
+    held = collection.further.held(name)
     with _store_of(collection) as store, alone(store, "drop the space"):
         with store.transaction() as transaction:
             dropped = transaction.drop_space(held)
@@ -186,7 +190,15 @@ def _known(
     if model is None or held.model == str(model):
         return collection.further.target(held)
     embedder = _as_encoder(collection, model, held.kind)
-    target = collection.further.use(held, embedder)
+    try:
+        target = collection.further.use(held, embedder)
+    except SpaceMismatch as error:
+        if embedder.space.model == held.space.model:
+            raise
+        raise SpaceMismatch(
+            f"space {name!r} of {collection.path} holds the vectors of {held.space.model}, and {embedder.space.model} "
+            f"makes others; give those a space of another name, or drop this one first: sememe space drop {name}"
+        ) from error
     with _store_of(collection) as store, store.transaction() as transaction:
         transaction.call_model(held, _called(model, embedder))
     return target
@@ -232,7 +244,7 @@ def checked_kind(kind: str | None) -> SpaceKind | None:
     """A kind of space, or none. Raises InputError."""
     found = next((known for known in KINDS if known == kind), None)
     if kind is not None and found is None:
-        raise InputError(f"the kind is {kind!r}; use one of {', '.join(KINDS)}")
+        raise InputError(f"the kind is {kind!r}; {one_of(kind, KINDS)}")
     return found
 
 

@@ -176,17 +176,18 @@ def _candidates(
         if dead is not None:
             block[:, dead[start : start + SCAN_ROWS]] = -np.inf
         for i, scores in enumerate(block):
-            rows = _near_best(scores, k, slack[i])
+            rows = near_best(scores, k, slack[i])
             kept[i].append((rows + start, scores[rows]))
     result = []
     for i, parts in enumerate(kept):
         rows = np.concatenate([part[0] for part in parts])
-        result.append(rows[_near_best(np.concatenate([part[1] for part in parts]), k, slack[i])])
+        result.append(rows[near_best(np.concatenate([part[1] for part in parts]), k, slack[i])])
     return result
 
 
-def _near_best(scores: Scores, k: int, slack: np.float32) -> Ids:
-    """Positions of all finite scores that are not clearly below the kth best."""
+def near_best(scores: Scores, k: int, slack: np.float32 = ROUNDING) -> Ids:
+    """Positions of all finite scores (n,) that are not clearly below the kth best; products of unit vectors need no
+    other slack."""
     if k >= len(scores):
         return np.flatnonzero(scores > -np.inf).astype(np.int64)
     threshold = np.partition(scores, len(scores) - k)[len(scores) - k]

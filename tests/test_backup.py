@@ -289,5 +289,34 @@ def test_the_doctor_names_every_backup_and_says_which_are_not_at_hand(tmp_path: 
     said = {finding.text for finding in doctor.examine(tmp_path / "c") if finding.name == "backup"}
     assert said == {
         f"{tmp_path / 'here'}, of change 5; now it is 5",
-        f"{tmp_path / 'gone'} is not at hand; what is forgotten stays in it",
+        f"{tmp_path / 'gone'} is not at hand; what is forgotten stays in it; if it is gone for good: "
+        f"sememe backup {tmp_path / 'gone'} --drop",
     }
+    with open_(tmp_path / "c") as collection:
+        backups.drop(collection, tmp_path / "gone")
+        with pytest.raises(InputError, match="remove the folder first"):
+            backups.drop(collection, tmp_path / "here")
+        with pytest.raises(NotFound, match="knows of no backup"):
+            backups.drop(collection, tmp_path / "gone")
+        assert [row.path for row in backups.backups(collection)] == [str(tmp_path / "here")]
+
+
+def test_a_backup_that_could_not_be_written_is_not_known_and_one_that_was_there_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(place: str) -> None:
+        if place == "database copied":
+            raise OSError(28, "No space left on device")
+
+    (tmp_path / "file").write_text("in the way")
+    with filled(tmp_path / "c") as collection:
+        made = backups.backup(collection, tmp_path / "b")
+        with pytest.raises(StoreError, match="cannot be written"):
+            backups.backup(collection, tmp_path / "file" / "b")
+        monkeypatch.setattr(failpoints, "hook", stop)
+        for name in ("b", "other"):
+            with pytest.raises(StoreError, match="No space"):
+                backups.backup(collection, tmp_path / name, overwrite=True)
+        (row,) = backups.backups(collection)
+    assert (row.path, row.digest) == (str(tmp_path / "b"), made.digest)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "c", "file"]

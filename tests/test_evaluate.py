@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,9 @@ def test_a_file_that_is_no_run_is_refused(tmp_path: Path, text: str) -> None:
      ("mode=lexical funnel=64,full", "a funnel compares vectors"), ("fusion=sum", "use one of evidence, rrf"),
      ("dedupe=1", "yes or no"), ("per-group=two", "whole number"), ("group-by=year per-group=0", "from 1 on"),
      ("boost=stars", "no field with a weight"), ("recency=day", "half-life"), ("threshold-expected=0", "above 0"),
-     ("where=null", "no filter")],
+     ("where=null", "no filter"), ("fusion=rrf", "goes with 'hybrid'"), ("mode=lexical recall=1", "misses nothing"),
+     ("mode=hybrid fusion=rrf alpha=0.5", "by one of them"), ("mode=lexical space=fine", "looks in no space"),
+     ("recall=1 funnel=64,full", "says its stages"), ("mode=hybrid space=@own space=a fusion=evidence", "by ranks")],
 )  # fmt: skip
 def test_a_setting_that_is_none_is_refused(text: str, says: str) -> None:
     with pytest.raises(InputError, match=says):
@@ -135,10 +138,10 @@ def test_a_setting_of_several_spaces_names_each() -> None:
 SHARES = st.floats(0, 1)
 FIELDS = st.sampled_from(["stars", "@added", "a.b"])
 NUMBERS = st.floats(-1e6, 1e6)
-ROUTES = st.builds(
-    Route, space=st.sampled_from(["", "fine"]), funnel=st.sampled_from(["", "auto", "bits:500,64:100,full"]),
+ROUTES = partial(
+    st.builds, Route, space=st.sampled_from(["", "fine"]),
     rerank=st.sampled_from(["owner/name", "voyage:rerank-2.5", "./a folder, or two"]), depth=st.integers(1, 99),
-    fusion=st.sampled_from(["evidence", "rrf"]), expected=st.none() | st.floats(1e-9, 1e9),
+    expected=st.none() | st.floats(1e-9, 1e9),
 )  # fmt: skip
 BOOSTS = st.builds(Boost, FIELDS, NUMBERS) | st.builds(
     Recency, FIELDS, st.integers(1, 999).map(lambda days: days * DAY), st.none() | NUMBERS
@@ -151,9 +154,12 @@ SHAPES = st.builds(
 WHERES = st.none() | st.fixed_dictionaries({"year": st.integers()}) | st.just({"said": "mode=vector where=here"})
 
 
+FUNNELS, FUSIONS = st.sampled_from(["", "bits:500,64:100,full"]), st.sampled_from([None, "evidence", "rrf"])
 SETTINGS = st.builds(
-    Setting, mode=st.sampled_from(["vector", "hybrid"]), recall=st.none() | SHARES, where=WHERES,
-    route=st.just(Route()) | ROUTES, shape=SHAPES,
+    Setting, recall=st.none() | SHARES, where=WHERES, shape=SHAPES,
+    route=st.just(Route()) | ROUTES(funnel=st.sampled_from(["", "auto"])),
+) | st.builds(
+    Setting, mode=st.just("hybrid"), where=WHERES, shape=SHAPES, route=ROUTES(funnel=FUNNELS, fusion=FUSIONS)
 )  # fmt: skip
 
 
@@ -376,6 +382,28 @@ def test_runs_are_saved_compared_and_drawn(command: Command, tmp_path: Path) -> 
     assert "orphan heading" in page
     refused = command("eval", "compare", "vector.trec", "lexical.trec")
     assert "holds no judgements" in str(refused.exception)
+
+
+def test_no_file_is_overwritten_unless_told_to_and_no_run_ends_in_a_place_that_cannot_be_written(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, ran = tmp_path / "kept", ["run", "--beir", beir(tmp_path / "set")]
+    kept.write_text("precious")
+    Path("link").symlink_to("not there yet")
+    with monkeypatch.context() as patched:
+        patched.setattr(running, "run", lambda *_, **__: pytest.fail("it ran"))
+        for said, reason in (
+            ((*ran, "--save", kept), "--overwrite"), ((*ran, "--trec", kept), "--overwrite"),
+            ((*ran, "--report", kept), "--overwrite"), ((*ran, "--save", "no/run.json"), "cannot be written"),
+            ((*ran, "--trec", tmp_path), "--overwrite"), ((*ran, "--save", "a", "--trec", "a"), "two outputs"),
+            (("compare", "mode=vector", "mode=lexical", "--report", kept), "--overwrite"),
+        ):  # fmt: skip
+            assert reason in str(command("eval", *said).exception), said
+    assert kept.read_text() == "precious"
+    assert not Path("a").exists()
+    told(command("eval", *ran, "--save", kept, "--trec", "/dev/null", "--report", "link", "--overwrite", "--json"))
+    assert Path("not there yet").read_text().startswith("<!doctype html>")
+    assert "precious" not in kept.read_text()
 
 
 def test_a_report_shows_text_as_text(command: Command, collection: sememe.Collection, tmp_path: Path) -> None:

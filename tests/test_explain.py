@@ -137,6 +137,9 @@ def test_the_command_line_explains_in_text_json_and_html(tmp_path: Path, make_mo
     assert "harbour" in html.read_text(encoding="utf-8")
     unwritable = run(application(), ["explain", *asked, "--html", str(tmp_path / "no" / "page.html")])
     assert isinstance(unwritable.exception, InputError)
+    again = ["explain", *asked, "--html", str(html)]
+    assert "--overwrite" in str(run(application(), again).exception)
+    assert run(application(), [*again, "--overwrite"]).exit_code == 0
 
 
 def test_a_deleted_document_is_told_by_its_key_with_the_time(tmp_path: Path) -> None:

@@ -166,6 +166,12 @@ def test_a_reranker_puts_the_best_in_order_and_every_stage_is_told(opened: semem
     assert (model.asked[0][0], len(model.asked[0][1]), model.asked[0][2]) == ("anything", 20, "as asked")
 
 
+def test_a_depth_below_the_hits_that_are_asked_for_is_told_to_be_more(opened: sememe.Collection) -> None:
+    (note,) = opened.search("anything", k=5, route=Route(rerank=ByNumber(), depth=3)).notes
+    assert "the best 5, not 3" in note
+    assert opened.search("anything", k=5, route=Route(rerank=ByNumber(), depth=5)).notes == ()
+
+
 @pytest.mark.parametrize("mode", ["lexical", "hybrid"])
 def test_a_reranker_follows_every_mode(opened: sememe.Collection, mode: str) -> None:
     hits = opened.search("number", k=3, mode=mode, route=Route(rerank=ByNumber(), depth=30))  # type: ignore[arg-type]
@@ -178,6 +184,8 @@ def test_a_reranker_follows_every_mode(opened: sememe.Collection, mode: str) -> 
     [
         (vector_of("x", DIM), Route(rerank=ByNumber()), "the query is a vector"),
         ("text", Route(rerank=ByNumber(), depth=0), "depth to rerank is 0"),
+        ("text", Route(depth=3), "no reranker is named"),
+        ("text", Route(rerank=" "), "the reranker has no name"),
         ("text", Route(instruction="say"), "takes no instruction"),
         ("text", Route(rerank=ByNumber(), instruction=" "), "the instruction is empty"),
         (vector_of("x", DIM), Route(instruction="say"), "the query is a vector"),

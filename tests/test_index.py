@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sememe
+from sememe.index import exact
 from sememe.index.exact import ExactIndex, in_memory, over_slab
 from sememe.index.slab import Rows, RowsDamaged, Slab, new_slab, remove_others, row_sums
 from sememe.ingest import derived
@@ -309,6 +310,32 @@ def test_every_search_gives_exactly_what_numpy_gives(built: Built) -> None:
     queries = np.concatenate([rows(4, seed=9)[1], built.vectors[:3], [vector_of("text 0")]])
     for k in (1, 2, 7, max(1, len(built.ids)), len(built.ids) + 3):
         assert_answers(built, queries, k)
+
+
+def test_of_rows_that_are_picked_the_same_is_said_where_they_lie(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = built.index
+    picked = np.arange(0, len(index.rows), 3, dtype=np.int64)[::-1]
+    answers = []
+    for large in (10**9, 0):
+        monkeypatch.setattr(exact, "LARGE", large)
+        answers += [index.search(rows(3, seed=9)[1][2:], 7, start=len(index.rows), also=picked)]
+    (ids, scores), (same_ids, same_scores) = answers
+    np.testing.assert_array_equal(ids, same_ids)
+    np.testing.assert_array_equal(scores, same_scores)
+
+
+def test_a_damaged_row_is_noticed_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exact, "LARGE", 0)
+    ids, vectors = rows(60)
+    index = written(tmp_path, ids, vectors)
+    path = next(tmp_path.glob("*.slab"))
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 4
+    path.write_bytes(content)
+    queries = rows(1, seed=9)[1]
+    assert index.search(queries, 5, start=60, also=np.arange(59))[0].shape == (1, 5)
+    with pytest.raises(RowsDamaged, match="row 59"):
+        index.search(queries, 5, start=60, also=np.arange(50, 60))
 
 
 def test_it_knows_how_many_rows_it_has(built: Built) -> None:

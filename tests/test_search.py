@@ -22,9 +22,10 @@ import sememe
 from sememe import doctor
 from sememe.errors import InputError, NotFound, SpaceMismatch
 from sememe.filters import matches, parse
-from sememe.index import faiss
+from sememe.index import exact, faiss
 from sememe.ingest import derived, layers
 from sememe.search import plan as planning
+from sememe.search import run as running
 from sememe.search.query import Route
 from sememe.settings import Settings, cores
 
@@ -71,6 +72,7 @@ def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         patch.setattr(faiss, "MIN_ROWS", least)
         patch.setattr(layers, "MIN_COLUMN_ROWS", least)
         patch.setattr(planning, "SUBSET_ROWS", 50)
+        patch.setattr(exact, "LARGE", least)
         with sememe.open(tmp_path_factory.mktemp("search") / "c", model=FakeEmbedder()) as collection:
             collection.add(map(record, range(1500)))
             collection.delete([f"k{number}" for number in range(3, 1500, 50)])
@@ -112,6 +114,25 @@ def test_a_filter_never_costs_results(opened: sememe.Collection, where: dict[str
     assert len(hits) == len(expected)
     assert len({hit.document for hit in hits} & set(expected)) >= 0.9 * len(expected)
     assert hits.matched == len(oracle(opened, vector_of("a question"), where, 10**6))
+
+
+def test_matches_that_the_codes_cannot_tell_apart_are_looked_for_among_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pools = {"FILTERED_POOL": 40, "ALL_CELLS_POOL": 40, "FAR_POOL": 600, "POOL_PER_HIT": 1}
+    for name, value in {"SUBSET_ROWS": 50, "WANTED_MATCHES": 200, "FAR": 100, **pools}.items():
+        monkeypatch.setattr(planning, name, value)
+    monkeypatch.setattr(running, "FAR_POOL", 600)
+    monkeypatch.setattr(faiss, "MIN_ROWS", 100)
+    asked = [vector_of(f"question {number}") for number in range(5)]
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as collection:
+        collection.add({"id": f"n{n}", "text": f"n{n}", "metadata": {"even": n % 2 == 0}} for n in range(3000))
+        collection.optimize()
+        for vector in asked:
+            hits = collection.search(vector, k=10, where={"even": True})
+            exact_hits = collection.search(vector, k=10, where={"even": True}, recall=1)
+            assert "600 candidates that match" in str(hits.plan)
+            assert len({hit.id for hit in hits} & {hit.id for hit in exact_hits}) >= 9
 
 
 def test_fewer_matches_than_were_asked_for_are_said_aloud(opened: sememe.Collection) -> None:

@@ -401,10 +401,10 @@ def test_context_is_a_slice_of_the_text_without_overlap(tmp_path: Path) -> None:
         ({"page": 2, "after": "x"}, "leave one of them out"),
         ({"boosts": (Boost("stars", float("nan")),)}, "the weight of 'stars' is nan"),
         ({"boosts": (Boost("colour", 1.0),)}, "needs a field of numbers, but 'colour' is a string"),
-        ({"boosts": (Boost("star", 1.0),)}, "no document has a field 'star'; did you mean 'stars'"),
+        ({"boosts": (Boost("star", 1.0),)}, "no document has a field 'star' .did you mean 'stars'"),
         ({"boosts": (Recency("stars", DAY),)}, "needs a field of dates, but 'stars' is a number"),
         ({"boosts": (Recency("day", 0.0),)}, "the half-life of 'day' is 0.0"),
-        ({"facets": ("colours",)}, "no document has a field 'colours'; did you mean 'colour'"),
+        ({"facets": ("colours",)}, "no document has a field 'colours' .did you mean 'colour'"),
         ({"group_by": "nowhere"}, "no document has a field 'nowhere'"),
     ],
 )  # fmt: skip

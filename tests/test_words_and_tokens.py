@@ -434,7 +434,7 @@ def test_another_model_behind_a_space_is_refused(opened: sememe.Collection, tmp_
     assert add_space(opened, name, other).embedded == 0, "the same model in another folder"
     weights = load_file(other / "model.safetensors")
     save_file({key: value[::-1].copy() for key, value in weights.items()}, other / "model.safetensors")
-    with pytest.raises(SpaceMismatch, match=f"no longer makes the vectors that space '{name}'"):
+    with pytest.raises(SpaceMismatch, match=f"space '{name}' .* holds the vectors of .*drop this one"):
         add_space(opened, name, shutil.copytree(other, tmp_path / "again"))
 
 
@@ -472,6 +472,8 @@ def test_what_such_a_space_cannot_answer_is_refused(opened: sememe.Collection, r
         opened.search(QUERY, route=route)
     with pytest.raises(InputError, match="the query is a vector"):
         opened.search(np.ones(opened.further.held(route.space).space.dim, np.float32), route=Route(space=route.space))
+    with pytest.raises(InputError, match="use the fusion 'rrf'"):
+        opened.search(QUERY, mode="hybrid", route=Route(space=route.space, fusion="evidence"))
 
 
 def test_a_query_without_a_known_word_finds_nothing_and_says_so(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ from sememe.cli.show import print_hits, print_inputs, print_json
 from sememe.collection import Collection
 from sememe.filters import parse
 from sememe.search.plan import Embed
-from sememe.search.query import RERANKED, Fusion, Mode, Query, Route
+from sememe.search.query import Fusion, Mode, Query, Route
 from sememe.types import CHUNK_PREFIX
 
 
@@ -70,9 +70,9 @@ def search(
     space: SpaceOption = None,
     funnel: FunnelOption = "",
     rerank: RerankOption = None,
-    rerank_depth: RerankDepthOption = RERANKED,
+    rerank_depth: RerankDepthOption = None,
     instruction: InstructionOption = None,
-    fusion: FusionOption = "evidence",
+    fusion: FusionOption = None,
     calibrated: Annotated[
         bool, typer.Option("--calibrated", help="Say how many random chunks would be expected to score as high.")
     ] = False,
@@ -112,7 +112,7 @@ def search(
         ),
         route=Route(
             space=tuple(space or ()), funnel=funnel, rerank=rerank, depth=rerank_depth, instruction=instruction,
-            fusion=cast("Fusion", fusion), calibrated=calibrated, expected=threshold_expected,
+            fusion=cast("Fusion | None", fusion), calibrated=calibrated, expected=threshold_expected,
         ),
     )  # fmt: skip
     with progress_shown() as shown, opened_at(collection, model, create=False, progress=shown) as opened:

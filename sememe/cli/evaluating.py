@@ -19,7 +19,15 @@ from sememe.cli.options import (
     WhereOption,
 )
 from sememe.cli.parts import setting_of
-from sememe.cli.session import Shown, opened_at, progress_shown, where_of
+from sememe.cli.session import (
+    Shown,
+    opened_at,
+    progress_shown,
+    refuse_present,
+    refuse_targets,
+    where_of,
+    written,
+)
 from sememe.cli.show import print_json, print_pairs, printable
 from sememe.collection import Collection
 from sememe.errors import InputError
@@ -82,20 +90,24 @@ def run_set(
     save: Annotated[Path | None, typer.Option("--save", help="Keep the run to compare with: FILE.json.")] = None,
     trec: Annotated[Path | None, typer.Option("--trec", help="Write the rankings as a TREC run.")] = None,
     report: ReportOption = None,
+    overwrite: OverwriteOption = False,
     collection: CollectionOption = DEFAULT,
     model: ModelOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Ask every query of a set as a search would, and say how good the answers are."""
-    from sememe.evaluate.datasets import write_run, written
+    from sememe.evaluate.datasets import corpus_of, write_run
     from sememe.evaluate.running import run
     from sememe.evaluate.running import save as keep
 
     asked = _setting(setting, mode, alpha, recall, where)
     measures = _measures(metric, k)
+    refuse_targets(save, trec, report, overwrite=overwrite)
+    if add:
+        _refuse_corpus(beir, split)
     with progress_shown() as shown, opened_at(collection, model, create=add, progress=shown) as opened:
-        if add:
-            _add_corpus(opened, beir, shown)
+        if add and beir is not None:
+            opened.add(corpus_of(beir.expanduser()), progress=shown.ingest)
         data = _dataset(opened, name, beir=beir, split=split, qrels=qrels, queries=queries)
         found = run(opened, data, asked, k=_depth(measures, k), progress=shown.named("queries"))
     if save is not None:
@@ -120,6 +132,7 @@ def compare_runs(
     k: DepthOption = 10,
     shown_pairs: Annotated[int, typer.Option("--shown", min=0, help="How many wins and losses are printed.")] = SHOWN,
     report: ReportOption = None,
+    overwrite: OverwriteOption = False,
     collection: CollectionOption = DEFAULT,
     model: ModelOption = None,
     as_json: JsonOption = False,
@@ -131,6 +144,9 @@ def compare_runs(
     from sememe.evaluate.running import load
 
     wanted = measure(metric)
+    refuse_targets(report, overwrite=overwrite)
+    for side in (a, b):
+        _refuse_no_side(side)
     if _is_file(a) and _is_file(b) and not any((name, beir, qrels)):
         one, other = load(Path(a)), load(Path(b))
     else:
@@ -165,21 +181,24 @@ def gate(
     as_json: JsonOption = False,
 ) -> None:
     """End with status 4 when a measure is too low, or lower than it was: for continuous integration."""
-    from sememe.evaluate.comparing import falls_short, summary
+    from sememe.evaluate.comparing import falls_short, refuse_gate, summary
     from sememe.evaluate.metrics import measure
     from sememe.evaluate.running import load, run
 
     wanted = measure(metric)
-    if least is None and against is None:
-        raise InputError("there is nothing to pass: give a least value (--min 0.4), a saved run (--against), or both")
+    if against is None and tolerance:
+        raise InputError(f"--tolerance {tolerance:g} goes with --against RUN; name that, or leave it out")
+    before = None if against is None else load(against)
+    refuse_gate(least, before, tolerance)
     if subject is not None and _is_file(subject):
+        if (beir, qrels, queries, mode, alpha, recall, where, setting) != (*3 * (None,), "vector", *4 * (None,)):
+            raise InputError(f"{subject} is a saved run and is not asked again; leave out what says how or what to ask")
         found = load(Path(subject))
     else:
         asked = _setting(setting, mode, alpha, recall, where)
         with progress_shown() as shown, opened_at(collection, model, create=False, progress=shown) as opened:
             data = _dataset(opened, subject, beir=beir, split=split, qrels=qrels, queries=queries)
             found = run(opened, data, asked, k=_depth([wanted], k), progress=shown.named("queries"))
-    before = None if against is None else load(against)
     reason = falls_short(found, wanted, least=least, against=before, tolerance=tolerance)
     mean = summary(found, wanted)
     if as_json:
@@ -369,11 +388,10 @@ def export_set(
 ) -> None:
     """Write a golden set, and all it could be answered with, as a BEIR folder."""
     from sememe.evaluate import golden as sets
-    from sememe.evaluate.datasets import write_beir, write_qrels, written
+    from sememe.evaluate.datasets import write_beir, write_qrels
 
     path = target.expanduser()
-    if not overwrite and (any(path.iterdir()) if path.is_dir() else path.exists()):
-        raise InputError(f"{path} is there already; name another place, or say to overwrite (--overwrite)")
+    refuse_present(path, overwrite=overwrite)
     with opened_at(collection, None, create=False) as opened:
         data = sets.dataset(opened, name)
         if qrels:
@@ -396,6 +414,10 @@ def _dataset(
     if len(given) != 1:
         told = " and ".join(map(str, given)) or "nothing"
         raise InputError(f"{told} says what to ask; name one golden set, or --beir FOLDER, or --qrels FILE")
+    if beir is None and split != "test":
+        raise InputError(f"--split {split} is a part of a BEIR folder; name that with --beir FOLDER, or leave it out")
+    if qrels is None and queries is not None:
+        raise InputError(f"--queries {queries} goes with --qrels FILE, which judges them; name both, or leave it out")
     if name is not None:
         return sets.dataset(opened, name)
     if beir is not None:
@@ -405,12 +427,20 @@ def _dataset(
     return datasets.read_trec(queries.expanduser(), cast("Path", qrels).expanduser())
 
 
-def _add_corpus(opened: Collection, beir: Path | None, shown: Shown) -> None:
-    from sememe.evaluate.datasets import corpus_of
+def _refuse_corpus(beir: Path | None, split: str) -> None:
+    """Before a collection is made for it: raise InputError for a corpus that no query could be judged on."""
+    from sememe.evaluate.datasets import corpus_of, read_beir
 
     if beir is None:
         raise InputError("--add adds the corpus of a BEIR folder; name it with --beir FOLDER")
-    opened.add(corpus_of(beir.expanduser()), progress=shown.ingest)
+    folder = beir.expanduser()
+    if read_beir(folder, split=split).unit == "chunk":
+        raise InputError(
+            f"{beir} judges chunks by ids such as chunk:12, which only the collection has that it was written from; "
+            f"ask that one without --add, or write a folder of documents"
+        )
+    if next(corpus_of(folder), None) is None:
+        raise InputError(f"the corpus of {beir} holds no text; add documents with text to its corpus.jsonl")
 
 
 def _setting(
@@ -449,6 +479,16 @@ def _is_file(name: str) -> bool:
         return False  # too long a name for a file, as a setting with a filter may be
 
 
+def _refuse_no_side(name: str) -> None:
+    """Raise InputError for what is neither a file that is there nor a setting."""
+    if not _is_file(name) and "=" not in name:
+        raise InputError(
+            f"there is no run {name}, and it is no setting; check the path, or write a setting such as mode=hybrid"
+        )
+    if not _is_file(name):
+        setting_of(name)
+
+
 def _side(name: str, opened: Collection, data: Dataset, *, k: int, shown: Shown) -> Run:
     """One side of a comparison: a file that is there, else a setting that is run now."""
     from sememe.evaluate.running import load, run
@@ -459,8 +499,6 @@ def _side(name: str, opened: Collection, data: Dataset, *, k: int, shown: Shown)
 
 
 def _write(path: Path, text: str) -> None:
-    from sememe.evaluate.datasets import written
-
     written(path, lambda: path.expanduser().write_text(text, encoding="utf-8"))
     typer.echo(f"The report is {path}.", err=True)
 

@@ -24,6 +24,7 @@ from sememe.cli.options import (
     MmrOption,
     ModelOption,
     NearOption,
+    OverwriteOption,
     PerGroupOption,
     RecallOption,
     RecencyOption,
@@ -35,15 +36,14 @@ from sememe.cli.options import (
     WhereOption,
 )
 from sememe.cli.parts import boosts_of, parts_of, shape_of
-from sememe.cli.session import opened_at, progress_shown, where_of
+from sememe.cli.session import opened_at, progress_shown, refuse_targets, where_of, written
 from sememe.cli.show import print_json, printable
-from sememe.errors import InputError
 from sememe.explain import HOTTEST, as_dict, greatest, marked, page, standing_text, sum_text, token_text, verdict
 from sememe.explain import explain as explain_hit
 from sememe.filters import parse
 from sememe.search.explain import Explanation
 from sememe.search.plan import Weights
-from sememe.search.query import RERANKED, Fusion, Mode, Query, Route
+from sememe.search.query import Fusion, Mode, Query, Route
 
 
 def explain(
@@ -59,9 +59,9 @@ def explain(
     space: SpaceOption = None,
     funnel: FunnelOption = "",
     rerank: RerankOption = None,
-    rerank_depth: RerankDepthOption = RERANKED,
+    rerank_depth: RerankDepthOption = None,
     instruction: InstructionOption = None,
-    fusion: FusionOption = "evidence",
+    fusion: FusionOption = None,
     also: AlsoOption = None,
     like: LikeOption = None,
     unlike: UnlikeOption = None,
@@ -76,6 +76,7 @@ def explain(
     mmr: MmrOption = None,
     heat: Annotated[bool, typer.Option(help="Measure what each word means to the vector's score.")] = True,
     html: Annotated[Path | None, typer.Option("--html", help="Write a page to this file.")] = None,
+    overwrite: OverwriteOption = False,
     collection: CollectionOption = DEFAULT,
     model: ModelOption = None,
     as_json: JsonOption = False,
@@ -85,6 +86,7 @@ def explain(
     Words that the query looks up are underlined; those that the vector's score hangs on, or that tokens of the query
     find, are in colour.
     """
+    refuse_targets(html, overwrite=overwrite)
     condition = None if where is None else parse(where_of(where) or {})
     parts = parts_of(also, like=like, unlike=unlike, near=near, vector=vector)
     asked = Query(
@@ -92,7 +94,7 @@ def explain(
         alpha=alpha, recall=recall, parts=parts,
         route=Route(
             space=tuple(space or ()), funnel=funnel, rerank=rerank, depth=rerank_depth, instruction=instruction,
-            fusion=cast("Fusion", fusion),
+            fusion=cast("Fusion | None", fusion),
         ),
         shape=shape_of(
             boosts=boosts_of(boost, recency), threshold=threshold, dedupe=dedupe, group=(group_by, per_group), mmr=mmr
@@ -101,7 +103,7 @@ def explain(
     with progress_shown() as shown, opened_at(collection, model, create=False, progress=shown) as opened:
         found = explain_hit(opened, asked, name, heat=heat)
     if html is not None:
-        _write(html, page(found))
+        written(html, lambda: html.expanduser().write_text(page(found), encoding="utf-8"))
     if as_json:
         print_json(as_dict(found))
     else:
@@ -109,13 +111,6 @@ def explain(
 
 
 why_not = explain
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{printable(str(path))} cannot be written ({error.strerror}); name another file") from error
 
 
 def _print(found: Explanation) -> None:

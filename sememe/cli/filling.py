@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -48,7 +49,7 @@ from sememe.cli.show import (
     print_troubles,
     printable,
 )
-from sememe.errors import InputError, SememeError
+from sememe.errors import InputError, SememeError, one_of
 from sememe.ingest.about import Given, checked
 from sememe.ingest.pages import Pages
 from sememe.ingest.pipeline import OnProgress, Summary
@@ -93,6 +94,9 @@ def add(
     given = Given(meta_of(meta), strict=strict)
     read = ReadOptions(tuple(text_column or ()), title_column, id_column, table)
     chunk = _cutting(whole, long)
+    if isinstance(wanted, Pages) and (hidden or checksum or tracked):
+        flags = "--hidden, --checksum and --tracked"
+        raise InputError(f"{flags} go with files, and {paths[0]} is an address; leave them out")
     if show_input and not dry_run:
         raise SememeError("--show-input prints what an add would embed and goes with --dry-run; say both")
     if dry_run:
@@ -247,7 +251,7 @@ def preview(
 def _cutting(whole: bool, long: str) -> bool | Long:
     """What `--whole` and `--long` say together. Raises InputError where they say nothing that can be done."""
     if long not in LONG:
-        raise InputError(f"--long is {long!r}; use one of {', '.join(LONG)}")
+        raise InputError(f"--long is {long!r}; {one_of(long, LONG)}")
     if whole and long == "late":
         raise InputError("--whole makes one chunk a document and --long late embeds chunks together; say one of them")
     return not whole if long == "truncate" else next(one for one in LONG if one == long)
@@ -263,9 +267,19 @@ def refuse_missing(paths: list[Path], *, or_else: str = "") -> None:
 def wanted_of(names: list[str], sitemap: bool, options: WebOptions) -> list[Path] | Pages:
     """The paths or pages of a command line. Raises InputError for both at once, and for what is not there."""
     addresses = [name for name in names if is_address(name)]
+    for name in names:
+        scheme = re.match("([a-z][a-z0-9+.-]+)://", name, re.IGNORECASE)
+        if scheme and name not in addresses and not os.path.lexists(name):
+            raise InputError(
+                f"{printable(name)} begins with {scheme[1]}://, and only http:// and https:// are fetched; bring it "
+                f"here by other means and add the file"
+            )
     if addresses and len(addresses) < len(names):
         other = next(name for name in names if not is_address(name))
         raise InputError(f"{addresses[0]} is an address and {printable(other)} is a path; add them one after the other")
+    if not addresses and options != WebOptions():
+        flags = "--delay, --max-pages and --allow-private"
+        raise InputError(f"{flags} go with addresses, and {printable(names[0])} is a path; leave them out")
     if addresses:
         return Pages(addresses, sitemap, options).checked()
     if sitemap:

@@ -13,7 +13,7 @@ from sememe.cli.filling import refuse_missing
 from sememe.cli.options import DEFAULT, CollectionOption, JsonOption, OverwriteOption, StrictOption, WhereOption
 from sememe.cli.session import opened_at, progress_shown, where_of
 from sememe.cli.show import end_strictly, print_json, print_pairs, print_summary, printable
-from sememe.errors import InputError
+from sememe.errors import InputError, one_of
 from sememe.settings import from_environment
 from sememe.types import Metric
 
@@ -34,7 +34,7 @@ def export(
     from sememe.keeping import moving
 
     if form is not None and form not in get_args(moving.Form):
-        raise InputError(f"the format is {form!r}; use one of {', '.join(get_args(moving.Form))}")
+        raise InputError(f"the format is {form!r}; {one_of(form, get_args(moving.Form))}")
     with progress_shown() as shown, opened_at(collection, None, create=False) as opened:
         counts = moving.export(
             opened, target, form=cast("moving.Form | None", form), overwrite=overwrite, progress=shown.named("export")
@@ -67,7 +67,7 @@ def import_(
     from sememe.keeping import adopting, foreign, moving
 
     if kind is not None and kind not in get_args(foreign.Kind):
-        raise InputError(f"--from {kind!r} is unknown; use one of {', '.join(get_args(foreign.Kind))}")
+        raise InputError(f"--from {kind!r} is unknown; {one_of(kind, get_args(foreign.Kind))}")
     refuse_missing([source])
     chosen = cast("foreign.Kind | None", kind) or foreign.kind_of(source)
     settings, warning = from_environment(), ""
@@ -100,16 +100,27 @@ def backup(
     target: Annotated[Path | None, typer.Argument(help="The folder to make.", readable=False)] = None,
     indexes: Annotated[bool, typer.Option("--indexes", help="Copy the indexes too; else they are made anew.")] = False,
     overwrite: OverwriteOption = False,
+    drop: Annotated[
+        bool, typer.Option("--drop", help="Copy nothing: know the backup no more, which is gone for good.")
+    ] = False,
     collection: CollectionOption = DEFAULT,
     as_json: JsonOption = False,
 ) -> None:
     """Copy a collection as it is at one moment, while others read and write. Without a folder, list its backups."""
     from sememe.keeping import backups
 
+    if drop and (target is None or indexes or overwrite):
+        raise InputError("--drop goes with the folder of a backup, and nothing else is done then; name it alone")
     with progress_shown() as shown, opened_at(collection, None, create=False) as opened:
         if target is None:
             for row in backups.backups(opened):
-                print_json(asdict(row)) if as_json else typer.echo(f"change {row.seq:,}  {row.digest[:16]}  {row.path}")
+                print_json(asdict(row)) if as_json else typer.echo(
+                    f"change {row.seq:,}  {row.digest[:16] or 'not completed'}  {row.path}"
+                )
+            return
+        if drop:
+            backups.drop(opened, target)
+            print_json({"dropped": str(target)}) if as_json else typer.echo(f"{target} is known no more")
             return
         made = backups.backup(opened, target, indexes=indexes, overwrite=overwrite, progress=shown.named("backup"))
     _print_backup(made, as_json)

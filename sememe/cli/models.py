@@ -16,10 +16,10 @@ import typer
 from typer.core import TyperCommand
 
 from sememe.cli.hosted import hosted as list_hosted
-from sememe.cli.options import InstructionOption, JsonOption, ModelOption
-from sememe.cli.session import progress_shown
+from sememe.cli.options import InstructionOption, JsonOption, ModelOption, OverwriteOption
+from sememe.cli.session import progress_shown, refuse_targets, written
 from sememe.cli.show import print_json, print_pairs
-from sememe.errors import InputError
+from sememe.errors import InputError, one_of
 from sememe.models.cards import CARDS, DEFAULT_MODEL
 from sememe.models.tokens import SURROGATES
 from sememe.space import prompted
@@ -221,13 +221,15 @@ def embed(
     role: RoleOption = "none",
     dim: Annotated[int | None, typer.Option("--dim", help="Keep the first dimensions, scaled to unit length.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a .npy file instead of JSON lines.")] = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Vectors of texts: one JSON document a line, or a .npy file of float32 rows."""
     given = texts if texts else [line.rstrip("\n") for line in sys.stdin]
     if role not in ROLES:
-        raise InputError(f"--role is {role!r}; use one of {', '.join(ROLES)}")
+        raise InputError(f"--role is {role!r}; {one_of(role, ROLES)}")
     if out is not None and out.suffix != ".npy":
         raise InputError(f"--out is {out}; name a file that ends in .npy")
+    refuse_targets(out, overwrite=overwrite)
     with _loaded(model or DEFAULT_MODEL) as loaded:
         encode = {"query": loaded.encode_query, "document": loaded.encode_document}.get(role, loaded.encode)
         vectors = encode(given, truncate_dim=dim)
@@ -238,10 +240,7 @@ def embed(
         return
     import numpy as np
 
-    try:
-        np.save(out.expanduser(), vectors)
-    except OSError as error:
-        raise InputError(f"{out} cannot be written ({error.strerror or error}); name another file") from error
+    written(out, lambda: np.save(out.expanduser(), vectors))
     typer.echo(f"{len(vectors):,} vectors of {vectors.shape[1]:,} dimensions in {out}", err=True)
 
 

@@ -90,7 +90,10 @@ FunnelOption = Annotated[
 RerankOption = Annotated[
     str | None, typer.Option("--rerank", metavar="MODEL", help="Let this model read the best and put them in order.")
 ]
-RerankDepthOption = Annotated[int, typer.Option("--rerank-depth", help="How many of the best it reads.")]
+RerankDepthOption = Annotated[
+    int | None,
+    typer.Option("--rerank-depth", help="How many of the best it reads: 50, and all that are shown."),
+]
 InstructionOption = Annotated[
     str | None, typer.Option("--instruction", help="What the query is asked for, to models that can be told.")
 ]
@@ -148,7 +151,8 @@ FacetOption = Annotated[list[str] | None, typer.Option("--facet", metavar="FIELD
 PlanOption = Annotated[bool, typer.Option("--plan", help="Print the plan that ran before the hits.")]
 DEFAULT = Path(DEFAULT_FOLDER)
 FusionOption = Annotated[
-    str, typer.Option("--fusion", help="With hybrid, without alpha: join by evidence (surprise), or rrf (ranks).")
+    str | None,
+    typer.Option("--fusion", help="With hybrid, without alpha: join by evidence (surprise; the usual) or rrf (ranks)."),
 ]
 ThresholdOption = Annotated[
     float | None,

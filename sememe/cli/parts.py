@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sememe.errors import InputError
+from sememe.errors import InputError, meant
 from sememe.types import Vectors
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ def shape_of(
         raise InputError(f"--per-group is {most}, but nothing is grouped; add --group-by document, or leave it out")
     if page[1] == "":
         raise InputError("--after is empty, as it is behind the last page; leave it out for the first one")
+    if all(page):
+        raise InputError(f"--page {page[0]} is a page and --after what comes behind another; leave one of them out")
     chosen = boosts or dedupe or by or facets or any(page) or context != "0"
     if not chosen and threshold is None and mmr is None:
         return None
@@ -114,7 +116,8 @@ def setting_of(text: str) -> Setting:
     for name, value in zip(pairs[::2], pairs[1::2], strict=True):
         said.setdefault(name, []).append(value.strip())
     if wrong := [*before.split(), *(name for name in said if name not in SETTINGS)]:
-        raise InputError(f"{wrong[0]!r} is no setting; write NAME=… with {', '.join(SETTINGS)} or, last, where={{…}}")
+        known = f"{', '.join(SETTINGS)} or, last, where={{…}}{meant(wrong[0], (*SETTINGS, 'where'))}"
+        raise InputError(f"{wrong[0]!r} is no setting; write NAME=… with {known}")
     if twice := [name for name, values in said.items() if len(values) > 1 and name not in REPEATED]:
         raise InputError(f"{twice[0]} is said twice, as {' and as '.join(said[twice[0]])}; leave one out")
     single = {name: values[0] for name, values in said.items()}
@@ -134,7 +137,7 @@ def setting_of(text: str) -> Setting:
 
 
 def _route(said: Mapping[str, str], spaces: Sequence[str]) -> Route:
-    from sememe.search.query import RERANKED, Route
+    from sememe.search.query import Route
 
     found = re.fullmatch(r"(?P<model>.+?)(?::(?P<depth>\d{1,9}))?", said.get("rerank", ""), re.DOTALL)
     if "rerank" in said and found is None:
@@ -142,8 +145,8 @@ def _route(said: Mapping[str, str], spaces: Sequence[str]) -> Route:
     return Route(
         space=tuple(spaces) if len(spaces) > 1 else "".join(spaces), funnel=said.get("funnel", ""),
         rerank=found and found["model"],
-        depth=int(found["depth"]) if found and found["depth"] else RERANKED, instruction=said.get("instruction"),
-        fusion=said.get("fusion", "evidence"),  # type: ignore[arg-type]
+        depth=int(found["depth"]) if found and found["depth"] else None, instruction=said.get("instruction"),
+        fusion=said.get("fusion"),  # type: ignore[arg-type]
         expected=_amount(said, "threshold-expected"),
     )  # fmt: skip
 

@@ -1,8 +1,9 @@
-"""What commands do around the one call: open the collection, show progress, read a filter."""
+"""What commands do around the one call: open the collection, show progress, read a filter, keep a place to write to."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import warnings
@@ -10,12 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import typer
 
 from sememe import collection as collections
-from sememe.cli.show import counted
+from sememe.cli.show import counted, printable
 from sememe.collection import Collection
 from sememe.errors import InputError
 from sememe.settings import from_environment
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sememe.ingest.pipeline import IngestProgress
 
 SECONDS_BETWEEN_LINES = 10.0
+T = TypeVar("T")
 
 
 def where_of(text: str | None) -> dict[str, Any] | None:
@@ -45,6 +47,45 @@ def where_of(text: str | None) -> dict[str, Any] | None:
     if found is None:
         raise InputError("--where null is no filter; write {} for every document, or leave it out")
     return found
+
+
+def refuse_targets(*targets: Path | None, overwrite: bool) -> None:
+    """Before the work that is to be kept in these files: raise InputError for what is there, unless to `overwrite` it,
+    for a file that is named twice, and for a place that cannot be written."""
+    named = [target.expanduser() for target in targets if target is not None]
+    for path in named:
+        if named.count(path) > 1:
+            raise InputError(f"{printable(str(path))} is named for two outputs; name a file for each")
+        refuse_present(path, overwrite=overwrite)
+        _refuse_unwritable(path)
+
+
+def _refuse_unwritable(path: Path) -> None:
+    there = os.path.lexists(path)
+    if there and not (path.is_file() or path.is_dir()):
+        return  # a device, a pipe that would wait for its reader, or a link to what is not there yet
+    written(path, lambda: path.open("ab").close())
+    if not there:
+        path.unlink()
+
+
+def refuse_present(path: Path, *, overwrite: bool) -> None:
+    """Raise InputError for a file, or a folder that is not empty, unless it is to be overwritten."""
+    there = written(path, lambda: any(path.iterdir()) if path.is_dir() else path.is_file())
+    if there and not overwrite:
+        raise InputError(
+            f"{printable(str(path))} is there already; name another place, or say to overwrite (--overwrite)"
+        )
+
+
+def written(path: Path, write: Callable[[], T]) -> T:
+    """What `write` gives. Raises InputError when a file at `path` cannot be written."""
+    try:
+        return write()
+    except OSError as error:
+        raise InputError(
+            f"{printable(str(path))} cannot be written ({error.strerror or error}); name another place"
+        ) from error
 
 
 class Shown:

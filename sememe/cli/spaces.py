@@ -87,6 +87,8 @@ def add(
         print_json(done)
     else:
         print_pairs([(field.replace("_", " "), value) for field, value in done.items() if value not in (None, "", 0)])
+    if not dry_run and done["complete"] and not done["embedded"]:
+        typer.echo(f"Space {name!r} had a vector of every chunk already; search it with --space {name}.", err=True)
     if dry_run:
         typer.echo("Nothing was written (dry run).", err=True)
 

@@ -127,16 +127,24 @@ def few(queries: int) -> tuple[str, ...]:
     return (f"{queries:,} queries are few: take the intervals for narrower than they are",) * (queries < LEAST_QUERIES)
 
 
-def falls_short(run: Run, measure: Measure, *, least: float | None, against: Run | None, tolerance: float) -> str:
-    """Why a run does not pass: empty when it does.
-
-    It passes with a mean of at least `least`, and one that is no more than `tolerance` below that of `against`, on the
-    queries that both have. Raises InputError when there is nothing to pass.
-    """
+def refuse_gate(least: float | None, against: Run | None, tolerance: float) -> None:
+    """Raise InputError when there is nothing to pass, or what no run could pass, or every one would."""
     if least is None and against is None:
         raise InputError(
             "there is nothing to pass: give a least value (--min 0.4), a run to compare with (--against), or both"
         )
+    for name, value in (("least value", 0.0 if least is None else least), ("tolerance", tolerance)):
+        if not 0 <= value <= 1:
+            raise InputError(f"the {name} is {value:g}, and every measure lies from 0 to 1; give a number between them")
+
+
+def falls_short(run: Run, measure: Measure, *, least: float | None, against: Run | None, tolerance: float) -> str:
+    """Why a run does not pass: empty when it does.
+
+    It passes with a mean of at least `least`, and one that is no more than `tolerance` below that of `against`, on the
+    queries that both have. Raises InputError as `refuse_gate` does.
+    """
+    refuse_gate(least, against, tolerance)
     mean = summary(run, measure).mean
     reasons = []
     if least is not None and mean < least:

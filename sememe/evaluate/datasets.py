@@ -11,17 +11,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from sememe.errors import InputError
 from sememe.types import CHUNK_PREFIX
 
 Unit = Literal["document", "chunk"]
 Grades = Mapping[str, Mapping[str, int]]
-T = TypeVar("T")
 
 CORPUS, QUERIES = "corpus.jsonl", "queries.jsonl"
 HEADER = ("query-id", "corpus-id", "score")
@@ -236,14 +235,6 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
         raise InputError(f"{path} cannot be read ({error.strerror}); check the path") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not text in UTF-8 ({error.reason} at byte {error.start}); convert it") from error
-
-
-def written(path: Path, write: Callable[[], T]) -> T:
-    """What `write` gives. Raises InputError when a file at `path` cannot be written."""
-    try:
-        return write()
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror or error}); name another place") from error
 
 
 def _write(path: Path, lines: Iterable[str], *, head: str = "") -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 from sememe.chunking import order_of
 from sememe.chunking.boundaries import unit_starts
 from sememe.collection import Collection
-from sememe.errors import InputError, NotFound
+from sememe.errors import InputError, NotFound, meant
 from sememe.evaluate.datasets import Dataset, Unit, json_lines, lines_of, query_id, usable
 from sememe.evaluate.truth import moment, opened
 from sememe.store.golden import WHOLE, Judgement
@@ -325,9 +325,9 @@ def _unit(judgement: Judgement) -> Unit:
 def _of_set(snapshot: Inventory, name: str, where: Path) -> list[Judgement]:
     found = snapshot.judgements(name)
     if not found:
-        known = ", ".join(dict.fromkeys(judgement.name for judgement in snapshot.judgements()))
+        known = list(dict.fromkeys(judgement.name for judgement in snapshot.judgements()))
         raise NotFound(
             f"{where} has no golden set {name!r}; "
-            + (f"it has {known}" if known else "make one with: sememe eval golden make")
+            + (f"it has {', '.join(known)}{meant(name, known)}" if known else "make one with: sememe eval golden make")
         )
     return found

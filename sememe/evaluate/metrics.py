@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sememe.errors import InputError
+from sememe.errors import InputError, one_of
 
 Grades = Mapping[str, int]
 
@@ -36,7 +36,7 @@ def measure(text: str) -> Measure:
     """Read "ndcg@10". Raises InputError for a name that is not known and a cutoff below 1."""
     name, at, cutoff = text.strip().lower().partition("@")
     if name not in NAMES:
-        raise InputError(f"the metric is {text!r}; use one of {', '.join(NAMES)}, with a cutoff as in ndcg@10")
+        raise InputError(f"the metric is {text!r}; {one_of(name, NAMES)}, with a cutoff as in ndcg@10")
     if at and not (cutoff.isascii() and cutoff.isdecimal() and int(cutoff) > 0):
         raise InputError(f"the cutoff of {text!r} is {cutoff!r}; give a whole number from 1, as in {name}@10")
     return Measure(name, int(cutoff) if at else None)

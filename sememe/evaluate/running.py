@@ -66,11 +66,11 @@ class Setting:
 
 def _of_route(route: Route) -> Iterator[tuple[str, object]]:
     """What is not as it would be anyway, by the names of the options of a search."""
-    yield "fusion", route.fusion if route.fusion != USUAL.fusion else None
+    yield "fusion", route.fusion
     for name in (route.space,) if isinstance(route.space, str) else route.space:
         yield "space", name or None
     yield "funnel", route.funnel or None
-    yield "rerank", None if route.rerank is None else f"{route.ranked_by}:{route.depth}"
+    yield "rerank", None if route.rerank is None else f"{route.ranked_by}:{route.read}"
     yield "instruction", route.instruction
     yield "threshold-expected", route.expected
 
@@ -200,11 +200,13 @@ def _missing(collection: Collection, dataset: Dataset) -> list[str]:
         else:
             numbers = [key.removeprefix(CHUNK_PREFIX) for key in wanted]
             there = len(snapshot.documents_of([int(number) for number in numbers if number.isdecimal()]))
-    if not there and dataset.unit == "document":
+    # A golden set of here whose chunks are gone names characters instead: those have not been found.
+    foreign = dataset.unit == "document" or all(key.startswith(CHUNK_PREFIX) for key in wanted)
+    if not there and foreign:
+        add = ", or add them (--add adds the corpus of a BEIR folder)" if dataset.unit == "document" else ""
         raise InputError(
-            f"none of the {len(wanted):,} documents that {dataset.name} judges relevant is in {collection.path}, such "
-            f"as {min(wanted)!r}; name the collection that they are in, or add them (--add adds the corpus of a BEIR "
-            "folder)"
+            f"none of the {len(wanted):,} {dataset.unit}s that {dataset.name} judges relevant is in {collection.path}, "
+            f"such as {min(wanted)!r}; name the collection that they are in{add}"
         )
     gone = len(wanted) - there
     return [f"{gone:,} of {len(wanted):,} relevant {dataset.unit}s are not in {collection.path}"] if gone else []
@@ -237,27 +239,35 @@ def load(path: Path, dataset: Dataset | None = None) -> Run:
     try:
         text = path.expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as a run ({error}); write one with: sememe eval run --save") from error
+        why = (error.strerror or error) if isinstance(error, OSError) else "it is not text in UTF-8"
+        raise InputError(f"{path} cannot be read as a run ({why}); write one with: sememe eval run --save") from error
     if text.lstrip()[:1] == "{":
         return _from_json(text, path)
+    try:
+        rankings = read_run(path)
+    except InputError as error:
+        raise InputError(
+            f"{path} is neither a saved run nor a TREC run ({error}); write one with: sememe eval run --save"
+        ) from error
+    if not rankings:
+        raise InputError(f"{path} is empty and no run; write one with: sememe eval run --save")
     if dataset is None:
         raise InputError(f"{path} is a TREC run and holds no judgements; name the set or folder that has them")
-    return of_rankings(read_run(path), dataset, name=path.name)
+    return of_rankings(rankings, dataset, name=path.name)
 
 
 def _from_json(text: str, path: Path) -> Run:
     try:
         raw: dict[str, Any] = json.loads(text)
         if raw.pop("run") != FORMAT:
-            raise ValueError("of another version")
+            raise ValueError(f"it is of another version than {FORMAT}")
         asked = {key: _asked(one) for key, one in raw.pop("asked").items()}
         made = Run(**{**raw, "asked": asked, "remarks": tuple(raw["remarks"])})
         for one in asked.values():
             Measure("ndcg").of(one.ranking, one.grades)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path} is no saved run ({type(error).__name__}: {error}); write one with: sememe eval run --save"
-        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        why = f"it has no {error}" if isinstance(error, KeyError) else error
+        raise InputError(f"{path} is no saved run ({why}); write one with: sememe eval run --save") from error
     return made
 
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from sememe.index.faiss import products_at
 from sememe.index.slab import Rows, found_at
 from sememe.types import Changes, Ids, IndexRecord, Metric, Scores, Vectors
-from sememe.vectors import SCAN_ROWS, best, scores_of
+from sememe.vectors import SCAN_ROWS, best, near_best, scores_of
 
 Mask = npt.NDArray[np.bool_]
 
@@ -65,8 +66,7 @@ class ExactIndex:
         dead = self.dead if allowed is None else ~allowed.slab
         parts = [] if start == len(self.rows) else [self._scan(queries, k, start, dead, allowed)]
         if also is not None:
-            also = also[~dead[also]]
-            parts.append(best(queries, self.rows.take(also), self.rows.ids[also], k=k, metric=self.metric))
+            parts.append(self._among(queries, k, also[~dead[also]]))
         ids, vectors = self.tail_ids, self.tail_vectors
         if allowed is not None and not allowed.tail.all():
             ids, vectors = ids[allowed.tail], vectors[allowed.tail]
@@ -78,10 +78,16 @@ class ExactIndex:
         dead = dead[start:]
         if allowed is not None and len(dead) and (alive := np.flatnonzero(~dead)).size < SCATTERED * len(dead):
             # Picking the rows out costs less than passing over all of them.
-            rows = alive.astype(np.int64) + start
-            return best(queries, self.rows.take(rows), self.rows.ids[rows], k=k, metric=self.metric)
+            return self._among(queries, k, alive.astype(np.int64) + start)
         vectors = self.rows.scanned(start)
         return best(queries, vectors, self.rows.ids[start:], k=k, dead=dead, metric=self.metric)
+
+    def _among(self, queries: Vectors, k: int, rows: Ids) -> tuple[Ids, Scores]:
+        """The k best of some rows (m,) of the slab."""
+        if len(self.rows) >= LARGE and len(queries) == 1 and self.metric == "cosine":
+            self.rows.check_at(rows)
+            rows = rows[near_best(products_at(self.rows.vectors, rows, queries[0]), k)]
+        return best(queries, self.rows.take(rows), self.rows.ids[rows], k=k, metric=self.metric)
 
     def sample(self, count: int) -> Vectors:
         """Up to `count` live vectors at random, the same ones of the same rows: (min(count, n), dim)."""
@@ -134,6 +140,9 @@ class ExactIndex:
             tail_vectors=np.concatenate([self.tail_vectors[keep], changes.vectors]),
         )  # fmt: skip
 
+
+LARGE = 10_000
+"""Rows of a slab that faiss has an index of: where that library is loaded, rows are compared without copying them."""
 
 SCATTERED = 0.25
 """A share of rows below which gathering them is quicker than a scan that masks the rest."""

@@ -70,7 +70,7 @@ Allowed: TypeAlias = npt.NDArray[np.bool_] | npt.NDArray[np.uint8]
 
 __all__ = [
     "MIN_ROWS", "NAME", "Allowed", "Cells", "Details", "NeighbourIndex", "Setting", "build", "choose", "compiled_for",
-    "extend", "remove_others",
+    "extend", "products_at", "remove_others",
 ]  # fmt: skip
 
 
@@ -357,6 +357,20 @@ def remove_others(folder: Path, keep: str | None) -> None:
             with contextlib.suppress(OSError):
                 path.unlink()
                 failpoints.reach("old neighbours file removed")
+
+
+def products_at(vectors: Vectors, rows: Ids, query: Vectors) -> Scores:
+    """The products of some `rows (m,)` of `vectors (n, dim)`, each at least 0 and below n, with a query (dim,): (m,).
+
+    They are read where they lie: half the time of copying them together first.
+    """
+    faiss = _faiss()
+    faiss.omp_set_num_threads(1)
+    rows, query = np.ascontiguousarray(rows, np.int64), np.ascontiguousarray(query, np.float32)
+    found = np.empty(len(rows), np.float32)
+    pointers = (faiss.swig_ptr(one) for one in (found, query, vectors, rows))
+    faiss.fvec_inner_products_by_idx(*pointers, vectors.shape[1], 1, len(rows))
+    return found
 
 
 def compiled_for() -> str:

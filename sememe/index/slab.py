@@ -174,6 +174,12 @@ class Rows:
                 self._compare(rows[new], vectors[new])
         return vectors
 
+    def check_at(self, rows: Ids) -> None:
+        """Compare some rows (m,) with their sums, unless that was done before. Raises RowsDamaged."""
+        if not self._all_sound:
+            new = rows[~self._sound[rows]]
+            self._compare(new, self.vectors[new])
+
     def scanned(self, start: int = 0) -> Vectors:
         """All vectors from row `start` on, each sound: the first time costs a pass over them. Raises RowsDamaged."""
         self.check(start, len(self))

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from sememe.errors import NotFound
+from sememe.errors import NotFound, meant
 from sememe.index.tokens import from_bytes
 from sememe.ingest.computed import Target
 from sememe.space import Encoder, Held, check_further
@@ -29,10 +29,11 @@ class Further:
         with self._store.snapshot() as snapshot:
             found = snapshot.held(name)
             if found is None:
-                others = ", ".join(held.name for held in snapshot.further())
+                others = [held.name for held in snapshot.further()]
+                known = f"only {', '.join(others)}{meant(name, others)}" if others else "and no other"
                 raise NotFound(
-                    f"{self._store.folder} has no space {name!r}, {f'only {others}' if others else 'and no other'}; "
-                    f"make it with: sememe space add {name} --model MODEL"
+                    f"{self._store.folder} has no space {name!r}, {known}; make it with: sememe space add {name} "
+                    f"--model MODEL"
                 )
             return found
 

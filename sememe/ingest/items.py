@@ -56,6 +56,11 @@ def file_key(path: Path, base: Path) -> str:
     return _without_part(key)
 
 
+def keys_of(name: str, base: Path) -> tuple[str, ...]:
+    """The keys that a name may stand for: itself, then that of the file of that path."""
+    return tuple(dict.fromkeys((name.encode("utf-8", "backslashreplace").decode(), file_key(Path(name), base))))
+
+
 def part_key(owner: str, name: str) -> str:
     """The key of a document in the file `owner`, which names of parts cannot be mistaken for one in a file in it."""
     return f"{owner}{PART}{_without_part(name.encode('utf-8', 'backslashreplace').decode())}"

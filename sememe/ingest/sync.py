@@ -193,7 +193,8 @@ def delete(store: SQLiteStore, keys: list[str]) -> int:
             elif transaction.is_container(key):
                 several.append(key)
             elif not transaction.strike([key]):
-                raise NotFound(f"{key!r} is not a document of {store.folder}; nothing was deleted")
+                with store.snapshot() as snapshot:
+                    raise NotFound(f"{key!r} {snapshot.absence(key, store.folder)}; nothing was deleted")
             transaction.strike([key])
             # The next sync shall find it again, as it does a file.
             transaction.unsettle(key[: at.start()] for at in re.finditer(PART, key))

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from sememe.errors import InputError, SememeError, SpaceMismatch
+from sememe.errors import InputError, SememeError, SpaceMismatch, one_of
 from sememe.ingest.cutting import TEXT_PART, input_digest
 from sememe.keeping.entries import FORMAT, Entry
 from sememe.keeping.foreign import Row, Source
@@ -79,7 +79,7 @@ def by_file(path: Path, *, metric: Metric | None, settings: Settings) -> Adopted
 
 def _metric(metric: str | None) -> Metric | None:
     if metric is not None and metric not in METRICS:
-        raise InputError(f"the metric is {metric!r}; use one of {', '.join(METRICS)}")
+        raise InputError(f"the metric is {metric!r}; {one_of(metric, METRICS)}")
     return metric
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from sememe import failpoints
 from sememe.collection import Collection
-from sememe.errors import DigestMismatch, InputError, StoreError, StoreFull
+from sememe.errors import DigestMismatch, InputError, NotFound, StoreError, StoreFull
 from sememe.index.slab import sync_folder
 from sememe.ingest.runs import alone, take_lock
 from sememe.keeping.manifest import (
@@ -55,10 +55,12 @@ def backup(
     store = SQLiteStore(collection.path)
     try:
         with backing_up(store):
+            known = _named(store, path)
             if store.writable:
                 # Before anything is copied: what a kill leaves there can then be found and forgotten too.
                 name_in(store, BackupRow(str(path), 0, time.time(), ""))
-            made = _written(store, path, indexes=indexes, progress=progress)
+            with _cleared(store, path, known):
+                made = _written(store, path, indexes=indexes, progress=progress)
             if store.writable:
                 name_in(store, BackupRow(str(path), made.seq, made.at, made.digest))
             return made
@@ -115,6 +117,25 @@ def restore(
     return found, f"{later} forgets were made after this backup; what they took out may be back: forget it again"
 
 
+def drop(collection: Collection, target: str | Path) -> None:
+    """Know a backup no more that is gone for good.
+
+    Raises NotFound when none of that path is known, and InputError while it is there: what is forgotten would not be
+    taken out of it.
+    """
+    path = Path(target).expanduser().absolute()
+    store = SQLiteStore(collection.path)
+    try:
+        if _named(store, path) is None:
+            raise NotFound(f"{collection.path} knows of no backup at {path}; see those it knows with: sememe backup")
+        if left := next(filter(Path.exists, (path, partial_of(path))), None):
+            raise InputError(f"{left} is there, and what is forgotten is taken out of it; remove the folder first")
+        with store.transaction() as transaction:
+            transaction.drop_backup(str(path))
+    finally:
+        store.close()
+
+
 def backups(collection: Collection) -> list[BackupRow]:
     """The backups that were taken of a collection, oldest first."""
     store = SQLiteStore(collection.path)
@@ -138,6 +159,27 @@ def _quiet(folder: Path) -> Iterator[tuple[list[float], list[BackupRow]]]:
             yield found
     finally:
         store.close()
+
+
+def _named(store: SQLiteStore, path: Path) -> BackupRow | None:
+    """What is known of a backup by its path."""
+    with store.snapshot() as snapshot:
+        return next((row for row in snapshot.backups() if row.path == str(path)), None)
+
+
+@contextlib.contextmanager
+def _cleared(store: SQLiteStore, path: Path, known: BackupRow | None) -> Iterator[None]:
+    """Where a copy cannot be written, nothing of it stays, and what is known is what was `known` before."""
+    try:
+        yield
+    except (OSError, StoreError):
+        with contextlib.suppress(OSError, StoreError):
+            remove(partial_of(path))
+            with store.transaction() as transaction:
+                transaction.drop_backup(str(path))
+                if known is not None:
+                    transaction.name_backup(known)
+        raise
 
 
 def _refuse_target(path: Path, collection: Path, overwrite: bool) -> None:

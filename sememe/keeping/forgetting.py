@@ -28,7 +28,7 @@ from sememe.errors import InputError, NotFound, StoreError
 from sememe.filters import Filter, matches, parse
 from sememe.ingest import derived
 from sememe.ingest.fields import scalars
-from sememe.ingest.items import file_key
+from sememe.ingest.items import keys_of
 from sememe.ingest.runs import alone
 from sememe.keeping import cuts, manifest
 from sememe.keeping.traces import MARK, Collected, Search, strings_in
@@ -155,7 +155,7 @@ def _choose_chunk(snapshot: Inventory, chosen: Chosen, folder: Path, number: int
 
 
 def _choose_key(snapshot: Inventory, chosen: Chosen, folder: Path, name: str) -> None:
-    keys = dict.fromkeys((name.encode("utf-8", "backslashreplace").decode(), file_key(Path(name), folder.parent)))
+    keys = keys_of(name, folder.parent)
     for key in keys:
         document = snapshot.document(key)
         if document is not None:

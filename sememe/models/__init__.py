@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sememe.errors import ModelError, NotFound
+from sememe.errors import FetchError, ModelError, NotFound, meant
 from sememe.models.cards import CARDS, DEFAULT_MODEL, Card, find_card
 from sememe.settings import Precision, Settings, from_environment, known_precision
 from sememe.space import UNTRAINED
@@ -143,8 +143,12 @@ def load_encoder(
 
 
 def _kind_of(name: str | Path, *, settings: Settings, progress: FetchProgress | None) -> SpaceKind:
-    """What the files of a folder or of a model of the hub are for; names that are known are all dense."""
+    """What the files of a folder or of a model of the hub are for; names that are known are all dense.
+
+    Raises ModelError for a reranker.
+    """
     from sememe.models.catalogue import profile_of
+    from sememe.models.folder import is_reranker
     from sememe.models.hub import NAME
     from sememe.models.late import is_late
     from sememe.models.sparse import is_sparse
@@ -154,6 +158,11 @@ def _kind_of(name: str | Path, *, settings: Settings, progress: FetchProgress | 
         if isinstance(name, Path) or _has_card(name) or profile_of(name) or not NAME.fullmatch(name):
             return "dense"
         folder = _folder_of(name, settings=settings, progress=progress)[0]
+    if is_reranker(folder):
+        raise ModelError(
+            f"{name} is a reranker, which reads a query and a text together and makes no vectors; name it in a search "
+            f"(--rerank {name}), or take the mean of its states all the same (--kind dense)"
+        )
     return "sparse" if is_sparse(folder) else "late" if is_late(folder) else "dense"
 
 
@@ -168,10 +177,17 @@ def _embeds(name: str) -> bool:
     return not Path(name).expanduser().is_dir() and (_has_card(name) or profile_of(name) is not None)
 
 
+def _refuse_nameless(name: str | Path) -> None:
+    # An empty path would be this very folder.
+    if isinstance(name, str) and not name.strip():
+        raise NotFound("the model has no name; give one (sememe model list shows many), or the folder of its files")
+
+
 def _folder_of(name: str | Path, *, settings: Settings, progress: FetchProgress | None) -> tuple[Path, str, str]:
     """The folder that a name stands for, the model's name, and its commit on the hub, empty for a folder."""
     from sememe.models.hub import NAME, snapshot
 
+    _refuse_nameless(name)
     folder = Path(name).expanduser()
     if isinstance(name, Path) or "\\" in name or folder.is_dir():
         return folder, folder.resolve().name, ""
@@ -186,6 +202,7 @@ def card_of(name: str | Path, *, settings: Settings, progress: FetchProgress | N
 
     A model of the hub is fetched to read its files. Raises as `load_model`.
     """
+    _refuse_nameless(name)
     folder = Path(name).expanduser()
     if isinstance(name, Path) or "\\" in name or folder.is_dir():
         from sememe.models.folder import card_from_folder
@@ -199,13 +216,16 @@ def card_of(name: str | Path, *, settings: Settings, progress: FetchProgress | N
 
 def _from_hub(name: str, unknown: NotFound, *, settings: Settings, progress: FetchProgress | None) -> tuple[Card, Path]:
     """The card of a model that the catalogue or the hub knows by its name; `unknown` is raised if it cannot be one."""
-    from sememe.models.catalogue import profile_of
+    from sememe.models.catalogue import profile_of, profiles
     from sememe.models.folder import card_from_folder
     from sememe.models.hub import NAME, snapshot
 
     profile = profile_of(name)
     if profile is None and not NAME.fullmatch(name):
-        raise unknown
+        raise NotFound(f"{unknown}{meant(name, (known.rpartition('/')[2] for known in profiles()))}") from unknown
     hub_name = profile.name if profile else name
-    folder, commit = snapshot(hub_name, settings=settings, progress=progress)
+    try:
+        folder, commit = snapshot(hub_name, settings=settings, progress=progress)
+    except FetchError as error:
+        raise FetchError(f"{error}{meant(name, () if profile else profiles())}") from error
     return card_from_folder(folder, name=hub_name, revision=commit), folder

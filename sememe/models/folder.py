@@ -83,7 +83,25 @@ def card_from_folder(path: str | Path, *, name: str | None = None, revision: str
     folder = folder.resolve()
     card = replace(_wordllama_card(folder) or _listed_card(folder), name=name or folder.name, revision=revision)
     card = _profiled(card, profile_of(card.name))
+    if is_reranker(folder):
+        card = replace(card, remarks=(*card.remarks, "it was trained to rank pairs of texts and not to make vectors"))
     return next((known for known in CARDS if _same_model(known, card)), card)
+
+
+def is_reranker(folder: Path) -> bool:
+    """Whether a folder was saved as a cross-encoder: a classifier that gives one number, with no pooling behind it.
+
+    Decoders that rank are not told from those that write.
+    """
+    if read_object(folder / "config_sentence_transformers.json").get("model_type") == "CrossEncoder":
+        return True
+    pooled = (folder / "modules.json").exists() and any(
+        module.kind == "Pooling" for module in read_modules(folder / "modules.json")
+    )
+    config = read_object(folder / "config.json")
+    names, labels = config.get("architectures"), config.get("id2label")
+    classifies = isinstance(names, list) and any(str(name).endswith("ForSequenceClassification") for name in names)
+    return not pooled and classifies and isinstance(labels, dict) and len(labels) == 1
 
 
 def _listed_card(folder: Path) -> Card:

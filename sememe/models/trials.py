@@ -60,6 +60,9 @@ class Likeness:
     euclidean: float
 
 
+CANCELLED = 1e-3
+"""The length of a sum of words, of unit length each, that is the noise of a batch and no direction."""
+
 LINE = "How do I reset a password that I have forgotten, number {}?"
 PARAGRAPH = "The engineers replaced the valve, wrote down the pressure of pump {}, and went on to the next one. " * 11
 
@@ -104,7 +107,8 @@ def analogy(
 ) -> list[tuple[str, float]]:
     """The k words nearest to a sum of words, those in the sum left out (Mikolov et al. 2013, arXiv:1301.3781).
 
-    `terms` are pairs of +1 or -1 and a word. Raises InputError when fewer than one word is left to choose from.
+    `terms` are pairs of +1 or -1 and a word. Raises InputError when they cancel out, and when fewer than one word is
+    left to choose from.
     """
     used = {word.lower() for _, word in terms}
     left = [word for word in dict.fromkeys(words) if word.lower() not in used]
@@ -112,6 +116,9 @@ def analogy(
         raise InputError("no word is left to answer the analogy with; give more with --words FILE, one on a line")
     vectors = normalise(model.encode([word for _, word in terms]))
     target: Vectors = np.array([[sign for sign, _ in terms]], dtype=np.float32) @ vectors
+    if np.linalg.norm(target) < CANCELLED:
+        said = " ".join(f"{'-' if sign < 0 else '+'} {word}" for sign, word in terms).removeprefix("+ ")
+        raise InputError(f"{said!r} cancels out and points nowhere; write: king - man + woman")
     scores: Vectors = normalise(model.encode(left)) @ normalise(target)[0]
     order = np.argsort(-scores, kind="stable")[:k]
     return [(left[i], float(scores[i])) for i in order]

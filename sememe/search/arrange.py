@@ -6,10 +6,9 @@ import time
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from typing import TypeAlias
 
-from sememe.errors import InputError
+from sememe.errors import InputError, meant
 from sememe.filters import BUILT_INS
 from sememe.index.exact import Allowed
 from sememe.search import diversify, pages
@@ -186,7 +185,7 @@ class Arranger:
 
     `pool` candidates are asked for, of `there` that may be found; where too few of them are left, there will be more.
     `skip` of them were on the pages before. `terms` holds what the boosted scores are the sum of, `considered` the
-    candidates, and `trail` what every step left of them.
+    candidates, `trail` what every step left of them, and `highest` the greatest score that a threshold was held to.
     """
 
     shape: Shape
@@ -200,6 +199,7 @@ class Arranger:
     trail: list[tuple[Arranging, Best]] = field(default_factory=list)
     considered: frozenset[int] = frozenset()
     dropped: int = 0
+    highest: float = 0.0
     skip: int = 0
     cut: bool = False
 
@@ -285,6 +285,14 @@ class Arranger:
             found.append(f"the answer ends with the {len(self.considered):,} candidates that were fused or reranked")
         return tuple(found)
 
+    def nothing(self) -> str:
+        """Why none of the candidates is shown, where there are some."""
+        if not self._left:
+            return f"no hit scores {self.shape.threshold:g} or more: the best has {self.highest:.4g}"
+        if self.shape.after:
+            return "no hit is left behind that page"
+        return f"page {self.shape.page:,} begins behind hit {self.skip:,}, and there are {self._left:,}"
+
     # --- the steps -----------------------------------------------------------------------------
 
     def steps(self, kind: str, rankings: int) -> list[Arranging]:
@@ -330,6 +338,7 @@ class Arranger:
         if isinstance(step, AtLeast):
             kept = [pair for pair in best if pair[1] >= step.score]
             self.cut = len(kept) < len(best)
+            self.highest = max((score for _, score in best), default=0.0)
             return kept
         if isinstance(step, Resume):
             shown = {number: place for place, number in enumerate(self.page.shown)}
@@ -401,6 +410,4 @@ def _refuse_fields(shape: Shape, types: dict[str, str]) -> None:
 
 
 def _unknown(path: str, known: dict[str, str]) -> str:
-    near = get_close_matches(path, known, n=1)
-    meant = f"; did you mean {near[0]!r}?" if near else "; see the fields with: sememe report --fields"
-    return f"no document has a field {path!r}{meant}"
+    return f"no document has a field {path!r}{meant(path, known)}; see the fields with: sememe report --fields"

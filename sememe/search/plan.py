@@ -48,23 +48,28 @@ POOL = 128
 POOL_PER_HIT = 4
 """Rows that are rescored exactly, at least: the same for up to 32 hits, so that more hits extend fewer."""
 
-SUBSET_ROWS = 4_096
-"""So few rows are compared one by one whatever the index: it takes about 3 ms, and misses nothing."""
+SUBSET_ROWS = 16_384
+"""So few rows are compared one by one whatever the index: it takes about 4 ms, and misses nothing."""
 
 WANTED_MATCHES = 16_000
 """Rows that match a filter and have to lie in the scanned cells: topics of 2 to 5 % of the rows need so many for a
 recall of .99, measured at half a million real vectors."""
 
 
-FAR, FAR_CELLS = 1.1, 8
+FAR, FAR_CELLS, FAR_SHARE = 1.1, 8, 0.6
 """Times the cells that matches spread evenly would take: then they lie away from the query, at distances that differ
-less than the codes can tell. Eight times the cells, or all, and a large pool are needed: .86 became .98 at 600,000 real
-vectors, .88 and .93 became .99 at a million synthetic ones, where what is far has no neighbours at all."""
+less than the codes can tell. Eight times the cells, up to a share of all, and a large pool are needed: .86 became .98
+at 600,000 real vectors, .87 and .95 became .99 at a million synthetic ones: what is far has no neighbours at all."""
+
+LATE, LOOKED_AT = 0.25, 10
+"""A share of the candidates: where one of so many best stands behind it, there may be better ones that are none.
+Matches that are far from a query and yet spread evenly are told so: 92 % of those queries of a million synthetic
+vectors whose recall was below 1, and 4 to 22 % of other queries that are filtered by half."""
 
 NEARLY_ALL = 0.9
 """A share of the cells that matches spread evenly would never take, where they take fewer."""
 
-FILTERED_POOL, ALL_CELLS_POOL, FAR_POOL = 800, 3_200, 6_400
+FILTERED_POOL, ALL_CELLS_POOL, FAR_POOL = 800, 3_200, 9_600
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,18 +304,19 @@ def part_of(step: Nearest, moment: Moment) -> str:
 
 
 def plan(
-    query: Query, moment: Moment, *, allowed: Allowed | None, terms: tuple[str, ...], arranger: Arranger | None = None
-) -> Plan:
+    query: Query, moment: Moment, *, allowed: Allowed | None, terms: tuple[str, ...], arranger: Arranger | None = None,
+    wide: bool = False,
+) -> Plan:  # fmt: skip
     """How the query will be answered: `allowed` is what its filter lets through, and `arranger` makes of the best what
-    was asked for."""
+    was asked for. `wide` takes what a filter lets through for far from the query."""
     route, nears = query.route, moment.nears
     # Too few chunks have no tail to judge by, a space of words or of tokens has no sample of vectors, and how surprised
     # two models are by one text is no evidence of two.
     judged = len(moment.exact) >= LEAST and len(nears) == 1 and nears[0].beside is None
-    fuse = Fuse(query.alpha, route.fusion if judged else "rrf")
+    fuse = Fuse(query.alpha, route.fusion or "evidence" if judged else "rrf")
     least = EVIDENCE_DEPTH if fuse.kind == "evidence" else HYBRID_DEPTH
     wanted = query.k if arranger is None else arranger.page.k
-    k = max(wanted + len(query.exclude), route.depth if route.rerank is not None else 0)
+    k = max(wanted + len(query.exclude), route.read)
     depth = max(k, min(2 * k, 10 * HYBRID_DEPTH), least) if query.is_fused else k
     if arranger is not None:
         depth = max(depth, arranger.pool + len(query.exclude))
@@ -320,7 +326,7 @@ def plan(
     if allowed is not None and query.where is not None:
         steps.append(Filter(describe(query.where), allowed.count, len(moment.exact)))
     for near in nears:
-        steps += _nearest(query, near, near.allowed(moment, allowed), depth)
+        steps += _nearest(query, near, near.allowed(moment, allowed), depth, wide)
     if query.mode != "vector":
         steps.append(Words(terms, depth))
     if query.is_fused:
@@ -349,14 +355,14 @@ def _kind_of(steps: Sequence[Step]) -> str:
     return BM25
 
 
-def _nearest(query: Query, near: Near, allowed: Allowed | None, depth: int) -> list[Step]:
+def _nearest(query: Query, near: Near, allowed: Allowed | None, depth: int, wide: bool) -> list[Step]:
     """How one space is looked into; not at all where the query became nothing in it."""
     if near.beside is not None:
         return [_represented(query, near.beside, allowed, depth)]
-    return [] if near.vector is None else [_dense(query, near, near.vector, allowed, depth)]
+    return [] if near.vector is None else [_dense(query, near, near.vector, allowed, depth, wide)]
 
 
-def _dense(query: Query, near: Near, vector: Vectors, allowed: Allowed | None, depth: int) -> Step:
+def _dense(query: Query, near: Near, vector: Vectors, allowed: Allowed | None, depth: int, wide: bool) -> Step:
     moment = near.moment
     exact, known = moment.exact, moment.files.neighbours
     rows = len(exact) if allowed is None else allowed.count
@@ -367,7 +373,7 @@ def _dense(query: Query, near: Near, vector: Vectors, allowed: Allowed | None, d
     setting = known.index.setting_for(DEFAULT_RECALL if query.recall is None else query.recall)
     pool = max(setting.candidates, POOL)
     if allowed is not None:
-        probes, pool = _filtered(known, vector, allowed.slab[: known.details.rows], setting.probes)
+        probes, pool = _filtered(known, vector, allowed.slab[: known.details.rows], setting.probes, wide)
         setting = faiss.Setting(probes, pool, recall=0.0, milliseconds=0.0)
     scanned = known.index.cells_near(vector, setting)
     return Neighbours(
@@ -413,13 +419,14 @@ def _within(space: str) -> str:
     return f" of space {space!r}" if space else ""
 
 
-def _filtered(known: Known, vector: Vectors, matching: Mask, probes: int) -> tuple[int, int]:
+def _filtered(known: Known, vector: Vectors, matching: Mask, probes: int, wide: bool) -> tuple[int, int]:
     """Cells to scan and rows to rescore so that a filter costs no results, wherever its matches lie."""
     cells, matches = known.details.cells, int(np.count_nonzero(matching))
     needed = known.index.probes_for(vector, matching, WANTED_MATCHES)
     evenly = cells * WANTED_MATCHES / max(matches, 1)
-    if needed > min(FAR * evenly, max(NEARLY_ALL * cells, evenly)):
-        return min(max(FAR_CELLS * needed, 2 * probes), cells), FAR_POOL
+    if wide or needed > min(FAR * evenly, max(NEARLY_ALL * cells, evenly)):
+        most = max(min(FAR_CELLS * needed, int(FAR_SHARE * cells)), 2 * needed, 2 * probes)
+        return min(most, cells), FAR_POOL
     probes = max(min(2 * probes, cells), needed)
     return probes, ALL_CELLS_POOL if probes == cells else FILTERED_POOL
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from sememe.errors import InputError
+from sememe.errors import InputError, one_of
 from sememe.filters import Condition
 from sememe.types import Reranker, Vectors
 
@@ -38,19 +38,19 @@ class Route:
 
     `funnel` compares all vectors by something short first, "bits:2000,128:200,full", or, with "auto", by what was
     measured here to find enough. `rerank` is a model, or what it is loaded by, that reads the best `depth` of them
-    with the query and puts them in order. `instruction` tells both models, those of them that were trained so, what the
-    query is asked for: "from a cybersecurity perspective".
-    `fusion` is how a hybrid search without `alpha` joins its parts: by how surprising their scores are, or by
-    reciprocal ranks. `calibrated` hits say how many random chunks would be expected to score as high, and with
-    `expected` those are left out of which that number is greater.
+    with the query, RERANKED unless that is said and always all that are asked for, and puts them in order.
+    `instruction` tells both models, those of them that were trained so, what the query is asked for: "from a
+    cybersecurity perspective". `fusion` is how a hybrid search without `alpha` joins its parts: by how surprising their
+    scores are ("evidence", unless it is said), or by reciprocal ranks ("rrf"). `calibrated` hits say how many random
+    chunks would be expected to score as high, and with `expected` those are left out of which that number is greater.
     """
 
     space: str | tuple[str, ...] = ""
     funnel: str = ""
     rerank: str | Path | Reranker | None = None
-    depth: int = RERANKED
+    depth: int | None = None
     instruction: str | None = None
-    fusion: Fusion = "evidence"
+    fusion: Fusion | None = None
     calibrated: bool = False
     expected: float | None = None
 
@@ -59,6 +59,11 @@ class Route:
         """The names of the spaces, "" for the collection's own."""
         names = (self.space,) if isinstance(self.space, str) else tuple(self.space)
         return tuple("" if name == OWN else name for name in names) or ("",)
+
+    @property
+    def read(self) -> int:
+        """How many of the best a reranker reads; 0 without one."""
+        return 0 if self.rerank is None else RERANKED if self.depth is None else self.depth
 
     @property
     def ranked_by(self) -> str:
@@ -122,7 +127,7 @@ def checked(query: Query, dim: int) -> Query:
     if query.text is not None and not query.text.strip():
         raise InputError("the query is empty; say what you are looking for")
     if query.mode not in MODES:
-        raise InputError(f"the mode is {query.mode!r}; use one of {', '.join(MODES)}")
+        raise InputError(f"the mode is {query.mode!r}; {one_of(query.mode, MODES)}")
     if not query.has_words and query.mode != "vector":
         raise InputError(f"the mode is {query.mode!r}, but the query is a vector and has no words; give a text")
     if query.alpha is not None and query.mode != "hybrid":
@@ -152,12 +157,15 @@ def _refuse_route(query: Query) -> None:
         raise InputError("a reranker reads the query with every text, but the query is a vector; give a text")
     if len(route.spaces) > 1:
         _refuse_several(query)
-    if not isinstance(route.depth, int) or isinstance(route.depth, bool) or route.depth < 1:
+    if isinstance(route.rerank, str) and not route.rerank.strip():
+        raise InputError("the reranker has no name; give the folder of a model or its name, or leave it out")
+    whole = isinstance(route.depth, int) and not isinstance(route.depth, bool) and route.depth >= 1
+    if route.depth is not None and not whole:
         raise InputError(f"the depth to rerank is {route.depth!r}; give a whole number from 1 on")
     if route.funnel and query.mode == "lexical":
         raise InputError(f"a funnel compares vectors, but the mode is {query.mode!r}; leave it out")
-    if route.fusion not in FUSIONS:
-        raise InputError(f"the fusion is {route.fusion!r}; use one of {', '.join(FUSIONS)}")
+    if route.fusion is not None and route.fusion not in FUSIONS:
+        raise InputError(f"the fusion is {route.fusion!r}; {one_of(route.fusion, FUSIONS)}")
     number = isinstance(route.expected, int | float) and not isinstance(route.expected, bool)
     if route.expected is not None and not (number and math.isfinite(route.expected) and route.expected > 0):
         raise InputError(f"the threshold is {route.expected!r}; give a number of random chunks above 0, such as 0.01")
@@ -165,6 +173,26 @@ def _refuse_route(query: Query) -> None:
         raise InputError("the instruction is empty; say what the query is asked for, or leave it out")
     if route.instruction is not None and route.rerank is None:
         _refuse_untold(query)
+    _refuse_idle(query)
+
+
+def _refuse_idle(query: Query) -> None:
+    """Raise InputError for what was said and would change nothing."""
+    route, lexical = query.route, query.mode == "lexical"
+    if route.depth is not None and route.rerank is None:
+        raise InputError(f"the depth to rerank is {route.depth}, but no reranker is named; name one, or leave it out")
+    if route.fusion is not None and not query.is_fused:
+        raise InputError(f"the fusion is {route.fusion!r}, but the mode is {query.mode!r}; fusion goes with 'hybrid'")
+    if route.fusion is not None and query.alpha is not None:
+        raise InputError(f"alpha is {query.alpha!r} and the fusion {route.fusion!r}; scores are joined by one of them")
+    if route.fusion == "evidence" and len(route.spaces) > 1:
+        raise InputError("the fusion is 'evidence', but several spaces are fused by ranks; use 'rrf' or one space")
+    if lexical and any(route.spaces):
+        raise InputError(f"the mode is 'lexical' and looks in no space, but {route.spaces[0]!r} is named; leave it out")
+    if lexical and query.recall is not None:
+        raise InputError(f"recall is {query.recall!r}, but the mode is 'lexical' and misses nothing; leave it out")
+    if query.recall is not None and route.funnel not in ("", "auto"):
+        raise InputError(f"recall is {query.recall!r}, but the funnel {route.funnel!r} says its stages; use 'auto'")
 
 
 def _refuse_several(query: Query) -> None:
@@ -213,7 +241,10 @@ def checked_vector(given: Vectors, dim: int) -> Vectors:
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"the query is a {type(given).__name__}; give a string or a vector") from error
     if vector.shape != (dim,):
-        raise InputError(f"the query vector has shape {vector.shape}, the collection has ({dim},)")
+        raise InputError(
+            f"the query vector has shape {vector.shape}, the collection has ({dim},); give one of {dim} "
+            f"numbers by the model that makes its vectors, which is told by: sememe space"
+        )
     if not np.isfinite(vector).all():
         raise InputError("the query vector has values that are not finite numbers")
     if not vector.any():

@@ -190,6 +190,8 @@ def checked_beside(query: Query, held: Held) -> Query:
         raise InputError(f"{named} and has no vector a text for a funnel; leave the funnel out")
     if route.calibrated or route.expected is not None:
         raise InputError(f"{named}, and only scores of dense spaces are calibrated; leave the calibration out")
+    if route.fusion == "evidence":
+        raise InputError(f"{named}, and only scores of dense spaces are evidence; use the fusion 'rrf'")
     if route.instruction is not None and route.rerank is None:
         raise InputError(f"{named}, and its model takes no instruction; leave it out, or name a reranker to tell it")
     return query

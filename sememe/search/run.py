@@ -22,6 +22,9 @@ from sememe.search.fuse import Ranking, ordered, reciprocal_ranks, weighted
 from sememe.search.judge import Judge
 from sememe.search.plan import (
     BM25,
+    FAR_POOL,
+    LATE,
+    LOOKED_AT,
     RERANK,
     Calibrate,
     Fetch,
@@ -55,13 +58,16 @@ from sememe.store import SQLiteStore
 from sememe.store.inventory import Inventory
 from sememe.store.reading import Snapshot
 from sememe.store.records import FoundChunk
-from sememe.types import CHUNK_PREFIX, Hit, Reranker, Stage, Term, Vectors, embedded_input
+from sememe.types import CHUNK_PREFIX, Hit, Ids, Reranker, Stage, Term, Vectors, embedded_input
 from sememe.vectors import normalise
 
 if TYPE_CHECKING:
     # What only some queries ask for is imported where it is used.
     from sememe.search.around import Facet
     from sememe.search.arrange import Arranger
+
+
+NO_CHUNKS = "the collection holds no chunk; add to it with: sememe add PATH"
 
 
 class Hits(list[Hit]):
@@ -88,7 +94,8 @@ class Found:
     """What the steps have come to so far: one ranking a part, all of them fused, the order of all,
     and the best in it.
 
-    `shares` says by id how many of all random chunks would score as high, where that is known.
+    `shares` says by id how many of all random chunks would score as high, where that is known. Of a filter the best
+    may have been found so `late` that wider cells and more candidates hold better ones.
     """
 
     rankings: dict[str, Ranking] = field(default_factory=dict)
@@ -97,6 +104,7 @@ class Found:
     fused: list[tuple[int, float]] = field(default_factory=list)
     shares: dict[int, float] = field(default_factory=dict)
     ordered: list[tuple[int, float]] = field(default_factory=list)
+    late: bool = False
 
     def choose(self) -> None:
         """Where nothing was fused, the order is that of the one ranking."""
@@ -212,7 +220,9 @@ def _answer(query: Query, snapshot: Snapshot, view: View, moment: Moment, rerank
     hits = _hits(snapshot, search.found, len(moment.exact), {} if arranger is None else arranger.terms)
     matched = None if query.where is None or search.allowed is None else search.allowed.count
     told = () if query.sought is None else query.sought.notes
-    notes = (*told, *_notes(query, matched, moment, snapshot))
+    notes = (*told, *_depth_notes(query.route, search.plan), *_notes(query, matched, moment, snapshot))
+    if not hits and (reason := _nothing(query, search)):
+        notes = (reason, *notes)
     if arranger is None or query.shape is None:
         return Hits(hits, search.plan, matched=matched, notes=notes)
     from sememe.search.around import Among, facets_of, with_context
@@ -249,13 +259,16 @@ def searched(query: Query, *, snapshot: Snapshot, view: View, moment: Moment, re
 
         arranger = Arranger.of(query, query.shape, snapshot=snapshot, view=view)
         allowed = arranger.begin(moment, allowed)
+    wide = False
     while True:
-        plan = planning.plan(query, moment, allowed=allowed, terms=terms, arranger=arranger)
+        plan = planning.plan(query, moment, allowed=allowed, terms=terms, arranger=arranger, wide=wide)
         found = run(
             plan, query, allowed=allowed, moment=moment, view=view, snapshot=snapshot, reranker=reranker,
             arranger=arranger,
         )  # fmt: skip
-        if arranger is None or not arranger.widened():
+        if found.late and not wide:
+            wide = True
+        elif arranger is None or not arranger.widened():
             return Searched(plan, found, moment, allowed, arranger)
 
 
@@ -268,7 +281,9 @@ def run(
     for step in plan.steps:
         if isinstance(step, Nearest):
             near = near_of(step, moment)
-            found.rankings[part_of(step, moment)] = _nearest(step, near, near.allowed(moment, allowed))
+            ranking, late = _nearest(step, near, near.allowed(moment, allowed))
+            found.rankings[part_of(step, moment)] = ranking
+            found.late |= late
         elif isinstance(step, Words) and query.text is not None:
             ids = None if allowed is None else row_ids(moment, allowed)
             found.rankings[BM25] = view.words.search(snapshot, query.text, k=step.depth, allowed=ids)
@@ -314,32 +329,39 @@ def _rerank(step: Rerank, query: Query, found: Found, snapshot: Snapshot, rerank
     found.best = list(zip(numbers[order].tolist(), scores[order].tolist(), strict=True))
 
 
-def _nearest(step: Nearest, near: Near, allowed: Allowed | None) -> Ranking:
-    """What is near in one space, of the rows that are allowed there."""
+def _nearest(step: Nearest, near: Near, allowed: Allowed | None) -> tuple[Ranking, bool]:
+    """What is near in one space, of the rows that are allowed there, and whether it was found late."""
     vector, moment, beside = near.vector, near.moment, near.beside
     if isinstance(step, Weights | Tokens):
         assert beside is not None
         ids = None if allowed is None else row_ids(moment, allowed)
         exact = isinstance(step, Tokens) and step.candidates is None
-        return beside.kept.best(beside.asked, step.depth, allowed=ids, exact=exact)
+        return beside.kept.best(beside.asked, step.depth, allowed=ids, exact=exact), False
     assert vector is not None
     queries = np.ascontiguousarray(vector[None])
     known, funnel = moment.files.neighbours, moment.files.funnel
     alive = allowed.slab if allowed is not None else moment.alive
+    start, rows = 0, None
     if isinstance(step, Narrow) and funnel is not None:
-        rows = funnel.candidates(vector, step.stages, alive)
-        ids, scores = moment.exact.search(queries, step.depth, start=len(moment.exact.rows), also=rows, allowed=allowed)
-        return ids[0], scores[0]
-    if not isinstance(step, Neighbours) or known is None:
-        ids, scores = moment.exact.search(queries, step.depth, allowed=allowed)
-        return ids[0], scores[0]
-    setting = faiss.Setting(step.probes, step.candidates, recall=0.0, milliseconds=0.0)
-    rows = known.index.candidates(
-        vector, setting=setting, count=step.candidates, cells=step.scanned,
-        allowed=None if alive is None else alive[: step.rows],
-    )  # fmt: skip
-    ids, scores = moment.exact.search(queries, step.depth, start=step.rows, also=rows, allowed=allowed)
-    return ids[0], scores[0]
+        start, rows = len(moment.exact.rows), funnel.candidates(vector, step.stages, alive)
+    elif isinstance(step, Neighbours) and known is not None:
+        setting = faiss.Setting(step.probes, step.candidates, recall=0.0, milliseconds=0.0)
+        start, rows = step.rows, known.index.candidates(
+            vector, setting=setting, count=step.candidates, cells=step.scanned,
+            allowed=None if alive is None else alive[: step.rows],
+        )  # fmt: skip
+    ids, scores = moment.exact.search(queries, step.depth, start=start, also=rows, allowed=allowed)
+    late = isinstance(step, Neighbours) and rows is not None and _late(step, rows, ids[0], moment)
+    return (ids[0], scores[0]), late
+
+
+def _late(step: Neighbours, candidates: Ids, best: Ids, moment: Moment) -> bool:
+    """Whether, under a filter, one of the best stands far behind among the candidates (m,), which are nearest first,
+    and there may be more of them."""
+    if not step.filtered or step.candidates >= FAR_POOL or len(candidates) < step.candidates:
+        return False
+    behind = candidates[int(len(candidates) * LATE) :]
+    return bool(np.isin(best[:LOOKED_AT], moment.exact.rows.ids[behind]).any())
 
 
 def _everything(moment: Moment) -> Allowed:
@@ -359,6 +381,38 @@ def _notes(query: Query, matched: int | None, moment: Moment, snapshot: Snapshot
     if matched:
         return *notes, f"only {matched:,} of {len(moment.exact):,} chunks match the filter"
     return *notes, "no chunk matches the filter", *_field_notes(query.where, moment, snapshot)
+
+
+def _nothing(query: Query, search: Searched) -> str:
+    """Which step left nothing to show, with the best that there was; empty where a note says it anyway."""
+    found, chunks = search.found, len(search.moment.exact)
+    came = {number for ids, _ in found.rankings.values() for number in ids.tolist()}
+    if not chunks:
+        return NO_CHUNKS
+    if search.allowed is not None and not search.allowed.count:
+        return ""
+    if not came:
+        step = next((step for step in search.plan.steps if isinstance(step, Words)), None)
+        if step is None or not step.terms:
+            return "" if step is None else "the query has no word that can be looked up; say it in other words"
+        return f"no chunk that may be found has a word of the query ({' '.join(step.terms)})"
+    if came <= query.exclude:
+        return "there is no other chunk than what was asked for"
+    if not (found.ordered if search.arranger is None else search.arranger.considered):
+        least = min(found.shares.get(number, 0.0) for number in came - query.exclude)
+        return (
+            f"{least * chunks:.2g} random chunks would be expected to score as high as the best, and "
+            f"{query.route.expected:g} at most were asked for"
+        )
+    return "" if search.arranger is None else search.arranger.nothing()
+
+
+def _depth_notes(route: Route, plan: Plan) -> list[str]:
+    """That a reranker read more than it was told to."""
+    read = next((step.depth for step in plan.steps if isinstance(step, Rerank)), 0)
+    if route.depth is None or route.depth >= read:
+        return []
+    return [f"the reranker read the best {read:,}, not {route.depth:,}: all that are asked for are put in order"]
 
 
 def _lacking_note(held: Held, snapshot: Snapshot) -> str:

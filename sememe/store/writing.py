@@ -486,6 +486,10 @@ class Transaction(VectorWrites, Judging):
             (backup.path, backup.seq, backup.at, backup.digest),
         )
 
+    def drop_backup(self, path: str) -> None:
+        """Know a backup no more."""
+        self._connection.execute("DELETE FROM backups WHERE path = ?", (path,))
+
 
 def _document_row(document: NewDocument, run: int) -> tuple[str | int | float | bytes | None, ...]:
     """The values of DOCUMENT_COLUMNS."""
