@@ -200,12 +200,29 @@ def mixed(result: dict[str, Any]) -> str:
     head = ["call, embedding included", "calls", "p50", "p95", "p99"]
     precision = s.get("precision", "auto")
     model = "" if precision == "auto" else f" (model in {precision})"
-    writer, searcher = result["writer megabytes"], result["searcher megabytes"]
-    memory = (
-        f"the writer's memory went from {writer[0]:.0f} to {writer[-1]:.0f} MB, "
-        f"the searcher's from {searcher[0]:.0f} to {searcher[-1]:.0f}"
+    return (
+        f"**Writing and searching at once**{model}: {what}, {grown(result)}, {machine(result)}:\n\n"
+        f"{markdown(head, rows)}"
     )
-    return f"**Writing and searching at once**{model}: {what}, {memory}, {machine(result)}:\n\n{markdown(head, rows)}"
+
+
+def grown(result: dict[str, Any]) -> str:
+    """What became of the memory of both processes."""
+    if "memory" not in result:
+        writer, searcher = result["writer megabytes"], result["searcher megabytes"]
+        return (
+            f"the writer's memory went from {writer[0]:.0f} to {writer[-1]:.0f} MB, "
+            f"the searcher's from {searcher[0]:.0f} to {searcher[-1]:.0f}"
+        )
+    writer, searcher = (
+        f"{m['first tenth']:.1f} to {m['last tenth']:.1f} MB ({m['growth']:+.1%}, at most {m['peak']:.0f})"
+        for m in (result["memory"][name] for name in ("writer", "searcher"))
+    )
+    anew = result["written anew"]
+    return (
+        f"between the first and the last tenth of it the writer's memory went from {writer}, the searcher's from "
+        f"{searcher}; rebuilds meanwhile: {anew['vectors']} of the vectors' file, {anew['neighbours']} of their index"
+    )
 
 
 def documents() -> str:
