@@ -1,18 +1,21 @@
-"""Upserts and searches at once from two processes: latencies, whether anything is missed, stale or leaks.
+"""Upserts and searches at once from two processes: latencies, whether anything is missed or stale, and their memory.
 
 Usage: python benchmarks/mixed.py [--seconds 60] [--documents 20000] [--upserts 200] [--searches 50] [--batch 20]
-                                  [--precision f32|bf16|int8] [--warm 30]
+                                  [--precision f32|bf16|int8] [--warm 120]
 
 A collection of real lines is written to by one process (`upserts` records a second in calls of `batch`, one in ten
 calls followed by a deletion) and searched by another, both with the real model. Half of the searches ask for the text
 of the record that was acknowledged last and must find it; no search may return a record whose deletion was
-acknowledged before it began. Nothing of the first seconds (`--warm`) counts, while caches fill. Both processes have
-two of malloc's arenas, as `sememe sync --watch` has and docs/way-of-the-data.md advises. The last line is JSON.
+acknowledged before it began. Nothing of the first seconds (`--warm`) counts, while caches fill: of shapes that are
+compiled, of pages of the database, and of words, of which 16,384 different ones come in a good minute. Both processes
+have two of malloc's arenas, as `sememe sync --watch` has and docs/way-of-the-data.md advises. What each holds that it
+shares with no file is looked at four times a second from outside. Draws results/mixed*.svg; the last line is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import multiprocessing
 import os
 import random
@@ -20,7 +23,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +32,19 @@ import harness
 
 import sememe
 
+LOOKS = 4
+"""How often a second the memory of a process is looked at."""
+
+LONG = 300
+"""Seconds from which on a run has results of its own."""
+
+LEFT, TOP, WIDTH, HEIGHT = 44, 32, 640, 240
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Writing and searching at the same time.")
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--warm", type=float, default=30.0, help="seconds of the same load before them")
+    parser.add_argument("--warm", type=float, default=120.0, help="seconds of the same load before them")
     parser.add_argument("--documents", type=int, default=20_000)
     parser.add_argument("--upserts", type=int, default=200, help="records a second")
     parser.add_argument("--searches", type=int, default=50, help="searches a second")
@@ -58,6 +69,10 @@ def main() -> None:
         for name in ("seconds", "warm", "documents", "upserts", "searches", "batch", "mode", "precision")
     }
     name = "mixed" if options.precision == "auto" else f"mixed-{options.precision}"
+    if options.seconds >= LONG:
+        name += "-long"
+    if not options.quick:
+        (harness.RESULTS / f"{name}.svg").write_text(chart(found["memory"], options.warm), encoding="utf-8")
     harness.finish(name, {"settings": settings, **found}, keep=not options.quick)
     if found["missed"] or found["stale"] or found["errors"]:
         sys.exit("rows were missed, stale, or there were errors")
@@ -66,23 +81,58 @@ def main() -> None:
 def run(folder: Path, fresh: list[str], options: argparse.Namespace) -> dict[str, Any]:
     """Both processes side by side; what each measured."""
     context = multiprocessing.get_context("spawn")
-    said, results, ready = context.Queue(), context.Queue(), context.Barrier(2)
+    said, results, ready = context.Queue(), context.Queue(), context.Barrier(3)
     arguments = (str(folder), fresh, vars(options), said, results, ready)
-    processes = [context.Process(target=target, args=arguments) for target in (write, search)]
-    for process in processes:
+    processes = {"writer": context.Process(target=write, args=arguments),
+                 "searcher": context.Process(target=search, args=arguments)}  # fmt: skip
+    for process in processes.values():
         process.start()
+    ready.wait()
+    watched = watch(folder, {name: process.pid for name, process in processes.items()}, options)
     found: dict[str, Any] = {}
     for _ in processes:
         found.update(results.get())
-    for process in processes:
+    for process in processes.values():
         process.join()
-    found["errors"] = [*found.pop("write errors"), *found.pop("search errors")]
-    return found
+    return {**found, "errors": [*found.pop("write errors"), *found.pop("search errors")], **watched}
+
+
+def watch(folder: Path, processes: Mapping[str, int], options: argparse.Namespace) -> dict[str, Any]:
+    """The memory of each process while they run, and how often files of an index were written anew where it counts."""
+    sizes: dict[str, list[float]] = {name: [] for name in processes}
+    files: list[set[str]] = []
+    begun, warm = time.perf_counter(), int(LOOKS * options.warm)
+    for number in range(int(LOOKS * (options.warm + options.seconds))):
+        time.sleep(max(0.0, begun + number / LOOKS - time.perf_counter()))
+        for name, process in processes.items():
+            sizes[name].append(resident(process))
+        files.append({path.stem for kind in ("vectors-*.slab", "neighbours-*.faiss") for path in folder.glob(kind)})
+    before, after = set[str]().union(*files[:warm]), set[str]().union(*files[warm:])
+    anew = [name.split("-")[0] for name in after - before]
+    return {"memory": {name: level(found, warm) for name, found in sizes.items()},
+            "written anew": {kind: anew.count(kind) for kind in ("vectors", "neighbours")}}  # fmt: skip
+
+
+def level(sizes: list[float], warm: int) -> dict[str, Any]:
+    """Megabytes: how they stood when the load began, the medians of the first and the last tenth of what counts, and
+    the most, which is while indexes are made anew.
+
+    `a minute` is the growth by the median of the slopes between any two seconds (Theil 1950, Sen 1968), `seconds` the
+    whole curve, warm-up and all.
+    """
+    counted, seconds = sizes[warm:], sizes[warm::LOOKS]
+    tenth = max(1, len(counted) // 10)
+    first, last = statistics.median(counted[:tenth]), statistics.median(counted[-tenth:])
+    slopes = [(b - a) / (j - i) for (i, a), (j, b) in itertools.combinations(enumerate(seconds), 2)]
+    return {
+        "begin": sizes[0], "first tenth": first, "last tenth": last, "growth": last / first - 1,
+        "a minute": 60 * statistics.median(slopes), "peak": max(counted), "seconds": sizes[::LOOKS],
+    }  # fmt: skip
 
 
 def write(folder: str, fresh: list[str], options: dict[str, Any], said: Any, results: Any, ready: Any) -> None:
     """Upsert at a steady rate and say what was acknowledged."""
-    dice, latencies, errors, sizes, deletions = random.Random(1), [], [], [], 0
+    dice, latencies, errors, deletions = random.Random(1), [], [], 0
     rate = options["upserts"] / options["batch"]
     with sememe.open(folder) as collection:
         collection.embedder.embed(["warm up"], role="document")
@@ -102,17 +152,15 @@ def write(folder: str, fresh: list[str], options: dict[str, Any], said: Any, res
                     deletions += counts
             except sememe.SememeError as error:
                 errors.append(str(error))
-            if counts and number % 50 == 0:
-                sizes.append(resident())
     results.put({
         "write": timings(latencies, rate), "deletions": deletions,
-        "upserted": len(latencies) * options["batch"], "write errors": errors, "writer megabytes": sizes,
+        "upserted": len(latencies) * options["batch"], "write errors": errors,
     })  # fmt: skip
 
 
 def search(folder: str, fresh: list[str], options: dict[str, Any], said: Any, results: Any, ready: Any) -> None:
     """Search at a steady rate; every second time for what was acknowledged last."""
-    dice, latencies, errors, sizes = random.Random(2), [], [], []
+    dice, latencies, errors = random.Random(2), [], []
     missed, stale, asked_new = 0, 0, 0
     there: dict[str, str] = {}
     gone: set[str] = set()
@@ -140,11 +188,9 @@ def search(folder: str, fresh: list[str], options: dict[str, Any], said: Any, re
                 heard(said, there, gone)
                 missed += key is not None and found.get(key) != query and there.get(key) == query
                 stale += sum(name not in there for name in dead & found.keys())
-            if counts and number % 100 == 0:
-                sizes.append(resident())
     results.put({
         "search": timings(latencies, options["searches"]), "asked for the newest": asked_new, "missed": missed,
-        "stale": stale, "search errors": errors, "searcher megabytes": sizes,
+        "stale": stale, "search errors": errors,
     })  # fmt: skip
 
 
@@ -181,25 +227,58 @@ def timings(latencies: list[float], wanted: float) -> dict[str, float]:
     return {**at, "mean": 1000 * statistics.fmean(ordered), "calls": len(ordered), "wanted_a_second": wanted}
 
 
-def resident() -> float:
-    """Megabytes that this process has in memory and shares with no file."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+def resident(process: int) -> float:
+    """Megabytes that a process has in memory and shares with no file."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) / 1024
 
 
 def show(found: dict[str, Any], options: argparse.Namespace) -> None:
     """A table for people."""
-    rows = [["", "calls", "p50", "p95", "p99", "memory at first", "at the end"]]
-    for name, sizes in (("write", found["writer megabytes"]), ("search", found["searcher megabytes"])):
-        f = found[name]
+    rows = [["", "calls", "p50", "p95", "p99", "memory, first tenth", "last tenth", "growth", "a minute", "peak"]]
+    for name, process in (("write", "writer"), ("search", "searcher")):
+        f, m = found[name], found["memory"][process]
         at = [f"{f[share]:.1f} ms" for share in ("p50", "p95", "p99")]
-        rows.append([name, f"{f['calls']:,}", *at, f"{sizes[0]:.0f} MB", f"{sizes[-1]:.0f} MB"])
+        sizes = [f"{m[when]:.1f} MB" for when in ("first tenth", "last tenth")]
+        rest = [f"{m['growth']:+.1%}", f"{m['a minute']:+.1f} MB", f"{m['peak']:.1f} MB"]
+        rows.append([name, f"{f['calls']:,}", *at, *sizes, *rest])
     harness.table(rows)
+    anew = found["written anew"]
     print(
         f"{found['upserted']:,} upserts in {options.seconds:.0f} s, {found['deletions']} deletions; "
         f"{found['asked for the newest']:,} searches for what was acknowledged last: {found['missed']} missed; "
-        f"{found['stale']} stale; {len(found['errors'])} errors {found['errors'][:2]}\n"
+        f"{found['stale']} stale; {len(found['errors'])} errors {found['errors'][:2]}; vectors written anew "
+        f"{anew['vectors']} times, the index of neighbours {anew['neighbours']} times\n"
     )
+
+
+def chart(memory: Mapping[str, Mapping[str, Any]], warm: float) -> str:
+    """An SVG of both processes' megabytes by second; what counts is right of the line."""
+    most = 100 * -(-max(max(found["seconds"]) for found in memory.values()) // 100)
+    span = max(len(found["seconds"]) for found in memory.values())
+
+    def at(second: float, size: float) -> str:
+        return f"{LEFT + second / span * WIDTH:.1f},{TOP + (1 - size / most) * HEIGHT:.1f}"
+
+    def text(x: float, y: float, words: str, anchor: str) -> str:
+        return f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}">{words}</text>'
+
+    parts = [text(LEFT, 18, "megabytes shared with no file, by second; the load begins at 0", "start")]
+    for size in range(0, int(most) + 1, 100):
+        y = TOP + (1 - size / most) * HEIGHT
+        parts.append(f'<polyline points="{at(0, size)} {at(span, size)}" stroke="#ddd"/>')
+        parts.append(text(LEFT - 8, y + 4, f"{size}", "end"))
+    for second in (0, warm, span):
+        parts.append(text(LEFT + second / span * WIDTH, TOP + HEIGHT + 18, f"{second:.0f} s", "middle"))
+    parts.append(f'<polyline points="{at(warm, 0)} {at(warm, most)}" stroke="#888" stroke-dasharray="4 4"/>')
+    for colour, (name, found) in zip(("#0b6e4f", "#d1495b"), memory.items(), strict=True):
+        points = " ".join(at(second, size) for second, size in enumerate(found["seconds"]))
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+        y = float(at(0, found["seconds"][-1]).split(",")[1])
+        parts.append(f'<g fill="{colour}">{text(LEFT + WIDTH + 8, y + 4, name, "start")}</g>')
+    box = f"0 0 {LEFT + WIDTH + 80} {TOP + HEIGHT + 30}"
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" font-family="sans-serif" font-size="12">'
+    return "\n".join([head, '<rect width="100%" height="100%" fill="white"/>', *parts, "</svg>\n"])
 
 
 if __name__ == "__main__":

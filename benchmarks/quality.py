@@ -1,6 +1,6 @@
 """What every representation is worth and costs: nDCG@10, time a query, bytes a document, in one table.
 
-Usage: python benchmarks/quality.py [--quick] [--corpora NAME...] [--cache FOLDER]
+Usage: python benchmarks/quality.py [--quick] [--corpora NAME...] [--ways BEGINNING...] [--cache FOLDER]
 
 Three corpora (see corpora) and the queries of the half that nothing was ever chosen on. All ways look through the same
 chunks, by what serves a search: a collection's own `search`, and the indexes of words and tokens. A document stands
@@ -27,6 +27,7 @@ import numpy as np
 from fusion import MMR, QUERIES, SIZES, collection_of, folder_of
 
 import sememe
+from sememe import spaces
 from sememe.evaluate.comparing import bootstrap
 from sememe.evaluate.metrics import measure
 from sememe.index import late, sparse
@@ -39,11 +40,17 @@ from sememe.types import Ids, Vectors, embedded_input
 from sememe.vectors import dequantise, maxsim, normalise, quantise, ranges_of
 
 NDCG = measure("ndcg@10")
+TOKEN_FILES = ("tokens.npy", "tokens.starts.npy", "codes")
+"""Beside a collection: the vectors of tokens, where each chunk's begin, and the index over them."""
+
 K, CHUNKS = 10, 30
 """Documents that are judged, and chunks that are asked for to have so many."""
 
 KEPT = 100
 """Candidates that a funnel leaves for whole vectors."""
+
+WORDS = "words"
+"""The space of learnt words in the collection."""
 
 DENSE, EVIDENCE = "dense, 384 dimensions", "both, by evidence"
 Encode = Callable[[str], object]
@@ -92,22 +99,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Every representation on three held-out sets.")
     parser.add_argument("--quick", action="store_true", help="300 documents and about 50 queries a corpus")
     parser.add_argument("--corpora", nargs="+", choices=sorted(SIZES), default=list(SIZES))
+    parser.add_argument("--ways", nargs="+", default=[""], help="record only those whose names begin so")
     parser.add_argument("--cache", type=Path, default=harness.DEFAULT_CACHE)
     chosen = parser.parse_args()
+    # A corpus or a way that was left out keeps its figures.
+    kept = harness.RESULTS / "quality.json"
+    earlier = json.loads(kept.read_text(encoding="utf-8"))["corpora"] if kept.exists() else {}
     result = {}
     reranker = cross_encoder.trained(chosen.cache, quick=chosen.quick)
     for name in chosen.corpora:
         size = (300, 100) if chosen.quick else (SIZES[name], QUERIES)
-        result[name] = measured(corpora.labelled(name, chosen.cache, *size).part("held-out"), chosen.cache, reranker)
+        corpus = corpora.labelled(name, chosen.cache, *size).part("held-out")
+        result[name] = measured(corpus, chosen.cache, reranker, tuple(chosen.ways))
         show(name, result[name])
-    # A corpus that was left out keeps its figures.
-    kept = harness.RESULTS / "quality.json"
-    earlier = json.loads(kept.read_text(encoding="utf-8"))["corpora"] if kept.exists() else {}
+        fresh = {way: f for way, f in result[name]["ways"].items() if way.startswith(tuple(chosen.ways))}
+        result[name]["ways"] = earlier.get(name, {"ways": {}})["ways"] | fresh
     harness.finish("quality", {"corpora": {**earlier, **result}}, keep=not chosen.quick)
 
 
-def measured(corpus: corpora.Labelled, cache: Path, reranker: Path | None) -> dict[str, Any]:
-    """The figures of every way on one corpus."""
+def measured(corpus: corpora.Labelled, cache: Path, reranker: Path | None, named: tuple[str, ...]) -> dict[str, Any]:
+    """The figures on one corpus of every way whose name begins with one of those, and of dense vectors."""
     start = time.perf_counter()
     folder = folder_of(corpus, cache)
     stored = filled(corpus, folder, None)
@@ -116,6 +127,7 @@ def measured(corpus: corpora.Labelled, cache: Path, reranker: Path | None) -> di
     ways |= by_both(stored, reranker)
     for more in (by_words(stored, cache), by_tokens(stored, cache)):
         ways, encoders = ways | more[0], encoders | more[1]
+    ways = {name: way for name, way in ways.items() if name == DENSE or name.startswith(named)}
     made = time.perf_counter() - start
     gains, times = timed(ways, encoders, corpus)
     values = {name: np.array(gain) for name, gain in gains.items()}
@@ -224,7 +236,7 @@ def eight_bits(stored: Stored) -> Way:
 
 
 def by_words(stored: Stored, cache: Path) -> tuple[dict[str, Way], dict[str, Encode]]:
-    """Learnt weights of words, by a small model that was trained for it."""
+    """Learnt weights of words, by a small model that was trained for it, alone and in one search with dense vectors."""
     model = load_sparse(corpora.sparse_folder(cache))
     folder = stored.folder.with_name(f"{stored.folder.name}-words")
     made = folder.exists()
@@ -236,8 +248,13 @@ def by_words(stored: Stored, cache: Path) -> tuple[dict[str, Way], dict[str, Enc
     def ask(text: str) -> list[str]:
         return stored.documents(index.search(encode(text), CHUNKS)[0])
 
-    way = Way(ask, "sparse", 0, index.bytes / len(stored.ids) * stored.ratio)
-    return {"learnt words (SPLADE of two layers)": way}, {"sparse": encode}
+    row, kept = 4 * 384 * stored.ratio, index.bytes / len(stored.ids) * stored.ratio
+    spaces.add_space(stored.opened, WORDS, corpora.sparse_folder(cache))
+    fused = Query(route=Route(space=("@own", WORDS)))
+    return {
+        "learnt words (SPLADE of two layers)": Way(ask, "sparse", 0, kept),
+        "dense and learnt words, by ranks": searched(stored, "dense", (row, row + kept), fused),
+    }, {"sparse": encode}
 
 
 def by_tokens(stored: Stored, cache: Path) -> tuple[dict[str, Way], dict[str, Encode]]:
@@ -260,7 +277,7 @@ def by_tokens(stored: Stored, cache: Path) -> tuple[dict[str, Way], dict[str, En
     count = len(stored.ids) / stored.ratio
     return {
         "tokens, all compared": Way(exactly, "tokens", tokens.nbytes / count, tokens.nbytes / count),
-        "tokens, by their index": Way(coded, "tokens", 512 * stored.ratio, index.bytes / count),
+        "tokens, by their index": Way(coded, "tokens", 0, index.bytes / count),
     }, {"tokens": encode}
 
 
@@ -268,14 +285,15 @@ def token_index(
     stored: Stored, encode: Callable[[Sequence[str]], list[Vectors]]
 ) -> tuple[late.LateIndex, Vectors, Ids]:
     """The index over the tokens of all chunks, the tokens (t, 384), and where each chunk's begin (n + 1,)."""
-    folder = stored.folder.with_name(f"{stored.folder.name}-tokens")
-    whole, begins = folder.with_suffix(".npy"), folder.with_suffix(".starts.npy")
+    whole, begins, folder = (stored.folder.with_name(f"{stored.folder.name}-{name}") for name in TOKEN_FILES)
     if not begins.exists():
         texts = encode(stored.inputs)
-        late.build(folder, stored.ids, texts)
         np.save(whole, np.concatenate(texts))
         np.save(begins, np.cumsum([0, *map(len, texts)]))
-    return late.LateIndex(folder), np.load(whole), np.load(begins)
+    tokens, starts = np.load(whole), np.load(begins)
+    if not folder.exists():
+        late.build(folder, stored.ids, np.split(tokens, starts[1:-1]))
+    return late.LateIndex(folder), tokens, starts
 
 
 def timed(

@@ -24,8 +24,7 @@ Encode = Callable[[list[str]], Any]
 Packed = Callable[[Any], Arrays]
 PACKAGES = ("sememe", "model2vec", "sentence-transformers", "torch", "fast-plaid", "tokenizers", "openvino")
 PLAID_BITS = 2
-"""What sememe's index spends on each of up to 128 dimensions; of wider ones it keeps 256, one bit each.
-fast-plaid's own choice is four."""
+"""Of fast-plaid's index for each dimension; its own choice is four."""
 
 
 def dense(vectors: Any) -> Arrays:
@@ -119,13 +118,13 @@ class SememeIndex:
 
         self._index = late.build(folder, np.arange(len(texts)), texts)
 
-    def search(self, query: npt.NDArray[np.float32], k: int) -> list[int]:
-        found: list[int] = self._index.search(query, k)[0].tolist()
+    def search(self, query: npt.NDArray[np.float32], k: int, candidates: int | None) -> list[int]:
+        found: list[int] = self._index.search(query, k, candidates=candidates)[0].tolist()
         return found
 
 
 class FastPlaid:
-    """fast-plaid with as many bits a dimension, and with what it chooses else."""
+    """fast-plaid with two bits a dimension, and with what it chooses else."""
 
     def build(self, folder: Path, texts: list[npt.NDArray[np.float32]]) -> None:
         import torch
@@ -135,9 +134,10 @@ class FastPlaid:
         self._index = Index(index=str(folder), device="cpu")
         self._index.create(documents_embeddings=[torch.from_numpy(text) for text in texts], nbits=PLAID_BITS)
 
-    def search(self, query: npt.NDArray[np.float32], k: int) -> list[int]:
+    def search(self, query: npt.NDArray[np.float32], k: int, probes: int | None) -> list[int]:
+        chosen = {} if probes is None else {"n_ivf_probe": probes}
         (found,) = self._index.search(
-            queries_embeddings=self._torch.from_numpy(query)[None], top_k=k, show_progress=False
+            queries_embeddings=self._torch.from_numpy(query)[None], top_k=k, show_progress=False, **chosen
         )
         return [number for number, _ in found]
 
@@ -157,11 +157,11 @@ class Searcher:
         return {**took, "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())}
 
     def search(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """The k best of every query in `arrays`, and the seconds that each took."""
+        """The k best of every query in `arrays`, and the seconds that each took; with `setting` another one."""
         found, seconds = [], []
         for query in _split(asked["arrays"]):
             start = time.perf_counter()
-            found.append(self._index.search(query, asked["k"]))
+            found.append(self._index.search(query, asked["k"], asked.get("setting")))
             seconds.append(time.perf_counter() - start)
         return {"found": found, "each": seconds, "seconds": sum(seconds)}
 

@@ -31,6 +31,9 @@ PAIRS = {
 }
 INDEX = ("sememe index", "fast-plaid")
 QUERIES = 200
+SETTINGS = {"sememe index": (50, 100, 200, 500, 2_000), "fast-plaid": (2, 16)}
+"""What else is asked of each: how many texts are compared token by token, and how many centroids a token of the query
+looks through, where it chooses 8."""
 LATE_MODULES = {
     "": "sentence_transformers.base.modules.transformer.Transformer",
     "1_MultiVectorMask": "sentence_transformers.multi_vector_encoder.modules.multi_vector_mask.MultiVectorMask",
@@ -140,8 +143,9 @@ def apart(ours: str, theirs: str) -> dict[str, float]:
 
 
 def indexing(cache: Path, scratch: Path, *, part: int, rounds: int) -> dict[str, Any]:
-    """The tokens of Debian's descriptions in both indexes, asked by the tokens of short descriptions."""
-    corpus = corpora.labelled("debian", cache, 5_000, 1_000)
+    """The tokens of Debian's descriptions in both indexes, asked by the tokens of short descriptions of the half that
+    nothing was chosen on."""
+    corpus = corpora.labelled("debian", cache, 5_000, 1_000).part("held-out")
     texts = list(corpus.documents.values())[: 2_000 // part]
     documents, queries = tokens(texts, cache, scratch), tokens(list(corpus.queries.values())[:QUERIES], cache, scratch)
     workers = [contestants.start(name, scratch) for name in INDEX]
@@ -149,32 +153,49 @@ def indexing(cache: Path, scratch: Path, *, part: int, rounds: int) -> dict[str,
         one.name: one.call("build", {"arrays": str(documents), "to": str(scratch / f"index-{one.name}")})
         for one in workers
     }
-    measured = harness.rounds(workers, "search", {"arrays": str(queries), "k": K}, rounds)
+    asked = {"arrays": str(queries), "k": K}
+    measured = harness.rounds(workers, "search", asked, rounds)
     truth = exactly(documents, queries)
+    settings = {
+        one.name: {setting: one.call("search", {**asked, "setting": setting}) for setting in SETTINGS[one.name]}
+        for one in workers
+    }
     with np.load(documents) as arrays:
         count, dim = arrays["vectors"].shape
     found: dict[str, Any] = {"texts": len(texts), "tokens": int(count), "dim": int(dim), "queries": QUERIES}
     for one in workers:
-        answers = measured[0][one.name]["found"]
         each = np.concatenate([turn[one.name]["each"] for turn in measured])
         found[one.name] = {
             "versions": one.call("versions"), "build seconds": built[one.name]["seconds"],
             "bytes a token": built[one.name]["bytes"] / count,
-            "recall@10": float(np.mean([len({*a} & {*b}) / K for a, b in zip(answers, truth, strict=True)])),
+            "recall@10": recall(measured[0][one.name]["found"], truth),
             "p50": 1000 * float(np.median(each)), "p95": 1000 * float(np.percentile(each, 95)),
+            "curve": {
+                str(setting): {"recall@10": recall(f["found"], truth), "p50": 1000 * float(np.median(f["each"]))}
+                for setting, f in settings[one.name].items()
+            },
         }  # fmt: skip
         one.close()
     found["faster"] = harness.ratios(measured, *INDEX, "seconds")
     rows = [["index", "build s", "bytes a token", "recall@10", "p50 ms", "p95 ms"]]
     for name in INDEX:
-        rows.append([name, *(f"{value:.3f}" for value in list(found[name].values())[1:])])
+        rows.append([name, *(f"{value:.3f}" for value in found[name].values() if isinstance(value, float))])
+        rows += [
+            [f"{name}, {setting}", "", "", f"{f['recall@10']:.3f}", f"{f['p50']:.3f}", ""]
+            for setting, f in found[name]["curve"].items()
+        ]
     harness.table(rows)
     return found
 
 
+def recall(found: list[list[int]], truth: list[list[int]]) -> float:
+    """The mean share of the true K that was found."""
+    return float(np.mean([len({*a} & {*b}) / K for a, b in zip(found, truth, strict=True)]))
+
+
 def tokens(texts: list[str], cache: Path, scratch: Path) -> Path:
     """A file with the token vectors of texts, by sememe."""
-    path = scratch / f"tokens-{len(texts)}-{corpora.digest('tokens', texts[0])[:8]}.npz"
+    path = scratch / f"tokens-{len(texts)}-{corpora.digest('tokens', ' '.join(texts))[:8]}.npz"
     if not path.exists():
         said = scratch / "tokens.json"
         said.write_text(json.dumps(texts), encoding="utf-8")

@@ -200,12 +200,29 @@ def mixed(result: dict[str, Any]) -> str:
     head = ["call, embedding included", "calls", "p50", "p95", "p99"]
     precision = s.get("precision", "auto")
     model = "" if precision == "auto" else f" (model in {precision})"
-    writer, searcher = result["writer megabytes"], result["searcher megabytes"]
-    memory = (
-        f"the writer's memory went from {writer[0]:.0f} to {writer[-1]:.0f} MB, "
-        f"the searcher's from {searcher[0]:.0f} to {searcher[-1]:.0f}"
+    return (
+        f"**Writing and searching at once**{model}: {what}, {grown(result)}, {machine(result)}:\n\n"
+        f"{markdown(head, rows)}"
     )
-    return f"**Writing and searching at once**{model}: {what}, {memory}, {machine(result)}:\n\n{markdown(head, rows)}"
+
+
+def grown(result: dict[str, Any]) -> str:
+    """What became of the memory of both processes."""
+    if "memory" not in result:
+        writer, searcher = result["writer megabytes"], result["searcher megabytes"]
+        return (
+            f"the writer's memory went from {writer[0]:.0f} to {writer[-1]:.0f} MB, "
+            f"the searcher's from {searcher[0]:.0f} to {searcher[-1]:.0f}"
+        )
+    writer, searcher = (
+        f"{m['first tenth']:.1f} to {m['last tenth']:.1f} MB ({m['growth']:+.1%}, at most {m['peak']:.0f})"
+        for m in (result["memory"][name] for name in ("writer", "searcher"))
+    )
+    anew = result["written anew"]
+    return (
+        f"between the first and the last tenth of it the writer's memory went from {writer}, the searcher's from "
+        f"{searcher}; rebuilds meanwhile: {anew['vectors']} of the vectors' file, {anew['neighbours']} of their index"
+    )
 
 
 def documents() -> str:
@@ -360,14 +377,22 @@ def beside(result: dict[str, Any]) -> str:
     if "index" not in parts:
         return text
     found = parts["index"]
-    cells = [
-        [name, f"{f['build seconds']:.1f} s", f"{f['bytes a token']:.1f}", f"{f['recall@10']:.3f}",
-         f"{f['p50']:.1f} ms", f"{f['p95']:.1f} ms"]
-        for name, f in found.items() if isinstance(f, dict) and "p50" in f
-    ]  # fmt: skip
+    cells = []
+    for name, f in ((name, f) for name, f in found.items() if isinstance(f, dict) and "p50" in f):
+        cells.append(
+            [name, f"{f['build seconds']:.1f} s", f"{f['bytes a token']:.1f}", f"{f['recall@10']:.3f}",
+             f"{f['p50']:.1f} ms", f"{f['p95']:.1f} ms"]
+        )  # fmt: skip
+        cells += [
+            [f"{name}, {setting} {SETTINGS[name]}", "", "", f"{point['recall@10']:.3f}", f"{point['p50']:.1f} ms", ""]
+            for setting, point in f["curve"].items()
+        ]
     what = f"{found['tokens']:,} tokens of {found['texts']:,} texts, {found['dim']} dimensions"
     return f"{text}\n{markdown([what, 'build', 'bytes a token', 'recall@10', 'p50', 'p95'], cells)}"
 
+
+SETTINGS = {"sememe index": "texts compared", "fast-plaid": "centroids a token"}
+"""What `representation_peers` varies of each index."""
 
 TABLES = {
     "embed": embed, "ingest": ingest, "start": start, "retrieval": retrieval, "vectors-*": vectors,

@@ -125,8 +125,8 @@ def page(explanation: Explanation) -> str:
         f"<h1>{escape(explanation.query)}</h1><p>{escape(verdict(explanation))}.</p>",
         _table(("part", "rank", "score", "goes on", "kept"), standings),
         _table(("term", "of the score"), summed),
-        _table(("word", "chunks with it", "part of the score"), terms),
-        _table(("token of the query → nearest of the text", "part of the score"), tokens),
+        _table(("word", "chunks with it", f"part of the score in {explanation.terms_of or 'bm25'}"), terms),
+        _table(("token of the query → nearest of the text", f"part of the score in {explanation.tokens_of}"), tokens),
         _table(("left out", "the score falls by"), [(word, drop) for word, drop in heat]),
         f"<h2>{escape(' > '.join([explanation.title or explanation.document, *explanation.headings]))}</h2>",
         f"<pre>{body}</pre><h2>The plan</h2><pre>{escape(str(explanation.plan))}</pre></body></html>\n",
@@ -137,4 +137,4 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     if not rows:
         return ""
     lines = [f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows]
-    return f"<table><tr>{''.join(f'<th>{cell}</th>' for cell in head)}</tr>{''.join(lines)}</table>"
+    return f"<table><tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr>{''.join(lines)}</table>"

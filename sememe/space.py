@@ -116,8 +116,12 @@ class Held:
     @property
     def details(self) -> str:
         """What the record of an index over all of its vectors has to say, or the index lacks some."""
-        return json.dumps({"filled": self.filled}) if self.name else "{}"
+        format_ = {"format": LATE_FORMAT} if self.kind == "late" else {}
+        return json.dumps({"filled": self.filled, **format_}) if self.name else "{}"
 
+
+LATE_FORMAT = 2
+"""Of the files of spaces of tokens. Those of another one are made again, from the vectors in the truth."""
 
 UNTRAINED = "untrained for late interaction"
 """What the pooling of a space says whose model gives the states of its tokens without having been taught to compare

@@ -7,8 +7,6 @@ collection itself) wakes nobody. This file knows when to look; what a pass does 
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import hashlib
 import os
 import time
@@ -30,12 +28,6 @@ POLL_SECONDS = 1.0
 """How often a folder is looked at where nobody tells of changes."""
 LOOK_SECONDS = 0.25
 """How often it is asked whether a watched folder is still the same one."""
-
-M_ARENA_MAX = -8
-"""The option of mallopt(3), as glibc's malloc.h has it."""
-ARENAS = 2
-"""Every commit has threads of its own, and what they leave in up to eight arenas a core stays with the process: in 900
-adds of 20 lines it grew by 180 MB, with two arenas by 38."""
 
 Sync = Callable[[], Summary]
 Say = Callable[[str], None]
@@ -74,12 +66,6 @@ class Watched:
         except InputError:
             return b""  # it is gone
         return digest.digest()
-
-
-def hold_memory() -> None:
-    """Let all threads of this process share two of glibc's arenas, for one that is to run for days."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library, or none that can be asked
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
 
 
 def notifier() -> str:

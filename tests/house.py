@@ -28,7 +28,7 @@ ORDER = (
     "sources chunking models store index",
     "vectors space filters",
     "types settings",
-    "errors failpoints",
+    "errors failpoints memory",
 )
 """The rooms, top line first: a line imports only from lines below it."""
 LINE_OF = {room: line for line, rooms in enumerate(ORDER) for room in rooms.split()}

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 
 import sememe
 from sememe.errors import InputError, ModelError
-from sememe.models.compiled import MOST_TOKENS, batches
+from sememe.models.batching import batches, padded, rounded
+from sememe.models.compiled import MOST_TOKENS
 from sememe.models.encoder import TextEncoder
 from sememe.settings import Settings, from_environment
 from sememe.types import Role
@@ -59,8 +61,38 @@ def test_batches_hold_every_row_once_within_the_budget_longest_first(lengths: li
 
 def test_lines_of_unequal_length_are_padded_by_little() -> None:
     lengths = np.random.default_rng(0).geometric(0.1, size=2048) + 2
-    padded = sum(len(rows) * int(lengths[rows].max()) for rows in batches(lengths.tolist(), MOST_TOKENS))
-    assert padded < 1.05 * lengths.sum()
+    tokens = sum(len(rows) * int(lengths[rows].max()) for rows in batches(lengths.tolist(), MOST_TOKENS))
+    assert tokens < 1.05 * lengths.sum()
+
+
+@given(length=st.integers(1, 5000), most=st.integers(1, 5000))
+def test_a_length_is_rounded_up_by_an_eighth_or_one_and_never_beyond_the_limit(length: int, most: int) -> None:
+    width = rounded(length, most)
+    assert length <= width <= max(length, most)
+    assert width - length <= max(1, length / 8)
+    assert rounded(width, most) == width
+
+
+def test_calls_of_a_few_lines_soon_meet_no_shape_that_was_not_compiled(
+    make_model_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes: list[tuple[int, int]] = []
+
+    def noted(*arguments: Any, **named: Any) -> dict[str, Any]:
+        table = padded(*arguments, **named)
+        shapes.append(table["input_ids"].shape)
+        return table
+
+    monkeypatch.setattr("sememe.models.compiled.padded", noted)
+    model = sememe.load_model(make_model_folder("shapes", max_tokens=51))
+    dice = np.random.default_rng(0)
+    lengths = np.minimum(dice.geometric(0.07, size=(200, 20)) + 4, 70)
+    for call in lengths.tolist():
+        model.encode(["tea " * length for length in call])
+    seen = [set(shapes[: len(shapes) // 2]), set(shapes[len(shapes) // 2 :])]
+    assert len(seen[0]) < 80
+    assert len(seen[1] - seen[0]) < 8
+    assert max(width for _, width in shapes) == 51
 
 
 def test_more_texts_than_a_window_come_back_in_order() -> None:

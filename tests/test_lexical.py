@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -689,3 +690,20 @@ def run(code: str, folder: Path, *, expected: int = 0) -> str:
     done = subprocess.run([sys.executable, "-c", text], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == expected, done.stderr
     return done.stdout
+
+
+def test_words_that_never_come_again_are_forgotten_and_have_the_same_terms_when_they_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def read(first: int, count: int) -> int:
+        for number in range(first, first + count):
+            analysed_entry(entry(number, f"walking word{number}ing"))
+        return tracemalloc.get_traced_memory()[0]
+
+    monkeypatch.setattr("sememe.index.words.CACHED_WORDS", few := 512)
+    before = analysed_entry(entry(0, "walking word0ing"))
+    tracemalloc.start()
+    levels = [read(step * few, few) for step in range(8)]
+    tracemalloc.stop()
+    assert max(levels[4:]) < 1.3 * max(levels[:4])
+    assert analysed_entry(entry(0, "walking word0ing")) == before

@@ -1,7 +1,8 @@
-"""Embedding takes the memory of a window, whatever the number of texts."""
+"""Embedding takes the memory of a window, whatever the number of texts; what is freed is given back."""
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -44,6 +45,36 @@ assert model.embed(Unequal(count)).vectors.shape == (count, model.dim)
 print(peak() - before - count * model.dim * 4 / 1024**2)
 """
 
+HELD = """
+import sys
+from pathlib import Path
+from sememe.memory import give_back
+
+def held():
+    status = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in status if line.startswith("RssAnon")).split()[1]) / 1024
+"""
+
+FREED_BELOW_WHAT_STAYS = """
+pieces = [bytearray(50_000) for _ in range(1000)]
+last = bytearray(50_000)
+del pieces
+freed = held()
+give_back()
+print(freed - held())
+"""
+
+ADDED_TO_A_COLLECTION = """
+sys.path.insert(0, sys.argv[1])
+import sememe
+from fakes import FakeEmbedder
+with sememe.open(sys.argv[2], model=FakeEmbedder(dim=512)) as collection:
+    collection.add(({"id": f"{i}", "text": f"line {i}"} for i in range(2000)), chunk=False)
+    left = held()
+    give_back()
+    print(left - held())
+"""
+
 
 def added(folder: Path, count: int, *, window: int = 0) -> float:
     """The megabytes that ten times the texts take more, their vectors aside; a window of 0 is the usual one."""
@@ -59,3 +90,19 @@ def test_many_texts_of_unequal_length_are_embedded_in_bounded_memory(
     make_model_folder: Callable[..., Path], count: int
 ) -> None:
     assert added(make_model_folder("memory"), count) < MEGABYTES
+
+
+def given_back(script: str, *arguments: str) -> float:
+    """The megabytes that a script prints."""
+    command = [sys.executable, "-c", HELD + script, *arguments]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to give memory back")
+def test_what_was_freed_below_what_stays_is_given_back() -> None:
+    assert given_back(FREED_BELOW_WHAT_STAYS) > 40
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to give memory back")
+def test_making_the_indexes_of_a_collection_leaves_nothing_to_give_back(tmp_path: Path) -> None:
+    assert given_back(ADDED_TO_A_COLLECTION, str(Path(__file__).parent), str(tmp_path / "collection")) < 5

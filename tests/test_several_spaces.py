@@ -15,7 +15,7 @@ from test_words_and_tokens import FOLDERS, QUERY, TEXTS, index_files
 
 import sememe
 from sememe.errors import InputError, NotFound
-from sememe.explain import explain
+from sememe.explain import explain, page
 from sememe.filters import parse
 from sememe.models import load_encoder
 from sememe.search.fuse import ordered, reciprocal_ranks
@@ -184,9 +184,22 @@ def test_the_explanation_is_of_the_search_that_ran(still: sememe.Collection, mod
     dot, maxsim = told.standings[2], told.standings[3]
     assert sum(part.score for part in told.terms) == pytest.approx(dot.score, rel=1e-4)
     assert sum(part.score for part in told.tokens) == pytest.approx(maxsim.score, rel=1e-4)
+    assert (told.terms_of, told.tokens_of) == ("sparse", "late")
     assert told.heat, "of the vectors of the first space that has one a text"
     last = still.search(Query(QUERY, k=40, mode=mode, route=EVERY))[-1]  # type: ignore[arg-type]
     assert "its rank by rrf is 40, and 5 hits were asked for" in explain(still, query, last.id, heat=False).fell
+
+
+def test_the_explanation_names_the_space_whose_tokens_it_tells_of(changing: sememe.Collection) -> None:
+    add_space(changing, "second", FOLDERS["late"].with_name("late-pylate"))
+    for names in (("late", "second"), ("second", "late"), ("sparse", "second")):
+        hits = changing.search(Query(QUERY, k=1, route=Route(space=names)))
+        told = explain(changing, Query(QUERY, k=1, route=Route(space=names)), hits[0].id)
+        of = names[0] if names[0] != "sparse" else "second"
+        assert told.tokens_of == of
+        (stage,) = (stage for stage in hits[0].stages if stage.name == f"{of}:maxsim")
+        assert sum(part.score for part in told.tokens) == pytest.approx(stage.score, rel=1e-4)
+        assert f"part of the score in {of}" in page(told)
 
 
 def test_damaged_files_of_one_space_change_nothing(changing: sememe.Collection) -> None:

@@ -190,7 +190,7 @@ def test_an_error_of_a_later_pass_is_said_and_of_the_first_raised(tmp_path: Path
 def test_a_process_that_holds_its_memory_gives_new_threads_no_arena_of_their_own() -> None:
     count = """
 import ctypes, threading
-from sememe.watch import hold_memory
+from sememe.memory import hold_memory
 hold_memory()
 gate = threading.Barrier(9)
 for _ in range(8):

@@ -19,8 +19,10 @@ import sememe
 from sememe import doctor, failpoints
 from sememe.errors import InputError, ModelError, SpaceMismatch
 from sememe.explain import as_dict, explain, marked, page
+from sememe.index import late
 from sememe.index.arrays import crc_of
 from sememe.index.tokens import from_bytes, from_stored, token_parts
+from sememe.ingest import backfill
 from sememe.keeping import backups, forgetting, moving
 from sememe.models import load_encoder
 from sememe.search.query import Query, Route
@@ -245,6 +247,34 @@ def test_a_new_generation_takes_what_lives_from_the_one_before(
     assert rows == 39
 
 
+def test_files_of_an_earlier_format_are_made_again_from_the_truth(
+    opened: sememe.Collection, encoders: dict[SpaceKind, Encoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = index_files(opened, "late")[0].parent.name
+    monkeypatch.setattr("sememe.space.LATE_FORMAT", 99)
+    with reopened(opened.path, encoders) as again:
+        assert_exact(again, encoders["late"], "late", k=40)
+        (told,) = (one for one in doctor.examine(again.path) if one.name == "tokens files of late")
+        assert told.kind == "fact"
+        again.optimize()
+        assert_exact(again, encoders["late"], "late", k=40)
+        assert before not in {file.parent.name for file in index_files(again, "late")}
+
+
+def test_a_codec_is_trained_on_more_of_short_texts_than_of_long_ones(tmp_path: Path) -> None:
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as made:
+        made.add([{"id": f"d{i}", "text": f"text {i} " + "word " * 40} for i in range(50)])
+        store = SQLiteStore(made.path)
+        whole = backfill.sample(store)
+        assert len(whole) == 50
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(backfill, "SAMPLE_CHARACTERS", sum(map(len, whole)) - 1)
+            assert backfill.sample(store) == whole[::2]
+            patch.setattr(backfill, "SAMPLE", 4)
+            assert len(backfill.sample(store)) == 4
+        store.close()
+
+
 @EITHER
 def test_filters_reranking_and_words_go_with_every_space(opened: sememe.Collection, kind: SpaceKind) -> None:
     hits = opened.search(QUERY, k=5, where={"n": {"$lt": 3}}, route=Route(space=kind))
@@ -264,7 +294,9 @@ def test_filters_reranking_and_words_go_with_every_space(opened: sememe.Collecti
     assert [hit.document for hit in best] == ["d8", "d7"]
 
 
-def test_the_plan_that_is_printed_is_the_one_that_ran(opened: sememe.Collection) -> None:
+def test_the_plan_that_is_printed_is_the_one_that_ran(
+    opened: sememe.Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (_, looked_up, _) = opened.search(QUERY, k=3, route=Route(space="sparse")).plan.as_dicts()
     assert (looked_up["step"], looked_up["rows"], looked_up["space"], looked_up["depth"]) == (
         "weights",
@@ -276,8 +308,10 @@ def test_the_plan_that_is_printed_is_the_one_that_ran(opened: sememe.Collection)
     assert "those of all 40 texts of space 'late'" in str(few.plan)
     opened.add([{"id": f"m{i}", "text": f"{text} again"} for i, text in enumerate(TEXTS * 4)])
     opened.optimize()
+    monkeypatch.setattr(late, "DECODED", 1)
+    monkeypatch.setattr(late, "SHARE", 34)
     many = opened.search(QUERY, k=3, route=Route(space="late"))
-    assert "of the query in 200 texts of space 'late': encodings name 200, centroids 100" in str(many.plan)
+    assert "of the query in 200 texts of space 'late': their centroids name 102" in str(many.plan)
     every = opened.search(QUERY, k=3, route=Route(space="late"), recall=1)
     assert "those of all 200 texts" in str(every.plan)
     assert every[0].id == many[0].id
@@ -521,11 +555,11 @@ def test_the_command_line_makes_searches_and_explains_both(tmp_path: Path) -> No
         hits = sememe_("search", QUERY, "--space", kind, "--json", "-k", "2", cwd=tmp_path).stdout.splitlines()
         assert json.loads(hits[0])["kind"] == ("maxsim" if kind == "late" else "dot")
     assert (
-        "The inner product is the sum of"
+        "The inner product in space 'sparse' is the sum of"
         in sememe_("explain", QUERY, "notes/n1.txt", "--space", "sparse", cwd=tmp_path).stdout
     )
     told = sememe_("explain", QUERY, "notes/n1.txt", "--space", "late", cwd=tmp_path).stdout
-    assert "Max-sim is the sum of" in told
+    assert "Max-sim in space 'late' is the sum of" in told
     assert told.count(" → ") == 12
     told = sememe_(
         "search", QUERY, "--space", "late", "--space", "@own", "--model", bert, "--plan", cwd=tmp_path

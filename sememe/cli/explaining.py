@@ -42,7 +42,6 @@ from sememe.explain import HOTTEST, as_dict, greatest, marked, page, standing_te
 from sememe.explain import explain as explain_hit
 from sememe.filters import parse
 from sememe.search.explain import Explanation
-from sememe.search.plan import Weights
 from sememe.search.query import Fusion, Mode, Query, Route
 
 
@@ -119,16 +118,16 @@ def _print(found: Explanation) -> None:
         typer.echo(standing_text(standing))
     if found.score:
         typer.echo(f"{'score':<9} {sum_text(found)}")
-    learnt = any(isinstance(step, Weights) for step in found.plan.steps)
+    learnt = bool(found.terms_of)
     if found.terms:
-        typer.echo(f"\n{'The inner product' if learnt else 'BM25'} is the sum of")
+        typer.echo(f"\n{f'The inner product in space {found.terms_of!r}' if learnt else 'BM25'} is the sum of")
     for part in found.terms[: HOTTEST if learnt else None]:
         typer.echo(f"{part.score:>9.3f}  {part.term}  (in {part.rows:,} chunks)" if part.score else
                    f"{'–':>9}  {part.term}  (in {part.rows:,} chunks, not in this one)")  # fmt: skip
     if learnt and len(found.terms) > HOTTEST:
         typer.echo(f"           and {len(found.terms) - HOTTEST:,} words that add less")
     if found.tokens:
-        typer.echo("\nMax-sim is the sum of")
+        typer.echo(f"\nMax-sim in space {found.tokens_of!r} is the sum of")
     for token in greatest(found)[:HOTTEST]:
         typer.echo(f"{token.score:>9.3f}  {token_text(found, token)}")
     if len(found.tokens) > HOTTEST:

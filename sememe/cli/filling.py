@@ -54,10 +54,11 @@ from sememe.ingest.about import Given, checked
 from sememe.ingest.pages import Pages
 from sememe.ingest.pipeline import OnProgress, Summary
 from sememe.ingest.sync import Choices
+from sememe.memory import hold_memory
 from sememe.sources import ReadOptions, key_of
 from sememe.sources.web import DELAY, MOST_PAGES, WebOptions, is_address
 from sememe.types import LONG, Long
-from sememe.watch import Watched, hold_memory, notifier, watch
+from sememe.watch import Watched, notifier, watch
 
 
 def add(

@@ -401,8 +401,9 @@ def _trained(vectors: Vectors, rows: npt.NDArray[np.intp], cells: int, metric: M
     index.quantizer_trains_alone = 1
     index.pq.cp.min_points_per_centroid = 1
     # Hundreds of tiny clusterings: a second on one thread, while several wait for each other for up to a minute.
+    sample = np.resize(sample, (max(len(sample[:CODE_ROWS]), 16), width))
     with _threads(1):
-        index.train(np.resize(sample, (max(len(sample[:CODE_ROWS]), 16), width)))
+        index.train(sample)
     return index
 
 

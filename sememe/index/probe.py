@@ -29,7 +29,7 @@ TIMED = 20
 """Of the queries: a median of 20 is within a tenth, and the whole table is timed in about two seconds."""
 
 POOLS = (50, 100, 150, 200, 400)
-SCAN_ROWS = 16_384
+SCAN_ROWS = 4_096
 FULL = 0.9995
 """A recall above which more cells are not tried: one neighbour of 2,000 is what 200 queries can tell."""
 

@@ -1,7 +1,7 @@
 """The rows of a space of words or of tokens: in files of one generation, or in memory.
 
-`inverted-<generation>/` holds for every word the rows that have it, `tokens-<generation>/` the codes of every token
-with an encoding and a checksum of every text. Files are written once under a name that was never used before; which
+`inverted-<generation>/` holds for every word the rows that have it, `tokens-<generation>/` the codes of every token and
+a checksum of every text. Files are written once under a name that was never used before; which
 rows are dead, and the checksum of the files, is written in the truth. Codes are compared with the checksum of their
 text before they are first used, everything else when the files are opened; what is damaged is never wrong: the truth
 is searched until it is built again.
@@ -26,18 +26,18 @@ from sememe import failpoints
 from sememe.errors import StoreDamaged
 from sememe.index import sparse
 from sememe.index.arrays import Growing, crc_of, joined_crc, mapped, saved
-from sememe.index.late import FIRST, Codes, Encodings, candidates_for, encoded
+from sememe.index.late import Codes, Lists
 from sememe.index.slab import RowsDamaged, sync_folder
 from sememe.index.sparse import Postings, postings
-from sememe.index.tokens import Codec, fixed, from_stored
+from sememe.index.tokens import Codec, from_stored
 from sememe.types import Ids, IndexRecord, Scores, SpaceKind, SparseVector, Vectors
 
 NAMES: Mapping[SpaceKind, str] = {"sparse": "inverted", "late": "tokens"}
 """What the truth calls the index of a space, by its kind: writers and readers have to agree."""
 
 WORD_ARRAYS = ("ids", "starts", "rows", "weights")
-TEXT_ARRAYS = ("ids", "starts", "encodings", "scales", "sums")
 CODE_ARRAYS = ("nearest", "packed")
+SUMMED_ARRAYS = ("ids", "starts", "sums", "nearest")
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Asked: TypeAlias = SparseVector | Vectors
@@ -65,15 +65,16 @@ class WordRows:
 
 @dataclass(frozen=True, slots=True)
 class TokenRows:
-    """Texts by their tokens: ids (n,), codes, and in files `encodings` that find candidates and the `sums` of all."""
+    """Texts by their tokens: ids (n,), codes, and in files the `sums` of all."""
 
     ids: Ids
     codes: Codes
-    encodings: Encodings | None = None
     sums: npt.NDArray[np.uint32] | None = None
     _sound: Mask = field(init=False)
+    _lists: Lists = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "_lists", Lists(self.codes))
         object.__setattr__(self, "_sound", np.full(len(self.ids), self.sums is None))
 
     @classmethod
@@ -88,14 +89,11 @@ class TokenRows:
     def best(self, asked: Vectors, k: int, alive: Mask, *, exact: bool = False) -> tuple[Ids, Scores]:
         """The k live texts with the greatest max-sim, best first, equal ones by ascending id.
 
-        Unless `exact`, encodings and then centroids choose the candidates that are compared. Raises RowsDamaged.
+        Unless `exact`, centroids choose the candidates that are compared, of texts in files. Raises RowsDamaged.
         """
         rows = np.flatnonzero(alive & (np.diff(self.codes.starts) > 0)).astype(np.int64)
-        if not exact and self.encodings is not None:
-            count = candidates_for(k)
-            rows = self.encodings.nearest(asked, rows, FIRST * count)
-            self.check(rows)
-            rows = self.codes.nearer(asked, rows, count)
+        if not exact and self.sums is not None:
+            rows = self._lists.nearest(asked, rows, self.codes.candidates(k))
         self.check(rows)
         scores = self.codes.maxsim(asked, rows)
         order = np.lexsort((self.ids[rows], -scores))[:k]
@@ -130,10 +128,7 @@ def open_rows(folder: Path, record: IndexRecord, codec: Codec | None) -> Rows | 
         return None
     if codec is None:
         return WordRows(arrays["ids"], Postings(arrays["starts"], arrays["rows"], arrays["weights"]))
-    return TokenRows(
-        arrays["ids"], Codes(codec, arrays["starts"], arrays["nearest"], arrays["packed"]),
-        Encodings(fixed(len(codec.axes)), arrays["encodings"], arrays["scales"]), arrays["sums"],
-    )  # fmt: skip
+    return TokenRows(arrays["ids"], Codes(codec, arrays["starts"], arrays["nearest"], arrays["packed"]), arrays["sums"])
 
 
 def stands(folder: Path, kind: SpaceKind, record: IndexRecord, *, read: int) -> bool:
@@ -145,7 +140,7 @@ def stands(folder: Path, kind: SpaceKind, record: IndexRecord, *, read: int) -> 
 def _arrays(
     folder: Path, kind: SpaceKind, record: IndexRecord, *, read: float = math.inf
 ) -> dict[str, npt.NDArray[Any]] | None:
-    entries, summed = (WORD_ARRAYS[2:], WORD_ARRAYS) if kind == "sparse" else (CODE_ARRAYS, TEXT_ARRAYS)
+    entries, summed = (WORD_ARRAYS[2:], WORD_ARRAYS) if kind == "sparse" else (CODE_ARRAYS, SUMMED_ARRAYS)
     try:
         arrays = mapped(_folder(folder, kind, record.generation), {*entries, *summed})
     except StoreDamaged:
@@ -214,12 +209,10 @@ class _TokenWriter:
     """The arrays of a generation of tokens, growing side by side."""
 
     def __init__(self, folder: Path, codec: Codec) -> None:
-        self._codec, self._fixed = codec, fixed(len(codec.axes))
+        self._codec = codec
         self._arrays = {
             "ids": Growing(folder, "ids", "<i8"), "starts": Growing(folder, "starts", "<i8"),
-            "encodings": Growing(folder, "encodings", "i1", width=self._fixed.dim),
-            "scales": Growing(folder, "scales", "<f4"), "sums": Growing(folder, "sums", "<u4"),
-            "nearest": Growing(folder, "nearest", "<u2"),
+            "sums": Growing(folder, "sums", "<u4"), "nearest": Growing(folder, "nearest", "<u2"),
             "packed": Growing(folder, "packed", "u1", width=codec.bytes - 2),
         }  # fmt: skip
         self._arrays["starts"].append(np.zeros(1, np.int64))
@@ -228,30 +221,22 @@ class _TokenWriter:
     def add(self, ids: Ids, blobs: list[bytes]) -> None:
         """Texts as they are stored."""
         made = TokenRows.of(ids, blobs, self._codec)
-        encodings = np.zeros((len(ids), self._fixed.dim), np.int8)
-        scales = np.zeros(len(ids), np.float32)
-        for row, blob in enumerate(blobs):
-            tokens = self._codec.decode(*from_stored(self._codec, blob)) @ self._codec.axes.T
-            encodings[row], scales[row] = encoded(self._fixed, tokens)
-        sums = np.array([zlib.crc32(blob) for blob in blobs], np.uint32)
-        self._append(ids, made.codes, {"encodings": encodings, "scales": scales, "sums": sums})
+        self._append(ids, made.codes, np.array([zlib.crc32(blob) for blob in blobs], np.uint32))
 
     def copy(self, texts: TokenRows, alive: Mask) -> None:
         """Those texts of another generation that live, each as it is there. Raises RowsDamaged."""
-        assert texts.encodings is not None
         assert texts.sums is not None
         for start in range(0, len(texts.ids), COPIED):
             rows = np.flatnonzero(alive[start : start + COPIED]) + start
             texts.check(rows)
             tokens, starts = texts.codes.tokens_of(rows)
             codes = Codes(self._codec, starts, texts.codes.nearest[tokens], texts.codes.packed[tokens])
-            self._append(texts.ids[rows], codes, {
-                "encodings": texts.encodings.rows[rows], "scales": texts.encodings.scales[rows],
-                "sums": texts.sums[rows],
-            })  # fmt: skip
+            self._append(texts.ids[rows], codes, texts.sums[rows])
 
-    def _append(self, ids: Ids, codes: Codes, beside: Mapping[str, npt.NDArray[Any]]) -> None:
-        arrays: dict[str, npt.NDArray[Any]] = {"ids": ids, "nearest": codes.nearest, "packed": codes.packed, **beside}
+    def _append(self, ids: Ids, codes: Codes, sums: npt.NDArray[np.uint32]) -> None:
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "ids": ids, "nearest": codes.nearest, "packed": codes.packed, "sums": sums,
+        }  # fmt: skip
         for name, rows in arrays.items():
             self._arrays[name].append(rows)
         self._arrays["starts"].append(codes.starts[1:] + self._tokens)
@@ -267,7 +252,7 @@ class _TokenWriter:
         """The checksum of what was written, once the disk has it."""
         for array in self._arrays.values():
             array.finish()
-        return joined_crc({name: self._arrays[name].crc for name in TEXT_ARRAYS})
+        return joined_crc({name: self._arrays[name].crc for name in SUMMED_ARRAYS})
 
 
 COPIED = 1024

@@ -1,9 +1,8 @@
-"""The arithmetic of texts that have a vector for every token: fewer of them, in fewer bytes, and one stand-in for all.
+"""The arithmetic of texts that have a vector for every token: fewer of them, in fewer bytes.
 
 Pooling merges a text's nearest vectors (Clavié et al. 2024, arXiv:2409.14683). A `Codec` stores a vector as its nearest
-centroid and one or two bits a dimension of what is left (PLAID; Santhanam et al. 2022, arXiv:2205.09707). `fixed` makes
-of all vectors of a text one, whose inner product with that of a query approximates their max-sim (MUVERA; Dhulipala et
-al. 2024, arXiv:2405.19504). This file knows NumPy and no files.
+centroid (PLAID; Santhanam et al. 2022, arXiv:2205.09707) and, for each of up to 34 parts of what is left, the nearest
+of 256 (product quantisation; Jégou et al. 2011). This file knows NumPy and no files.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,9 @@ import numpy.typing as npt
 from sememe.types import Ids, Piece, Vectors
 from sememe.vectors import normalise
 
-NARROW, WIDEST = 128, 256
-"""Up to 128 dimensions have two bits each. Wider vectors are projected on at most 256 of their principal axes, one bit
-each: in the same 34 bytes that keeps more of them than two bits of half as many axes do."""
+MOST_PARTS, LEAST_WIDTH, WIDEST = 34, 4, 204
+"""A token is cut into 34 parts at most, of four dimensions each at the least, a byte a part. Wider vectors than 204
+dimensions are projected on as many of their principal axes: more of them take room and tell no more."""
 
 CENTROIDS_PER_ROOT = 4
 MOST_CENTROIDS = 4096
@@ -65,42 +65,38 @@ def _ward(distances: npt.NDArray[np.float64], wanted: int) -> npt.NDArray[np.int
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """Centroids (c, d), the bounds between the two or four levels of a residual, those levels, and the axes (dim, d).
+    """Centroids (c, d), for each of m parts of what is left of a token the 256 to choose from: books (m, 256, d / m),
+    and the axes (dim, d) that both are along.
 
     Tokens are of unit length, along the axes that are kept too once they are decoded.
     """
 
     centroids: Vectors
-    bounds: Vectors
-    levels: Vectors
+    books: Vectors
     axes: Vectors
 
     @property
     def bytes(self) -> int:
-        """What one token takes: two for its centroid, and its levels."""
-        return 2 + int(self.axes.shape[1]) // len(self._shifts)
+        """What one token takes: two for its centroid, and one for each part."""
+        return 2 + len(self.books)
 
     def encode(self, tokens: Vectors) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
-        """The centroid of each row (n,), and the levels of its residual, four or eight to a byte: (n, bytes - 2)."""
+        """The centroid of each row (n,), and which of its book each part of the rest is nearest to: (n, bytes - 2)."""
         projected = tokens @ self.axes
         nearest = _nearest(projected, self.centroids)
-        levels = np.searchsorted(self.bounds, projected - self.centroids[nearest], side="right").astype(np.uint8)
-        packed = (levels.reshape(len(tokens), self.bytes - 2, -1) << self._shifts).sum(2, dtype=np.uint8)
-        return nearest.astype(np.uint16), packed
+        parts = np.split(projected - self.centroids[nearest], len(self.books), axis=1)
+        chosen = [_nearest(part, book) for part, book in zip(parts, self.books, strict=True)]
+        return nearest.astype(np.uint16), np.stack(chosen, axis=1).astype(np.uint8)
 
     def decode(self, nearest: npt.NDArray[np.uint16], packed: npt.NDArray[np.uint8]) -> Vectors:
         """The rows (n, d) along the axes, of unit length; a query is to be projected on them."""
-        of_byte = self.levels[np.arange(256)[:, None] >> self._shifts & len(self.levels) - 1]
+        books, size, width = self.books.shape
         # `take` needs half the time of an index in brackets.
-        decoded: Vectors = np.take(of_byte, packed, axis=0).reshape(len(packed), self.axes.shape[1])
+        parts = np.take(self.books.reshape(-1, width), packed + size * np.arange(books), axis=0)
+        decoded: Vectors = parts.reshape(len(packed), books * width)
         decoded += np.take(self.centroids, nearest, axis=0)
         decoded /= np.sqrt(np.maximum(np.einsum("nd,nd->n", decoded, decoded), SHORTEST))[:, None]
         return decoded
-
-    @property
-    def _shifts(self) -> npt.NDArray[np.uint8]:
-        """How far each level of a byte is moved in it."""
-        return np.arange(0, 8, len(self.levels).bit_length() - 1, dtype=np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,111 +139,101 @@ def from_stored(codec: Codec, data: bytes) -> tuple[npt.NDArray[np.uint16], npt.
 
 
 def to_bytes(codec: Codec) -> bytes:
-    """The codec itself: its four arrays one after the other, each with its shape."""
+    """The codec itself: its arrays in eight bits one after the other, and the step of each."""
     out = io.BytesIO()
-    for array in (codec.centroids, codec.bounds, codec.levels, codec.axes):
-        np.save(out, array.astype("<f4"), allow_pickle=False)
+    for array in in_eight_bits(codec):
+        np.save(out, array, allow_pickle=False)
     return out.getvalue()
 
 
 def from_bytes(data: bytes) -> Codec:
-    """The inverse of `to_bytes`. Raises ValueError."""
+    """The inverse of `to_bytes`; also of codecs of before. Raises ValueError."""
     file = io.BytesIO(data)
-    return Codec(*(np.load(file, allow_pickle=False) for _ in range(4)))
+    centroids, second, third, fourth = (np.load(file, allow_pickle=False) for _ in range(4))
+    if second.ndim == 1:
+        # The bounds between two or four levels, which are the same for every dimension, the levels, and the axes.
+        return Codec(centroids, _books_of(third, centroids.shape[1]), fourth)
+    return from_eight_bits(centroids, second, third, fourth)
+
+
+def in_eight_bits(codec: Codec) -> list[npt.NDArray[Any]]:
+    """Its arrays as int8, of what `train` made without a loss, and what they are to be multiplied by (3,)."""
+    arrays = (codec.centroids, codec.books, codec.axes)
+    steps = np.array([np.abs(array).max() / 127 or 1 for array in arrays], "<f4")
+    return [*(np.round(array / step).astype(np.int8) for array, step in zip(arrays, steps, strict=True)), steps]
+
+
+def from_eight_bits(*arrays: npt.NDArray[Any]) -> Codec:
+    """The inverse of `in_eight_bits`."""
+    return Codec(*(array * step for array, step in zip(arrays[:3], arrays[3].astype(np.float32), strict=True)))
+
+
+def _books_of(levels: Vectors, dim: int) -> Vectors:
+    """The books of a codec that has one level of a few for each dimension, as many of them as fill a byte."""
+    shifts = np.arange(0, 8, len(levels).bit_length() - 1, dtype=np.uint8)
+    book = levels[np.arange(256)[:, None] >> shifts & len(levels) - 1]
+    return np.broadcast_to(book, (dim // len(shifts), *book.shape)).copy()
 
 
 def train(tokens: Vectors, *, seed: int = 0) -> Codec:
     """A codec for vectors like these (n, dim), n at least 1."""
     rng = np.random.default_rng(seed)
     sample = tokens[np.sort(rng.choice(len(tokens), min(SAMPLE, len(tokens)), replace=False))]
-    axes = _axes(sample)
-    projected = sample @ axes
-    count = min(len(sample), MOST_CENTROIDS, max(1, int(CENTROIDS_PER_ROOT * len(tokens) ** 0.5)))
-    centroids = projected[np.sort(rng.choice(len(sample), count, replace=False))].copy()
+    kept = _principal(sample)[1][:, :WIDEST]
+    sample = sample @ kept
+    count = min(MOST_CENTROIDS, max(1, int(CENTROIDS_PER_ROOT * len(tokens) ** 0.5)))
+    centroids = _means(sample, count, rng)
+    left = sample - centroids[_nearest(sample, centroids)]
+    axes, books = _axes(left)
+    parts: list[Vectors] = np.split(left @ axes, books, axis=1)
+    # Of fewer than 256 rows some come again, so that a byte is never one of no part.
+    found = [np.resize(_means(part, 256, rng), (256, part.shape[1])) for part in parts]
+    # As it is stored, so that what it writes now it will read.
+    return from_eight_bits(*in_eight_bits(Codec(centroids @ axes, np.stack(found), kept @ axes)))
+
+
+def _means(rows: Vectors, count: int, rng: np.random.Generator) -> Vectors:
+    """The means of `count` clusters, of as many as there are rows if these are fewer (k-means; Lloyd 1982)."""
+    means: Vectors = rows[np.sort(rng.choice(len(rows), min(count, len(rows)), replace=False))].copy()
     for _ in range(ROUNDS):
-        nearest = _nearest(projected, centroids)
-        sums = np.zeros_like(centroids)
-        np.add.at(sums, nearest, projected)
-        counts = np.bincount(nearest, minlength=count)
-        centroids[counts > 0] = sums[counts > 0] / counts[counts > 0, None]
-    left = projected - centroids[_nearest(projected, centroids)]
-    bounds = np.quantile(left, (0.25, 0.5, 0.75) if sample.shape[1] <= NARROW else (0.5,)).astype(np.float32)
-    return Codec(centroids, bounds, _means(left, bounds), axes)
+        nearest = _nearest(rows, means)
+        sizes = np.bincount(nearest, minlength=len(means))
+        filled = sizes > 0
+        sums = np.add.reduceat(rows[np.argsort(nearest, kind="stable")], (np.cumsum(sizes) - sizes)[filled], axis=0)
+        means[filled] = sums / sizes[filled, None]
+    return means
 
 
-def _means(left: Vectors, bounds: Vectors) -> Vectors:
-    """The mean of what lies between the bounds, for every level; the bound itself where nothing does."""
-    level = np.searchsorted(bounds, left, side="right").ravel()
-    counts = np.bincount(level, minlength=len(bounds) + 1)
-    sums = np.bincount(level, weights=left.ravel(), minlength=len(bounds) + 1)
-    return np.where(counts > 0, sums / np.maximum(counts, 1), np.append(bounds, bounds[-1])).astype(np.float32)
+def _axes(left: Vectors) -> tuple[Vectors, int]:
+    """The principal axes of what is left of tokens, and how many parts they are shared out among, so that the variances
+    of each part have about the same product (optimised product quantisation; Ge et al. 2013)."""
+    dim = left.shape[1]
+    parts = min(MOST_PARTS, -(-dim // LEAST_WIDTH))
+    width = -(-dim // parts)
+    variances, axes = _principal(left)
+    # Where parts times width are more than there are, axes of zeros fill up.
+    axes = np.pad(axes, ((0, 0), (0, parts * width - dim)))
+    logs = np.log(np.maximum(variances, variances[0] * 1e-9 + 1e-30))
+    shared: list[list[int]] = [[] for _ in range(parts)]
+    products = np.zeros(parts)
+    for axis in range(parts * width):
+        least = min((part for part in range(parts) if len(shared[part]) < width), key=products.__getitem__)
+        shared[least].append(axis)
+        products[least] += logs[min(axis, dim - 1)] - logs[-1]
+    return np.ascontiguousarray(axes[:, np.concatenate(shared)]), parts
 
 
-def _axes(sample: Vectors) -> Vectors:
-    """The axes that vectors are stored along: a multiple of those in a byte, of wide vectors the axes of the greatest
-    second moment."""
-    dim = sample.shape[1]
-    if dim <= NARROW:
-        return np.eye(dim, -(-dim // 4) * 4, dtype=np.float32)
-    _, vectors = np.linalg.eigh((sample.T @ sample).astype(np.float64))
-    kept = np.ascontiguousarray(vectors[:, : -WIDEST - 1 : -1].astype(np.float32))
-    return np.pad(kept, ((0, 0), (0, -kept.shape[1] % 8)))
+def _principal(rows: Vectors) -> tuple[npt.NDArray[np.float64], Vectors]:
+    """The second moments of rows along their principal axes, and these (d, d), the greatest first."""
+    moments, axes = np.linalg.eigh((rows.T @ rows).astype(np.float64))
+    return moments[::-1], axes[:, ::-1].astype(np.float32)
 
 
 def _nearest(rows: Vectors, centroids: Vectors) -> Ids:
     """The centroid nearest to each row."""
     halves = (centroids**2).sum(1) / 2
-    starts = range(0, len(rows), BLOCK)
-    return np.concatenate([(rows[i : i + BLOCK] @ centroids.T - halves).argmax(1) for i in starts]).astype(np.int64)
-
-
-@dataclass(frozen=True, slots=True)
-class Fixed:
-    """The random part of fixed-dimensional encodings: planes (r, dim, bits) that cut the space into 2 ** bits cells,
-    and projections (r, dim, d) of what lies in a cell."""
-
-    planes: Vectors
-    projections: Vectors
-
-    @property
-    def dim(self) -> int:
-        """The length of an encoding."""
-        return int(self.planes.shape[0] * (1 << self.planes.shape[2]) * self.projections.shape[2])
-
-    def query(self, tokens: Vectors) -> Vectors:
-        """The encoding (dim,) of a query: in every cell the sum of its tokens."""
-        return np.concatenate([self._cells(tokens, i)[0].ravel() for i in range(len(self.planes))])
-
-    def text(self, tokens: Vectors) -> Vectors:
-        """The encoding (dim,) of a text: in every cell the mean of its tokens, or the token nearest to an empty one.
-
-        So that each token of a query meets one token, as max-sim has it. Zeros for a text without a token.
-        """
-        if not len(tokens):
-            return np.zeros(self.dim, np.float32)
-        return np.concatenate([self._filled(tokens, i).ravel() for i in range(len(self.planes))])
-
-    def _filled(self, tokens: Vectors, i: int) -> Vectors:
-        sums, counts, cells, projected = self._cells(tokens, i)
-        empty = np.flatnonzero(counts == 0)
-        means: Vectors = (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
-        # Cells are as far apart as the bits in which their numbers differ.
-        means[empty] = projected[np.bitwise_count(empty[:, None] ^ cells[None, :]).argmin(1)]
-        return means
-
-    def _cells(self, tokens: Vectors, i: int) -> tuple[Vectors, Ids, Ids, Vectors]:
-        """The sum of each cell, how many tokens it has, the cell of each token, and the tokens projected."""
-        bits = self.planes.shape[2]
-        cells = (tokens @ self.planes[i] > 0) @ (1 << np.arange(bits))
-        projected = tokens @ self.projections[i]
-        sums = np.zeros((1 << bits, projected.shape[1]), np.float32)
-        np.add.at(sums, cells, projected)
-        return sums, np.bincount(cells, minlength=1 << bits), cells, projected
-
-
-def fixed(dim: int, *, repetitions: int = 8, bits: int = 3, width: int = 8, seed: int = 0) -> Fixed:
-    """Encodings of repetitions x 2 ** bits x width numbers, for tokens of `dim` dimensions."""
-    rng = np.random.default_rng(seed)
-    planes = rng.standard_normal((repetitions, dim, bits)).astype(np.float32)
-    signs = rng.choice((-1.0, 1.0), (repetitions, dim, width)) / np.sqrt(width * repetitions)
-    return Fixed(planes, signs.astype(np.float32))
+    nearest = np.empty(len(rows), np.int64)
+    for start in range(0, len(rows), BLOCK):
+        block = slice(start, start + BLOCK)
+        nearest[block] = (rows[block] @ centroids.T - halves).argmax(1)
+    return nearest

@@ -46,8 +46,9 @@ SCRIPTS = (
 TERM_CHARACTERS = 100
 """Longer words are cut, in documents and queries alike: a pasted digest is still found."""
 
-CACHED_WORDS = 200_000
-"""Words whose terms are kept per language: about 40 MB. All are dropped when there are more."""
+CACHED_WORDS = 8_192
+"""Words of a language after which those are forgotten that were not met again since as many were before: 10 MB at most.
+Words of ordinary texts are found among so few nearly as often as among all."""
 
 CACHED_CHARACTERS = 40
 LANGUAGE_WORDS = 200
@@ -277,7 +278,7 @@ def located(text: str, language: str) -> Iterator[tuple[int, int, tuple[str, ...
 
 def analysed(text_words: Iterable[str], language: str) -> Forms:
     """The terms of a text of these words that is written in `language`, one of STEMMERS or UNSTEMMED."""
-    known = _cache(language)
+    known = _terms(language)
     terms, steps, plain = list[str](), list[int](), list[str]()
     for word in text_words:
         forms = known[word]
@@ -405,20 +406,30 @@ def _function_words() -> tuple[dict[str, tuple[str, ...]], frozenset[str]]:
 
 
 class _Terms(dict[str, Forms]):
-    """The forms of words of one language, found when first asked for."""
+    """What is found for words when they are first asked for, and kept while they are asked for again."""
 
-    def __init__(self, language: str) -> None:
+    def __init__(self, find: Callable[[str], Forms]) -> None:
         super().__init__()
-        self._stem = _stem(STEMMERS[language]) if language in STEMMERS else str
-        self._simple: dict[str, Forms] = {}
+        self._find = find
+        self._before: dict[str, Forms] = {}
 
     def __missing__(self, word: str) -> Forms:
-        forms = self._forms(word)
+        forms = self._before.get(word) or self._find(word)
         if len(word) <= CACHED_CHARACTERS:
             if len(self) >= CACHED_WORDS:
+                self._before = dict(self)
                 self.clear()
             self[word] = forms
         return forms
+
+
+class _Language:
+    """The forms of the words of one language, kept in `terms`."""
+
+    def __init__(self, language: str) -> None:
+        self._stem = _stem(STEMMERS[language]) if language in STEMMERS else str
+        self.terms = _Terms(self._forms)
+        self._simple = _Terms(self._stemmed)
 
     def _forms(self, word: str) -> Forms:
         if not word.isascii() and _IS_DENSE.search(word):
@@ -426,7 +437,7 @@ class _Terms(dict[str, Forms]):
             pairs = [a + b for a, b in pairwise(word)]
             return Forms((*pairs, word[-1]), (1,) * len(word))
         if word[-1] in "+#":
-            return _together(Forms((word.lower()[-TERM_CHARACTERS:],), (1,)), self[word.rstrip("+#")])
+            return _together(Forms((word.lower()[-TERM_CHARACTERS:],), (1,)), self.terms[word.rstrip("+#")])
         parts = _parts(word)
         if len(parts) > 1:
             return _together(self._one(_OUTER.sub("", word)), _in_a_row([self._humps(part) for part in parts]))
@@ -439,13 +450,7 @@ class _Terms(dict[str, Forms]):
 
     def _one(self, word: str) -> Forms:
         """A word without joints: its stem; if it has accents, the stem without accents too."""
-        lower = word.lower()[:TERM_CHARACTERS]
-        forms = self._simple.get(lower)
-        if forms is None:
-            if len(self._simple) >= CACHED_WORDS:
-                self._simple.clear()
-            forms = self._simple[lower] = self._stemmed(lower)
-        return forms
+        return self._simple[word.lower()[:TERM_CHARACTERS]]
 
     def _stemmed(self, lower: str) -> Forms:
         if lower.isascii():
@@ -458,8 +463,8 @@ class _Terms(dict[str, Forms]):
 
 
 @cache
-def _cache(language: str) -> _Terms:
-    return _Terms(language)
+def _terms(language: str) -> _Terms:
+    return _Language(language).terms
 
 
 def _together(whole: Forms, parts: Forms) -> Forms:

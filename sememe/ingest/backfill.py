@@ -25,8 +25,9 @@ BATCH = 256
 """Inputs of one transaction: some seconds of long texts, and enough to sort by length."""
 
 
-SAMPLE = 512
-"""Inputs that a codec is trained on: about the 65,536 tokens that are read for it."""
+SAMPLE = 4096
+SAMPLE_CHARACTERS = 1 << 18
+"""Inputs that a codec is trained on, at most, and their characters: about the 65,536 tokens that are read for it."""
 
 
 @dataclass(slots=True)
@@ -91,14 +92,15 @@ def batches(store: SQLiteStore, space: str) -> Iterator[dict[bytes, str]]:
 
 
 def sample(store: SQLiteStore) -> list[str]:
-    """Inputs of the collection, SAMPLE at most, spread over all of it: what a codec is trained on."""
+    """Inputs of the collection, spread over all of it: what a codec is trained on, as many of them as suffice."""
     with store.snapshot() as snapshot:
         chunks = snapshot.live_chunks()
         chosen = np.unique(np.linspace(0, len(chunks) - 1, min(SAMPLE, len(chunks))).astype(int))
-        return [
+        found = [
             embedded_input(passage.headings, passage.text)
             for passage in snapshot.passages([chunks[i] for i in chosen.tolist()])
         ]
+    return found[:: max(1, -(-sum(map(len, found)) // SAMPLE_CHARACTERS))]
 
 
 def _fill(

@@ -32,12 +32,13 @@ from sememe.index.slab import (
 )
 from sememe.ingest import layers, represented
 from sememe.ingest.runs import take_lock
+from sememe.memory import give_back
 from sememe.space import SPACE_FOLDER, Held
 from sememe.store import SQLiteStore
 from sememe.store.reading import Snapshot
 from sememe.types import Changes, Ids, IndexRecord, Progress, Vectors
 
-BATCH = 8192
+BATCH = 2048
 DEAD_SHARE = 0.25
 """A slab with more dead rows than this is written anew."""
 
@@ -103,6 +104,7 @@ def _catch_up(store: SQLiteStore, effort: Effort) -> bool:
         _slab(store, held, rebuild=effort.rebuild)
     if effort.full:
         layers.make(store, spaces, layers.Work(effort.rebuild, effort.threads, effort.progress))
+    give_back()
     return True
 
 

@@ -17,6 +17,7 @@ from sememe.index import columns, faiss, funnel, lexical
 from sememe.index.entries import entry_of
 from sememe.index.slab import NAME as VECTORS
 from sememe.index.slab import Rows, Slab
+from sememe.memory import give_back
 from sememe.settings import cores
 from sememe.space import Held
 from sememe.store import SQLiteStore
@@ -118,6 +119,7 @@ def _neighbours(over: _Over, work: Work) -> None:
         )
     over.switch(faiss.NAME, generation, details.checksum, details.to_json())
     faiss.remove_others(over.folder, generation)
+    give_back()
 
 
 def _columns(over: _Over, work: Work) -> None:

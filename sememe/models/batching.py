@@ -14,6 +14,17 @@ Told: TypeAlias = Mapping[str, Ids]
 
 NOTHING: Told = {}
 
+FINEST = 16
+"""A length is a multiple of a step, and at most so many times the step, which is a power of two from 2 on."""
+
+
+def rounded(length: int, most: int) -> int:
+    """The length that a text of so many tokens is padded to, one of few: a token or an eighth more, up to `most`."""
+    step = 2
+    while length > FINEST * step:
+        step *= 2
+    return max(length, min(-(-length // step) * step, most))
+
 
 def batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[Ids]:
     """Positions grouped so that rows x longest <= batch_tokens, longest first; at least one row each."""
@@ -25,13 +36,13 @@ def batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[Ids]:
         start += rows
 
 
-def padded(ids: Sequence[list[int]], rows: Ids, told: Told = NOTHING) -> dict[str, Any]:
-    """The chosen texts' ids in one table, their lengths, and what else is told of them.
+def padded(ids: Sequence[list[int]], rows: Ids, told: Told = NOTHING, *, width: int = 1) -> dict[str, Any]:
+    """The chosen texts' ids in one table of `width` at least, their lengths, and what else is told of them.
 
     A text without a token is one that nobody pools. Lengths that are told are those of what the others may see.
     """
     lengths = np.array([len(ids[row]) for row in rows], dtype=np.int32)
-    table = np.zeros((len(rows), max(1, int(lengths.max()))), dtype=np.int32)
+    table = np.zeros((len(rows), max(width, int(lengths.max()))), dtype=np.int32)
     for i, row in enumerate(rows):
         table[i, : lengths[i]] = ids[row]
     return {"input_ids": table, "lengths": lengths} | {n: v[rows].astype(np.int32) for n, v in told.items()}

@@ -23,7 +23,7 @@ import numpy as np
 
 from sememe.errors import ModelError
 from sememe.models import exported, graph
-from sememe.models.batching import NOTHING, Told, batches, padded
+from sememe.models.batching import NOTHING, Told, batches, padded, rounded
 from sememe.models.cards import Card
 from sememe.models.openvino_library import openvino
 from sememe.models.openvino_ops import OpenVINOOps
@@ -41,11 +41,16 @@ MOST_TOKENS = 512
 
 
 class CompiledEncoder:
-    """One compiled model and its queue of requests. One batch job at a time; threads wait for each other."""
+    """One compiled model and its queue of requests. One batch job at a time; threads wait for each other.
 
-    def __init__(self, model: Any, *, dim: int, precision: str) -> None:
+    For every shape of a batch OpenVINO makes code and buffers, in some 50 ms and half a megabyte, and keeps them. Of
+    thousands of tokens at once the shapes are as many as the lengths; a process that embeds a few lines at a time meets
+    others for hours, unless lengths and budgets are few.
+    """
+
+    def __init__(self, model: Any, *, max_tokens: int, precision: str) -> None:
         self._model = model
-        self._dim = dim
+        self._max_tokens = max_tokens
         self.precision = precision
         self._requests = model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + 1
         self._lock = threading.Lock()
@@ -57,7 +62,8 @@ class CompiledEncoder:
         """As every engine: longest first, every position once."""
         with self._lock:
             if len(ids) == 1:
-                self._single.infer(padded(ids, np.zeros(1, np.int64), self._wanted(told)))
+                width = rounded(len(ids[0]), self._max_tokens)
+                self._single.infer(padded(ids, np.zeros(1, np.int64), self._wanted(told), width=width))
                 yield np.zeros(1, np.int64), self._single.get_output_tensor(0).data.copy()
                 return
             yield from self._run_queue(ids, batch_tokens, self._wanted(told))
@@ -72,11 +78,14 @@ class CompiledEncoder:
         done: list[tuple[Ids, Vectors]] = []
         self._queue.set_callback(lambda request, rows: done.append((rows, request.get_output_tensor(0).data.copy())))
         try:
-            lengths = [len(i) for i in ids]
-            # So few that they would be one batch are shared out, or every core but one would stand idle.
-            share = max(LEAST_TOKENS, -(-sum(lengths) // (2 * self._requests)))
-            for rows in batches(lengths, min(batch_tokens, MOST_TOKENS, share)):
-                self._queue.start_async(padded(ids, rows, told), rows)
+            widths = [len(i) for i in ids]
+            # So few that they would be one batch are shared out, or every core but one would stand idle: by the next
+            # power of two.
+            share = max(LEAST_TOKENS, 1 << (sum(widths) // (2 * self._requests)).bit_length())
+            if share < MOST_TOKENS:
+                widths = [rounded(width, self._max_tokens) for width in widths]
+            for rows in batches(widths, min(batch_tokens, MOST_TOKENS, share)):
+                self._queue.start_async(padded(ids, rows, told, width=widths[rows[0]]), rows)
         finally:
             self._queue.wait_all()
         yield from done
@@ -104,7 +113,7 @@ def load(card: Card, files: Mapping[str, Path], *, settings: Settings) -> Compil
     except OSError:
         # A home that cannot be written costs the cache, not the model.
         model = core.compile_model(build(), "CPU", config)
-    return CompiledEncoder(model, dim=card.dim, precision=precision)
+    return CompiledEncoder(model, max_tokens=card.max_tokens, precision=precision)
 
 
 def _from_cache(core: Any, card: Card, build: Callable[[], Any], folder: Path, config: dict[str, Any]) -> Any:

@@ -96,7 +96,8 @@ class Explanation:
     """A chunk and a query. `rank` is that of the answer, None where it is not in it; then `fell` says where it fell
     out, and why. `terms` are the words of the query with their parts of the BM25 score; `heat` the words of the text
     that the vector's score hangs on, by their places, empty where it was not asked for. `tokens` are those of the
-    query, in their order, with their parts of the max-sim. `score` is what a boosted score is the sum of.
+    query, in their order, with their parts of the max-sim. `score` is what a boosted score is the sum of. `terms_of`
+    and `tokens_of` name the spaces that these are of, "" for BM25 and where there are none.
     """
 
     query: str
@@ -114,6 +115,8 @@ class Explanation:
     heat: tuple[Heat, ...]
     score: tuple[Term, ...] = ()
     tokens: tuple[TokenPart, ...] = ()
+    terms_of: str = ""
+    tokens_of: str = ""
 
     def hottest(self, count: int) -> list[Heat]:
         """The spans without which the score falls most, the greatest fall first; those that raise it are none."""
@@ -158,8 +161,10 @@ def explained(
         chunk = snapshot.found([number])[number]
         terms, silent = _terms(search, number)
         looked = list(zip(search.moment.nears, models.ways, strict=True))
-        terms = next((w for near, way in looked if (w := _weights(search, chunk, near, way.encoder))), terms)
-        tokens = next((t for near, way in looked if (t := _tokens(search, chunk, near, way.encoder))), ())
+        weights = ((near.name, _weights(search, chunk, near, way.encoder)) for near, way in looked)
+        terms_of, terms = next((found for found in weights if found[1]), ("", terms))
+        parts = ((near.name, _tokens(search, chunk, near, way.encoder)) for near, way in looked)
+        tokens_of, tokens = next((found for found in parts if found[1]), ("", ()))
         where = _refusals(search, number)
     ranks = {found: rank for rank, (found, _) in enumerate(search.found.best, start=1)}
     rank = ranks.get(number)
@@ -171,7 +176,8 @@ def explained(
         k=query.k,
         fell="" if rank is not None else _left_out(search, number) or _fell(search, standings, where, silent),
         standings=standings, terms=terms, heat=measured, tokens=tokens,
-        score=() if search.arranger is None else search.arranger.terms.get(number, ()),
+        score=() if search.arranger is None else search.arranger.terms.get(number, ()), terms_of=terms_of,
+        tokens_of=tokens_of,
     )  # fmt: skip
 
 

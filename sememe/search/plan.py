@@ -17,7 +17,6 @@ from sememe.filters import describe
 from sememe.index import faiss
 from sememe.index.exact import Allowed, Mask
 from sememe.index.funnel import BITS, MIN_ROWS, MOST_ROWS, Stage, choose, parse
-from sememe.index.late import FIRST
 from sememe.search.calibrate import LEAST, SAMPLE, TOP, WORDS_WEIGHT
 from sememe.search.fuse import RRF_K
 from sememe.search.query import Fusion, Query
@@ -178,7 +177,6 @@ class Tokens:
 
     tokens: int
     rows: int
-    named: int
     candidates: int | None
     beside: int
     depth: int
@@ -193,8 +191,8 @@ class Tokens:
             return f"maxsim   {self.tokens:,} tokens of the query with those of all {texts}, keep {self.depth}"
         newer = f" and {self.beside:,} newer texts" if self.beside else ""
         return (
-            f"tokens   {self.tokens:,} tokens of the query in {texts}: encodings name {self.named:,}, "
-            f"centroids {self.candidates:,}\n"
+            f"tokens   {self.tokens:,} tokens of the query in {texts}: their centroids name "
+            f"{self.candidates:,}\n"
             f"maxsim   the candidates{newer} token by token, keep {self.depth}"
         )
 
@@ -398,9 +396,8 @@ def _represented(query: Query, beside: Lookup, allowed: Allowed | None, depth: i
     rows = len(kept) if allowed is None else min(len(kept), allowed.count)
     if space.kind == "sparse":
         return Weights(words_of(beside.asked), rows, depth, space.name)
-    candidates = beside.candidates(rows, depth, query.recall) if kept.files is not None else None
     return Tokens(
-        words_of(beside.asked), rows, rows if candidates is None else min(rows, FIRST * candidates), candidates,
+        words_of(beside.asked), rows, beside.candidates(rows, depth, query.recall),
         beside=len(kept.ids), depth=depth, space=space.name, untrained=UNTRAINED in space.space.pooling,
     )  # fmt: skip
 

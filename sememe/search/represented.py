@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from sememe.errors import InputError, NotFound
-from sememe.index.late import candidates_for
-from sememe.index.represented import NAMES, Asked, Mask, Rows, WordRows, in_memory, open_rows
+from sememe.index.represented import NAMES, Asked, Mask, Rows, TokenRows, WordRows, in_memory, open_rows
 from sememe.index.tokens import Codec, from_bytes
 from sememe.search.fuse import Ranking
 from sememe.search.query import Query
@@ -148,8 +147,11 @@ class Lookup:
 
     def candidates(self, rows: int, depth: int, recall: float | None) -> int | None:
         """How many texts in files are compared token by token to find `depth` among `rows`; None when all are."""
-        chosen = candidates_for(depth)
-        return chosen if self.held.kind == "late" and recall != 1 and rows > chosen else None
+        files = self.kept.files
+        if not isinstance(files, TokenRows) or recall == 1:
+            return None
+        chosen = files.codes.candidates(depth)
+        return chosen if rows > chosen else None
 
     def frequency(self, word: int) -> int:
         """In how many rows a word is, dead ones in files included."""
