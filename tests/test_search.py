@@ -133,6 +133,11 @@ def test_matches_that_the_codes_cannot_tell_apart_are_looked_for_among_more(
             exact_hits = collection.search(vector, k=10, where={"even": True}, recall=1)
             assert "600 candidates that match" in str(hits.plan)
             assert len({hit.id for hit in hits} & {hit.id for hit in exact_hits}) >= 9
+        fused: list[object] = []
+        fuse = running._fuse
+        monkeypatch.setattr(running, "_fuse", lambda *given: (fused.append(given), fuse(*given)))
+        assert "600 candidates" in str(collection.search("n7", mode="hybrid", where={"even": True}).plan)
+        assert len(fused) == 1
 
 
 def test_fewer_matches_than_were_asked_for_are_said_aloud(opened: sememe.Collection) -> None:

@@ -266,7 +266,7 @@ def searched(query: Query, *, snapshot: Snapshot, view: View, moment: Moment, re
             plan, query, allowed=allowed, moment=moment, view=view, snapshot=snapshot, reranker=reranker,
             arranger=arranger,
         )  # fmt: skip
-        if found.late and not wide:
+        if found.late:
             wide = True
         elif arranger is None or not arranger.widened():
             return Searched(plan, found, moment, allowed, arranger)
@@ -283,7 +283,10 @@ def run(
             near = near_of(step, moment)
             ranking, late = _nearest(step, near, near.allowed(moment, allowed))
             found.rankings[part_of(step, moment)] = ranking
-            found.late |= late
+            if late:
+                # They are looked for again, so nothing is made of these: a hosted model would bill it.
+                found.late = True
+                return found
         elif isinstance(step, Words) and query.text is not None:
             ids = None if allowed is None else row_ids(moment, allowed)
             found.rankings[BM25] = view.words.search(snapshot, query.text, k=step.depth, allowed=ids)
