@@ -314,8 +314,7 @@ class Collection:
         """The query as it is run, and with what."""
         spaces = [self.further.held(name) for name in query.route.spaces]
         query = checked_beside(checked(query, spaces[0].space.dim), spaces[0])
-        if query.recall is None:
-            query = replace(query, recall=self._recall)
+        query = replace(query, recall=self._recall if query.recall is None else query.recall)
         ways = tuple(self._way(query, held) for held in spaces)
         if query.parts:
             from sememe.search.forms import resolved
@@ -466,12 +465,13 @@ class Collection:
         held = held if held.kind == "dense" else Held(self._stored_space())
         with self._lock:
             if (called := (held.name, held.key)) not in self._views:
-                self._views[called] = View(self._store.folder, held.space.dim, held.space.metric, name=held.name)
+                dim, metric = held.space.dim, held.space.metric
+                self._views[called] = View(self.path, dim, metric, name=held.name, threads=self._settings.threads)
             return self._views[called]
 
     def _paths(self, paths: str | Path | Sequence[str | Path]) -> list[Path]:
-        if not (given := [paths] if isinstance(paths, str | Path) else list(paths)):
-            raise InputError("no path was given; name at least one file or folder")
+        if not (given := [paths] if isinstance(paths, str | Path) else list(paths)) or "" in given:
+            raise InputError("no path was given, or an empty one; name at least one file or folder")
         return [Path(path).expanduser() for path in given]
 
     def _key(self, key: str, *, missing_ok: bool = False) -> str:

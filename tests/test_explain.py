@@ -334,3 +334,19 @@ def test_equal_scores_are_as_many_as_they_are_and_no_rounding_tells_them_apart()
     tail = judged(np.concatenate([np.linspace(0, 0.3, 1_600), np.full(400, 0.9)]).astype(np.float32))
     scores = np.nextafter(np.float32(0.9), np.array([0, 1, 2], np.float32))
     assert tail.shares(scores) * 2_000 == pytest.approx(np.full(3, 400), rel=0.02)
+
+
+def test_texts_that_are_nearly_the_same_do_not_make_what_is_better_impossible() -> None:
+    sample = np.sort(np.random.default_rng(0).normal(0.2, 0.1, 2_000).astype(np.float32))
+    best = np.concatenate([[0.62, 0.58, 0.57, 0.565, 0.56], np.full(12, 0.55)]).astype(np.float32)
+    for gap in (0.0, 1e-6, 1e-3):
+        top = np.sort(np.concatenate([best - gap * np.arange(17), sample[-48:]]))[::-1].astype(np.float32)
+        shares = tail_of(top, body_of(sample), 2_000).shares(top[:6])
+        assert np.all(np.diff(shares) >= 0)
+        assert shares[0] * 2_000 > 0.01
+
+
+def test_no_share_is_above_one_where_fewer_chunks_have_a_vector_than_words() -> None:
+    top = np.linspace(9.0, 3.0, TOP).astype(np.float32)
+    shares = tail_of(top, agreeing(counted([(2.0, 0.1), (3.0, 0.05)]), top, 50), 50).shares(np.arange(0.0, 9.0))
+    assert np.all((shares > 0) & (shares <= 1))

@@ -76,6 +76,15 @@ def test_an_option_that_cannot_act_is_refused(say: Say, said: str, parts: list[s
     check_refused(say(*said.split()), *parts)
 
 
+@pytest.mark.parametrize("said", [["add", ""], ["sync", " "], ["search", "shoe", "-c", ""], ["report", "-c", " "]])
+def test_an_empty_path_is_not_the_folder_one_stands_in(say: Say, said: list[str]) -> None:
+    check_refused(say(*said), "empty", "the one you stand in")
+
+
+def test_a_filter_with_too_long_a_number_is_refused(say: Say) -> None:
+    check_refused(say("search", "shoe", "--where", '{"year": ' + "9" * 5000 + "}"), "--where", "4,300 digits")
+
+
 def test_the_name_of_a_model_is_guessed_and_an_empty_one_is_no_folder(say: Say) -> None:
     check_refused(say("model", "show", "bge-smal-en"), "'bge-smal-en'", "(did you mean 'bge-small-en-v1.5'?)")
     for said in (["model", "embed", "x"], ["rerank", "x", "words"]):

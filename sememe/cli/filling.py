@@ -36,6 +36,7 @@ from sememe.cli.options import (
     TitleColumnOption,
     TrackedOption,
     WholeOption,
+    folder_of,
 )
 from sememe.cli.session import Shown, opened_at, progress_shown
 from sememe.cli.show import (
@@ -123,7 +124,7 @@ def add(
 
 
 def sync(
-    folder: Annotated[Path, typer.Argument(help="The folder to agree with.", readable=False)],
+    path: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder to agree with.")],
     collection: CollectionOption = DEFAULT,
     model: ModelOption = None,
     dry_run: DryRunOption = False,
@@ -146,6 +147,7 @@ def sync(
     as_json: JsonOption = False,
 ) -> None:
     """Agree with a folder: take in what is new or changed, delete what is gone."""
+    folder = folder_of(path)
     if watched and dry_run:
         raise SememeError("--watch goes on writing and --dry-run writes nothing; say one of them")
     if not allow_empty:
@@ -266,6 +268,8 @@ def refuse_missing(paths: list[Path], *, or_else: str = "") -> None:
 
 def wanted_of(names: list[str], sitemap: bool, options: WebOptions) -> list[Path] | Pages:
     """The paths or pages of a command line. Raises InputError for both at once, and for what is not there."""
+    if not all(map(str.strip, names)):
+        raise InputError("a path is empty; name a file or a folder, . for the one you stand in")
     addresses = [name for name in names if is_address(name)]
     for name in names:
         scheme = re.match("([a-z][a-z0-9+.-]+)://", name, re.IGNORECASE)

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
+from sememe.errors import InputError
 from sememe.settings import DEFAULT_FOLDER
+
+
+def folder_of(text: str) -> Path:
+    """An empty path, as a variable of a shell that is not set leaves it, would be the folder one stands in."""
+    if not str(text).strip():
+        raise InputError("the path of a folder is empty; name one, . for the one you stand in")
+    return Path(text)
+
 
 CollectionOption = Annotated[
     Path,
@@ -17,7 +26,8 @@ CollectionOption = Annotated[
         envvar="SEMEME_COLLECTION",
         help="The folder of the collection.",
         show_default=True,
-        readable=False,
+        parser=folder_of,
+        metavar="PATH",
     ),
 ]
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="A model's name, or the folder of its files.")]
@@ -156,6 +166,6 @@ FusionOption = Annotated[
 ]
 ThresholdOption = Annotated[
     float | None,
-    typer.Option("--threshold-expected", metavar="NUMBER", help="Leave out what more random chunks would equal: 0.01."),
+    typer.Option("--threshold-expected", metavar="NUMBER", help="Leave out what more random chunks would equal: 0.3."),
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]

@@ -44,6 +44,8 @@ def where_of(text: str | None) -> dict[str, Any] | None:
             f"--where {text!r} is not JSON ({error.msg} at character {error.pos}); write it like "
             f"""'{{"year": {{"$gte": 2020}}}}'"""
         ) from error
+    except ValueError as error:
+        raise InputError("--where holds a number of more than 4,300 digits; write it with fewer") from error
     if found is None:
         raise InputError("--where null is no filter; write {} for every document, or leave it out")
     return found

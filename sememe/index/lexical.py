@@ -343,10 +343,12 @@ class LexicalIndex:
         return asking.question, asking.statistics, asking.prefixes
 
     def search(
-        self, query: str, *, k: int, allowed: Ids | None = None, tail: Tail | None = None, dead: Collection[int] = ()
+        self, query: str, *, k: int, allowed: Ids | None = None, tail: Tail | None = None, dead: Collection[int] = (),
+        whole: int | None = None,
     ) -> tuple[Ids, Scores]:  # fmt: skip
         """The k best chunks and their BM25 scores, best first, equal scores by ascending id: (m,), (m,), m <= k.
 
+        Of chunks that score as the last of the first `whole` does, by itself of all k, none of a smaller id is missing.
         `allowed`, ascending, are the chunks that may be returned; `dead` those that may not; those of the `tail`
         replace the rows of the files. Any string is a query; one without a word that can be looked up finds nothing.
         Raises LexicalDamaged.
@@ -355,7 +357,7 @@ class LexicalIndex:
         gone = np.union1d(np.array(sorted(dead), np.int64), tail.ids)
         with _told(self.path):
             asking = self._asking(query, tail)
-            ids, scores = self._of_files(asking.query(allowed), k, allowed, gone)
+            ids, scores = self._of_files(asking.query(allowed), k, allowed, gone, whole or k)
         tail_ids, tail_scores = tail.matches(asking.question, asking.statistics, asking.prefixes)
         if allowed is not None:
             kept = np.isin(tail_ids, allowed)
@@ -371,8 +373,11 @@ class LexicalIndex:
         self._last[:] = [(query, tail, made)]
         return made
 
-    def _of_files(self, query: Query | None, k: int, allowed: Ids | None, gone: Ids) -> tuple[Ids, Scores]:
-        """The k best of what a query finds: more is fetched until the ties of the kth are complete, or many."""
+    def _of_files(
+        self, query: Query | None, k: int, allowed: Ids | None, gone: Ids, whole: int
+    ) -> tuple[Ids, Scores]:  # fmt: skip
+        """The k best of what a query finds: more is fetched until the ties of the last of the first `whole` are
+        complete, or many."""
         if query is None or k < 1 or (allowed is not None and not len(allowed)):
             return NO_IDS, NO_SCORES
         # One that tells whether there are ties, and what will be passed over.
@@ -386,7 +391,7 @@ class LexicalIndex:
             if allowed is not None:
                 kept &= _holds(allowed, ids)
             ids, scores = ids[kept], scores[kept]
-            if last is None or limit == self.rows or (len(ids) >= k and (last < scores[k - 1] or limit >= FETCHED)):
+            if last is None or limit == self.rows or (len(ids) >= k and (last < scores[whole - 1] or limit >= FETCHED)):
                 return best(ids, scores, k)
             limit = next(step for step in STEPS if step > limit)
 

@@ -281,7 +281,7 @@ class Arranger:
         if self.dropped:
             found.append(f"{self.dropped:,} of {len(self.considered):,} candidates say nearly what a better one says")
         ended = self._left <= self._wanted if self.shape.after else self._left < self._wanted
-        if self._closed and ended and len(self.considered) < self.there:
+        if self._closed and ended and 0 < len(self.considered) < self.there:
             found.append(f"the answer ends with the {len(self.considered):,} candidates that were fused or reranked")
         return tuple(found)
 

@@ -60,6 +60,10 @@ WORDS_STEP = 0.08
 """Of the score at the edge, the least scale of a tail of words: chunks of the same words score alike, and one word more
 adds at once what it weighs."""
 
+LEAST_SCALE = 0.25
+"""Of the scale at which shares fall from the middle of all scores to the edge, the least of the law beyond it: where
+texts that are nearly the same lie about the edge, their scores tell nothing of how far others lie apart."""
+
 ROUNDING = 1e-6
 """What two ways of computing a score of about 1 differ by: what is less above another one is not above it."""
 
@@ -69,6 +73,9 @@ PARTS = ((0.6, 0.15), (0.8, 0.2), (1.0, 0.3), (1.2, 0.2), (1.4, 0.15))
 GRID = 512
 WORDS_WEIGHT = 0.2
 """Of the surprise of words, where that of meaning counts once: chosen on the development queries of three corpora."""
+
+MIDMOST = 0.5
+"""The share that reaches the middle of the scores."""
 
 MOST_EVIDENCE = 12.0
 """More than the last of the TOP has in any collection."""
@@ -88,6 +95,13 @@ class Body:
         """The share of chunks that score at least so high."""
         place = int(np.searchsorted(self.scores, score - _rounding(score)))
         return float(self.above[place]) if place < len(self.scores) else 0.0
+
+    def fall(self, score: float, share: float) -> float:
+        """The scale of an exponential law between the middle of the scores and one that such a share reaches."""
+        middle = int(np.searchsorted(-self.above, -MIDMOST, side="right")) - 1
+        if middle < 0 or share >= MIDMOST:
+            return 0.0
+        return max(score - float(self.scores[middle]), 0.0) / math.log(float(self.above[middle]) / share)
 
     def shares(self, scores: Scores) -> Shares:
         """The shares of chunks that score at least as high: (n,)."""
@@ -134,6 +148,8 @@ def tail_of(top: Scores, body: Body, chunks: int, *, step: float = 0.0) -> Tail:
     """
     if not len(top):
         return Tail(np.zeros(1, np.float32), np.zeros(1), 0.0)
+    # Of words that are in chunks which have no vector here yet, there may be more.
+    chunks = max(chunks, len(top))
     edge = EDGE if len(top) > NEAR else 0
     scores, first = np.unique(top[edge:][::-1], return_index=True)
     above = (len(top) - first - ANSWERS) / chunks
@@ -142,7 +158,8 @@ def tail_of(top: Scores, body: Body, chunks: int, *, step: float = 0.0) -> Tail:
     below = body.scores < scores[0]
     known = np.log(np.concatenate([body.above[below], above]))
     rising = np.maximum.accumulate(known[::-1])[::-1]
-    scale = max(_scale(top, chunks), step * float(top[edge]))
+    best = float(top[edge])
+    scale = max(_scale(top, chunks), step * best, LEAST_SCALE * body.fall(best, float(above[-1])))
     return Tail(np.concatenate([body.scores[below], scores]), rising, scale)
 
 
@@ -162,7 +179,7 @@ def agreeing(body: Body, top: Scores, chunks: int) -> Body:
     there = body.at(float(top[-1])) if len(top) else 0.0
     if not 0.0 < there < 1.0:
         return body
-    power = math.log((len(top) - ANSWERS) / chunks) / math.log(there)
+    power = math.log((len(top) - ANSWERS) / max(chunks, len(top))) / math.log(there)
     return Body(body.scores, body.above ** (min(power, 1.0) if tied(top) else power))
 
 

@@ -25,7 +25,7 @@ from sememe.search.calibrate import (
     tied,
 )
 from sememe.search.fuse import Ranking
-from sememe.search.plan import Narrow, Nearest, Neighbours, Plan, Scan, best_of_all
+from sememe.search.plan import Calibrate, Narrow, Nearest, Neighbours, Plan, Scan, best_of_all, top_of
 from sememe.search.query import Query
 from sememe.search.view import Moment, Near, View
 from sememe.store.reading import Snapshot
@@ -47,14 +47,18 @@ class Judge:
     search: Callable[[Nearest, Near, Allowed | None], tuple[Ranking, bool]]
 
     def fused(self, meaning: Ranking, words: Ranking) -> tuple[dict[int, float], dict[int, float]]:
-        """The evidence of everything that is in one of two rankings, and its share of random chunks, both by id.
+        """The evidence of everything that is in one of two rankings, and, where the plan states it, its share of random
+        chunks, both by id.
 
         What only one part has found is scored by the other one too.
         """
-        nearest, told = self._best_near(meaning), self._best_told(words)
-        ids, best = np.union1d(meaning[0], words[0]), np.union1d(nearest[0], told[0])
+        ids = np.union1d(meaning[0], words[0])
         parts = sampled_tail(self._sample_scores()), self._words_body()
         together = self._evidence(ids, parts, meaning, words)
+        if not any(isinstance(step, Calibrate) for step in self.plan.steps):
+            return _by_id(ids, together), {}
+        nearest, told = self._best_near(meaning), self._best_told(words)
+        best = np.union1d(nearest[0], told[0])
         if np.isin(best, ids).all():
             top = together[np.searchsorted(ids, best)]
         else:
@@ -72,7 +76,8 @@ class Judge:
         (meaning,) = parts.values()
         if lexical is not None:
             return self.fused(meaning, lexical)[1]
-        return _by_id(meaning[0], self._tail(self._best_near(meaning)[1]).shares(meaning[1]))
+        top = self._best_near(meaning)[1]
+        return _by_id(meaning[0], self._tail(top).shares(meaning[1])) if len(top) else {}
 
     def _evidence(self, ids: Ids, parts: tuple[Tail, Body], meaning: Ranking, words: Ranking) -> Shares:
         near, told = parts
@@ -83,7 +88,7 @@ class Judge:
         near = self.moment.nears[0]
         step = next(step for step in self.plan.steps if isinstance(step, Scan | Neighbours | Narrow))
         # More hits take more candidates, and the best of those may be others.
-        whole = isinstance(step, Scan) or (isinstance(step, Neighbours) and step.depth == TOP)
+        whole = isinstance(step, Scan) or (isinstance(step, Neighbours) and step.depth == top_of(self.query))
         if self.allowed is None and whole:
             return self._random(ranking)
         return self._random(self.search(best_of_all(self.query, near), near, None)[0])
@@ -93,7 +98,7 @@ class Judge:
         if self.allowed is None:
             return self._random(ranking)
         assert self.query.text is not None
-        return self._random(self.view.words.search(self.snapshot, self.query.text, k=TOP, allowed=None))
+        return self._random(self.view.words.search(self.snapshot, self.query.text, k=top_of(self.query), allowed=None))
 
     def _random(self, ranking: Ranking) -> Ranking:
         """The best of a ranking, without what the query is made of."""

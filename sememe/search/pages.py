@@ -56,7 +56,9 @@ def digest(query: Query, collection: Path) -> str:
     shape = replace(query.shape or Shape(), after="", page=1, context=0, facets=())
     parts = [(part.weight, str(part), _bytes(part.what)) for part in query.parts]
     where = None if query.where is None else query.where.text
-    route = {name: str(value) for name, value in asdict(replace(query.route, rerank=None)).items()}
+    # What is usual is the same whether it was said or not.
+    usual = replace(query.route, rerank=None, depth=query.route.read, fusion=query.route.fusion or "evidence")
+    route = {name: str(value) for name, value in asdict(usual).items()}
     told: list[Any] = [
         str(collection), query.text, parts or _bytes(query.vector), where, query.mode, query.alpha, query.recall,
         query.route.ranked_by, route, asdict(shape),

@@ -199,10 +199,11 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """BM25 over the words of titles, headings and text."""
+    """BM25 over the words of titles, headings and text. Behind the first `whole` the scores alone are wanted."""
 
     terms: tuple[str, ...]
     depth: int
+    whole: int
 
     def __str__(self) -> str:
         return f"words    BM25 for {' '.join(self.terms) or '(no word that can be looked up)'}, keep {self.depth}"
@@ -309,13 +310,13 @@ def plan(
     # Too few chunks have no tail to judge by, a space of words or of tokens has no sample of vectors, and how surprised
     # two models are by one text is no evidence of two.
     judged = len(moment.exact) >= LEAST and len(nears) == 1 and nears[0].beside is None
-    fuse = Fuse(query.alpha, route.fusion or "evidence" if judged else "rrf")
+    fuse = Fuse(query.alpha, (route.fusion or "evidence") if judged else "rrf")
     stated = (route.calibrated or route.expected is not None) and len(moment.exact) >= LEAST
-    least = TOP if fuse.kind == "evidence" else HYBRID_DEPTH
+    least = top_of(query) if fuse.kind == "evidence" else HYBRID_DEPTH
     wanted = query.k if arranger is None else arranger.page.k
     k = max(wanted + len(query.exclude), route.read)
     # Where scores are judged the best of all are known from the search itself.
-    depth = max(k, min(2 * k, 10 * HYBRID_DEPTH), least) if query.is_fused else max(k, TOP) if stated else k
+    depth = max(k, min(2 * k, 10 * HYBRID_DEPTH), least) if query.is_fused else max(k, top_of(query)) if stated else k
     if arranger is not None:
         depth = max(depth, arranger.pool + len(query.exclude))
     steps: list[Step] = [Embed(text) for text in dict.fromkeys(near.input for near in nears) if text is not None]
@@ -326,7 +327,7 @@ def plan(
     for near in nears:
         steps += _nearest(query, near, near.allowed(moment, allowed), depth, wide)
     if query.mode != "vector":
-        steps.append(Words(terms, depth))
+        steps.append(Words(terms, depth, whole=depth if query.is_fused or arranger is not None else k))
     if query.is_fused:
         steps.append(fuse)
     if stated:
@@ -364,10 +365,15 @@ def _nearest(query: Query, near: Near, allowed: Allowed | None, depth: int, wide
     return [_dense(query, near, near.vector, allowed, depth, wide)]
 
 
+def top_of(query: Query) -> int:
+    """How many are looked for, so that the TOP of all are left when what the query is made of is taken out."""
+    return TOP + len(query.exclude)
+
+
 def best_of_all(query: Query, near: Near) -> Scan | Neighbours:
     """How the TOP of all vectors are looked for, whatever is left out of the answer, and however long that is."""
     assert near.vector is not None
-    return _dense(query, near, near.vector, None, TOP, wide=False)
+    return _dense(query, near, near.vector, None, top_of(query), wide=False)
 
 
 def _dense(
@@ -432,7 +438,7 @@ def _filtered(known: Known, vector: Vectors, matching: Mask, probes: int, wide: 
     needed = known.index.probes_for(vector, matching, WANTED_MATCHES)
     evenly = cells * WANTED_MATCHES / max(matches, 1)
     if wide or needed > min(FAR * evenly, max(NEARLY_ALL * cells, evenly)):
-        most = max(min(FAR_CELLS * needed, int(FAR_SHARE * cells)), 2 * needed, 2 * probes)
+        most = max(min(FAR_CELLS * needed, int(FAR_SHARE * cells)), needed, 2 * probes)
         return min(most, cells), FAR_POOL
     probes = max(min(2 * probes, cells), needed)
     return probes, ALL_CELLS_POOL if probes == cells else FILTERED_POOL

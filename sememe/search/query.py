@@ -168,7 +168,7 @@ def _refuse_route(query: Query) -> None:
         raise InputError(f"the fusion is {route.fusion!r}; {one_of(route.fusion, FUSIONS)}")
     number = isinstance(route.expected, int | float) and not isinstance(route.expected, bool)
     if route.expected is not None and not (number and math.isfinite(route.expected) and route.expected > 0):
-        raise InputError(f"the threshold is {route.expected!r}; give a number of random chunks above 0, such as 0.01")
+        raise InputError(f"the threshold is {route.expected!r}; give a number of random chunks above 0, such as 0.3")
     if route.instruction is not None and not route.instruction.strip():
         raise InputError("the instruction is empty; say what the query is asked for, or leave it out")
     if route.instruction is not None and route.rerank is None:

@@ -289,7 +289,7 @@ def run(
                 return found
         elif isinstance(step, Words) and query.text is not None:
             ids = None if allowed is None else row_ids(moment, allowed)
-            found.rankings[BM25] = view.words.search(snapshot, query.text, k=step.depth, allowed=ids)
+            found.rankings[BM25] = view.words.search(snapshot, query.text, k=step.depth, allowed=ids, whole=step.whole)
         elif isinstance(step, Fuse):
             _fuse(step, found, judge)
         elif isinstance(step, Calibrate):
@@ -377,6 +377,8 @@ def _notes(query: Query, matched: int | None, moment: Moment, snapshot: Snapshot
     judged = query.route.calibrated or query.route.expected is not None
     if judged and len(moment.exact) < LEAST:
         notes.append(f"{len(moment.exact):,} chunks are too few to judge scores by (from {LEAST} on): none was")
+    if query.route.fusion == "evidence" and len(moment.exact) < LEAST:
+        notes.append(f"{len(moment.exact):,} chunks are too few for evidence (from {LEAST} on): fused by ranks")
     if matched is None or query.where is None or matched >= query.k:
         return tuple(notes)
     if matched:

@@ -115,10 +115,10 @@ def row_ids(moment: Moment, allowed: Allowed) -> Ids:
 class View:
     """The indexes of a collection, current as of the snapshot that they are asked for."""
 
-    def __init__(
-        self, folder: Path, dim: int, metric: Metric, *, name: str = ""
-    ) -> None:  # fmt: skip
-        """Of the collection in `folder`, by its own space, or a further one by its `name`."""
+    def __init__(self, folder: Path, dim: int, metric: Metric, *, name: str = "", threads: int = 0) -> None:
+        """Of the collection in `folder`, by its own space, or a further one by its `name`. `threads` 0 is one for every
+        core."""
+        self._threads = threads
         self._collection = folder
         self._name = name
         self._dim = dim
@@ -268,7 +268,7 @@ class View:
         if earlier is not None and earlier.files.stamps.get(faiss.NAME) == (record.generation, record.seq):
             return earlier.files.neighbours
         details, folder = faiss.Details.from_json(record.details), held.folder(self._collection)
-        index = faiss.NeighbourIndex.open(folder, record.generation, details, dim=self._dim)
+        index = faiss.NeighbourIndex.open(folder, record.generation, details, dim=self._dim, threads=self._threads)
         return None if index is None else Neighbours(index, details)
 
     def _columns(self, snapshot: Snapshot, held: Held, base: IndexRecord) -> columns.Columns | None:

@@ -53,13 +53,16 @@ class Words:
             self._distrust(seen)
             return tuple(words.words(text))
 
-    def search(self, snapshot: Snapshot, text: str, *, k: int, allowed: Ids | None) -> Ranking:
-        """The k best by BM25: ids and scores (m,). `allowed` are the ids that may be returned, ascending."""
+    def search(
+        self, snapshot: Snapshot, text: str, *, k: int, allowed: Ids | None, whole: int | None = None
+    ) -> Ranking:  # fmt: skip
+        """The k best by BM25: ids and scores (m,). `allowed` are the ids that may be returned, ascending; behind the
+        first `whole` any of equal scores may stand."""
         seen = self._at(snapshot)
         if seen.index is None:
             return seen.tail.search(text, k=k, allowed=allowed)
         try:
-            return seen.index.search(text, k=k, allowed=allowed, tail=seen.tail, dead=seen.dead)
+            return seen.index.search(text, k=k, allowed=allowed, tail=seen.tail, dead=seen.dead, whole=whole)
         except lexical.LexicalDamaged:
             self._distrust(seen)
             return self._at(snapshot).tail.search(text, k=k, allowed=allowed)
