@@ -36,6 +36,7 @@ from sememe.search.calibrate import (
     sampled_tail,
     tail_of,
 )
+from sememe.search.parts import Part, Stored
 from sememe.search.query import Mode, Query, Route
 from sememe.search.shape import Shape
 from sememe.types import Scores
@@ -308,6 +309,15 @@ def test_the_same_is_stated_of_a_hit_whatever_else_is_asked_for(opened: sememe.C
         assert found == pytest.approx({number: expected[number] for number in found}, rel=1e-5)
 
 
+def test_what_a_query_is_made_of_changes_nothing_of_what_is_stated_of_others(opened: sememe.Collection) -> None:
+    liked = tuple(Part(Stored(hit.document)) for hit in opened.search(TEXTS[7], k=70))
+    plain = Query(parts=liked, k=5, route=Route(calibrated=True))
+    expected = {hit.id: hit.expected for hit in opened.search(plain)}
+    for other in (replace(plain, k=90), replace(plain, where=parse({"year": {"$gte": 0}}))):
+        found = {hit.id: hit.expected for hit in opened.search(other)}
+        assert {number: found[number] for number in expected} == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.parametrize("threshold", [0, -1.0, float("nan"), True, "a"])
 def test_a_threshold_that_is_no_number_of_chunks_is_refused(opened: sememe.Collection, threshold: object) -> None:
     with pytest.raises(InputError, match="threshold"):
@@ -327,6 +337,7 @@ def test_few_chunks_have_no_tail_and_are_fused_by_ranks(tmp_path: Path) -> None:
     with sememe.open(tmp_path / "c", model=FakeEmbedder()) as small:
         small.add(["one text", "another text"])
         hits = small.search("text", mode="hybrid", route=Route(calibrated=True))
+        assert "fused by ranks" in small.search("text", mode="hybrid", route=Route(fusion="evidence")).notes[0]
     assert {(hit.kind, hit.expected) for hit in hits} == {("rrf", None)}
 
 
