@@ -60,7 +60,7 @@ WORDS_STEP = 0.08
 """Of the score at the edge, the least scale of a tail of words: chunks of the same words score alike, and one word more
 adds at once what it weighs."""
 
-LEAST_SCALE = 0.25
+LEAST_SCALE = 0.1
 """Of the scale at which shares fall from the middle of all scores to the edge, the least of the law beyond it: where
 texts that are nearly the same lie about the edge, their scores tell nothing of how far others lie apart."""
 
