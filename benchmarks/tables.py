@@ -170,7 +170,8 @@ def filters(result: dict[str, Any]) -> str:
            if (c["kind"], c["share"]) == (cell["kind"], cell["share"])]
         for cell in cells["sememe"]
     ]  # fmt: skip
-    what = f"recall@10 · median, {result['count']:,} real vectors"
+    kind = "real" if result["data"] == "lines" else "synthetic, clustered"
+    what = f"recall@10 · median, {result['count']:,} {kind} vectors"
     return f"**Filtered search**, {what}, {machine(result)}:\n\n{markdown(['matching rows', *cells], rows)}"
 
 
