@@ -311,6 +311,51 @@ def test_a_damaged_index_is_not_extended(tmp_path: Path) -> None:
             tmp_path, built.generation, built.details, vectors=clustered(400), live=np.ones(400, bool),
             metric="cosine", threads=1,
         )  # fmt: skip
+    with pytest.raises(StoreDamaged, match="missing or damaged"):
+        refilled(built, clustered(290, seed=1))
+
+
+def refilled(old: Built, vectors: Vectors, live: npt.NDArray[np.bool_] | None = None) -> Built | None:
+    live = all_live(vectors) if live is None else live
+    made = faiss.refill(
+        old.folder, old.generation, old.details, vectors=vectors, live=live, metric=old.details.metric, threads=1
+    )
+    return None if made is None else Built(old.folder, *made, vectors, live)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
+def test_rows_that_were_written_anew_are_found_in_the_cells_of_before(tmp_path: Path, metric: Metric) -> None:
+    old = build(tmp_path, clustered(2_000, metric=metric), metric=metric)
+    vectors = clustered(1_800, metric=metric, seed=5)
+    live = np.arange(1_800) != 900
+    new = refilled(old, vectors, live)
+    assert new is not None
+    assert (new.details.rows, new.details.trained, new.details.cells) == (1_800, 2_000, old.details.cells)
+    assert new.details.table == old.details.table
+    everything = new.opened().candidates(vectors[900], setting=EVERYTHING, count=4_000)
+    assert sorted(everything.tolist()) == np.flatnonzero(live).tolist()
+    setting = faiss.choose(new.details, recall=0.95)
+    shares = []
+    for query in clustered(50, metric=metric, seed=6):
+        rows = new.opened().candidates(query, setting=setting, count=setting.candidates)
+        truth, _ = best(query[None], vectors[live], np.flatnonzero(live), k=10, metric=metric)
+        shares.append(len(set(rescored(new, query, rows)) & set(truth[0].tolist())) / 10)
+    assert np.mean(shares) >= 0.93
+    assert len(old.opened().candidates(vectors[0], setting=EVERYTHING, count=4_000)) == 2_000
+
+
+@pytest.mark.parametrize("what", ["twice as many", "half as many", "all in one cell", "of another kind"])
+def test_rows_that_the_cells_were_not_learnt_for_are_not_put_in_them(tmp_path: Path, what: str) -> None:
+    learnt = clustered(2_000)
+    old = build(tmp_path, learnt)
+    files = sorted(tmp_path.iterdir())
+    noise = np.random.default_rng(3).standard_normal((2_000, DIM)).astype(np.float32)
+    rows = {
+        "twice as many": clustered(4_000, seed=5), "half as many": clustered(1_000, seed=5),
+        "all in one cell": normalise(learnt[:1] + 0.02 * noise), "of another kind": normalise(noise),
+    }[what]  # fmt: skip
+    assert refilled(old, rows) is None
+    assert sorted(tmp_path.iterdir()) == files
 
 
 # --- files -------------------------------------------------------------------------------------------------

@@ -391,6 +391,28 @@ def test_a_collection_of_equal_texts_answers_by_ascending_id(tmp_path: Path, mon
         assert ids == sorted(ids)
 
 
+def test_what_replaces_a_quarter_of_the_documents_is_put_in_the_cells_that_were_learnt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faiss, "MIN_ROWS", 100)
+    monkeypatch.setattr(faiss, "UNEVEN", 9.0)
+    monkeypatch.setattr(faiss, "LOST", 1.0)
+    built: list[int] = []
+    learning = faiss.build
+    monkeypatch.setattr(faiss, "build", lambda *args, **named: built.append(1) or learning(*args, **named))
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as opened:
+        opened.add(map(record, range(1_500)))
+        first = opened.vectors()[1]
+        opened.add({"id": f"k{i}", "text": f"something else {i}"} for i in range(700))
+        assert opened.search("something else 650", k=1, recall=1)[0].document == "k650"
+        query = first[3]
+        found = [hit.document for hit in opened.search(query, k=1_500, recall=1)]
+        assert len(found) == len(set(found)) == 1_500
+        assert len(built) == 1
+        opened.optimize()
+        assert len(built) == 2
+
+
 def test_the_dimension_of_a_query_is_that_of_the_collection(opened: sememe.Collection) -> None:
     with pytest.raises(InputError, match=rf"\(3,\), the collection has \({DIM},\)"):
         opened.search(np.ones(3, np.float32))

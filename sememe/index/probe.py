@@ -71,8 +71,8 @@ def measure(
     k = min(K, len(rows) - 1)
     if k < 1:
         return (Setting(cells, max(POOLS), 1.0, 0.0),)
-    asked = np.sort(np.random.default_rng(0).choice(rows, size=min(QUERIES, len(rows)), replace=False))
-    truth = _Asked(asked, _last_scores(vectors, live, asked, k=k, metric=metric))
+    truth = _asked(vectors, live, rows, k=k, metric=metric)
+    asked = truth.rows
     spreads = np.median([gaps(vectors[row]) for row in asked], axis=0)
     found: list[Setting] = []
     for probes in _steps(cells):
@@ -82,6 +82,18 @@ def measure(
             break
     kept = [setting for setting in found if not any(_beats(other, setting) for other in found)]
     return tuple(_timed(search, vectors, kept, asked[:TIMED], metric=metric))
+
+
+def recall_of(
+    search: Search, vectors: Vectors, live: npt.NDArray[np.bool_], setting: Setting, *, metric: Metric
+) -> float:
+    """The mean share of the true 10 neighbours that one setting finds of live rows, as in a table."""
+    rows = np.flatnonzero(live).astype(np.int64)
+    k = min(K, len(rows) - 1)
+    if k < 1:
+        return 1.0
+    truth = _asked(vectors, live, rows, k=k, metric=metric)
+    return _at(search, vectors, truth, setting, k=k, metric=metric, pools=(setting.candidates,))[0].recall
 
 
 def sampled(
@@ -118,6 +130,11 @@ def _beats(one: Setting, other: Setting) -> bool:
     )
 
 
+def _asked(vectors: Vectors, live: npt.NDArray[np.bool_], rows: Ids, *, k: int, metric: Metric) -> _Asked:
+    asked = np.sort(np.random.default_rng(0).choice(rows, size=min(QUERIES, len(rows)), replace=False))
+    return _Asked(asked, _last_scores(vectors, live, asked, k=k, metric=metric))
+
+
 def _last_scores(vectors: Vectors, live: npt.NDArray[np.bool_], asked: Ids, *, k: int, metric: Metric) -> Scores:
     """The kth best score of each asked row among the other live rows, as `_scores` has it: (q,)."""
     queries = np.ascontiguousarray(vectors[asked])
@@ -137,12 +154,15 @@ def _last_scores(vectors: Vectors, live: npt.NDArray[np.bool_], asked: Ids, *, k
     return last
 
 
-def _at(search: Search, vectors: Vectors, truth: _Asked, how: Setting, *, k: int, metric: Metric) -> list[Setting]:
+def _at(
+    search: Search, vectors: Vectors, truth: _Asked, how: Setting, *, k: int, metric: Metric,
+    pools: Sequence[int] = POOLS,
+) -> list[Setting]:  # fmt: skip
     """One search of the largest pool tells what the smaller ones find: they are its beginnings."""
-    hits = np.zeros(len(POOLS))
+    hits = np.zeros(len(pools))
     for row, last in zip(truth.rows, truth.last, strict=True):
         query = vectors[row]
-        found = search(query, how, max(POOLS) + 1)
+        found = search(query, how, max(pools) + 1)
         found = found[found != row]
         part = vectors[found]
         scores = part @ query
@@ -150,9 +170,9 @@ def _at(search: Search, vectors: Vectors, truth: _Asked, how: Setting, *, k: int
             scores = 2.0 * scores - np.einsum("nd,nd->n", part, part)
         # Rows that tie with the last neighbour are as good, and a product may round either way.
         good = scores >= last - 1e-5 * max(1.0, abs(float(last)))
-        hits += np.array([min(k, np.count_nonzero(good[:pool])) for pool in POOLS])
+        hits += np.array([min(k, np.count_nonzero(good[:pool])) for pool in pools])
     share = hits / (k * len(truth.rows))
-    return [replace(how, candidates=pool, recall=float(found)) for pool, found in zip(POOLS, share, strict=True)]
+    return [replace(how, candidates=pool, recall=float(found)) for pool, found in zip(pools, share, strict=True)]
 
 
 def _timed(

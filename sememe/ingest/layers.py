@@ -99,27 +99,41 @@ class _Over:
 
 def _neighbours(over: _Over, work: Work) -> None:
     record = None if work.rebuild else over.record(faiss.NAME)
-    current, base, metric = None, over.base, over.held.space.metric
-    if record is not None and record.base == base.generation:
-        current = faiss.Details.from_json(record.details)
-        if faiss.NeighbourIndex.open(over.folder, record.generation, current, dim=over.held.space.dim) is None:
-            record = current = None
-    alive = ~base.dead
-    if not over.lags(record, faiss.MIN_ROWS):
-        faiss.remove_others(over.folder, None if record is None else record.generation)
+    former = _sound(over, record)
+    current = record if former is not None and record is not None and record.base == over.base.generation else None
+    if not over.lags(current, faiss.MIN_ROWS):
+        faiss.remove_others(over.folder, None if current is None else current.generation)
         return
-    vectors, threads = over.rows.scanned(), cores(work.threads)
-    if record is not None and current is not None and base.rows < 2 * current.trained:
-        generation, details = faiss.extend(
-            over.folder, record.generation, current, vectors=vectors, live=alive, metric=metric, threads=threads
-        )
-    else:
-        generation, details = faiss.build(
-            over.folder, vectors, alive, metric=metric, threads=threads, progress=work.told("neighbours")
-        )
+    generation, details = _written(over, record, former, work)
     over.switch(faiss.NAME, generation, details.checksum, details.to_json())
     faiss.remove_others(over.folder, generation)
     give_back()
+
+
+def _sound(over: _Over, record: IndexRecord | None) -> faiss.Details | None:
+    """What the truth keeps of an index whose file is what was written."""
+    if record is None:
+        return None
+    details = faiss.Details.from_json(record.details)
+    opened = faiss.NeighbourIndex.open(over.folder, record.generation, details, dim=over.held.space.dim)
+    return None if opened is None or details.metric != over.held.space.metric else details
+
+
+def _written(
+    over: _Over, record: IndexRecord | None, former: faiss.Details | None, work: Work
+) -> tuple[str, faiss.Details]:
+    """A new file: of the former one while its cells serve, as nothing takes longer than to learn them."""
+    vectors, alive, threads = over.rows.scanned(), ~over.base.dead, cores(work.threads)
+    metric, made = over.held.space.metric, None
+    if record is not None and former is not None:
+        same_rows = record.base == over.base.generation
+        if not same_rows or over.base.rows < 2 * former.trained:
+            made = (faiss.extend if same_rows else faiss.refill)(
+                over.folder, record.generation, former, vectors=vectors, live=alive, metric=metric, threads=threads
+            )
+    return made or faiss.build(
+        over.folder, vectors, alive, metric=metric, threads=threads, progress=work.told("neighbours")
+    )
 
 
 def _columns(over: _Over, work: Work) -> None:
