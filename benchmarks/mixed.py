@@ -9,7 +9,9 @@ of the record that was acknowledged last and must find it; no search may return 
 acknowledged before it began. Nothing of the first seconds (`--warm`) counts, while caches fill: of shapes that are
 compiled, of pages of the database, and of words, of which 16,384 different ones come in a good minute. Both processes
 have two of malloc's arenas, as `sememe sync --watch` has and docs/way-of-the-data.md advises. What each holds that it
-shares with no file is looked at four times a second from outside. Draws results/mixed*.svg; the last line is JSON.
+shares with no file is looked at four times a second from outside. Calls are due at a steady rate, whatever the ones
+before took; each is timed from its beginning and from when it was due, so that what waits behind a long one counts
+(Tene, How not to measure latency, 2013). Draws results/mixed*.svg; the last line is JSON.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -132,18 +135,18 @@ def level(sizes: list[float], warm: int) -> dict[str, Any]:
 
 def write(folder: str, fresh: list[str], options: dict[str, Any], said: Any, results: Any, ready: Any) -> None:
     """Upsert at a steady rate and say what was acknowledged."""
-    dice, latencies, errors, deletions = random.Random(1), [], [], 0
+    dice, took, errors, deletions = random.Random(1), Took(), [], 0
     rate = options["upserts"] / options["batch"]
     with sememe.open(folder) as collection:
         collection.embedder.embed(["warm up"], role="document")
         ready.wait()
-        for number, counts in enumerate(ticks(rate, options["warm"], options["seconds"])):
+        for number, (due, counts) in enumerate(ticks(rate, options["warm"], options["seconds"])):
             chosen = [dice.randrange(2 * options["documents"]) for _ in range(options["batch"])]
             records = [{"id": f"k{key}", "text": f"{dice.choice(fresh)} ({number}.{key})"} for key in set(chosen)]
             begun = time.perf_counter()
             try:
                 collection.add(records, chunk=False)
-                latencies += [time.perf_counter() - begun] * counts
+                took.note(begun, due, counts=counts)
                 said.put(("there", time.time(), [(record["id"], record["text"]) for record in records]))
                 if number % 10 == 9:
                     gone = dice.choice(records)["id"]
@@ -153,21 +156,21 @@ def write(folder: str, fresh: list[str], options: dict[str, Any], said: Any, res
             except sememe.SememeError as error:
                 errors.append(str(error))
     results.put({
-        "write": timings(latencies, rate), "deletions": deletions,
-        "upserted": len(latencies) * options["batch"], "write errors": errors,
+        "write": took.timings(rate), "deletions": deletions,
+        "upserted": len(took.call) * options["batch"], "write errors": errors,
     })  # fmt: skip
 
 
 def search(folder: str, fresh: list[str], options: dict[str, Any], said: Any, results: Any, ready: Any) -> None:
     """Search at a steady rate; every second time for what was acknowledged last."""
-    dice, latencies, errors = random.Random(2), [], []
+    dice, took, errors = random.Random(2), Took(), []
     missed, stale, asked_new = 0, 0, 0
     there: dict[str, str] = {}
     gone: set[str] = set()
     with sememe.open(folder) as collection:
         collection.search("warm up", mode=options["mode"])
         ready.wait()
-        for number, counts in enumerate(ticks(options["searches"], options["warm"], options["seconds"])):
+        for number, (due, counts) in enumerate(ticks(options["searches"], options["warm"], options["seconds"])):
             last = heard(said, there, gone)
             # A record may be replaced while it is searched for: only the search that begins at once counts.
             key = last if number % 2 and last in there else None
@@ -179,7 +182,7 @@ def search(folder: str, fresh: list[str], options: dict[str, Any], said: Any, re
             except sememe.SememeError as error:
                 errors.append(str(error))
                 continue
-            latencies += [time.perf_counter() - begun] * counts
+            took.note(begun, due, counts=counts)
             found = {hit.document: hit.text for hit in hits}
             asked_new += counts and key is not None
             if (key is not None and found.get(key) != query) or dead & found.keys():
@@ -189,7 +192,7 @@ def search(folder: str, fresh: list[str], options: dict[str, Any], said: Any, re
                 missed += key is not None and found.get(key) != query and there.get(key) == query
                 stale += sum(name not in there for name in dead & found.keys())
     results.put({
-        "search": timings(latencies, options["searches"]), "asked for the newest": asked_new, "missed": missed,
+        "search": took.timings(options["searches"]), "asked for the newest": asked_new, "missed": missed,
         "stale": stale, "search errors": errors,
     })  # fmt: skip
 
@@ -209,22 +212,45 @@ def heard(said: Any, there: dict[str, str], gone: set[str]) -> str:
     return last
 
 
-def ticks(rate: float, warm: float, seconds: float) -> Iterator[bool]:
-    """At a steady rate, or as fast as the caller can where that is slower: whether it counts, after `warm` seconds."""
+def ticks(rate: float, warm: float, seconds: float) -> Iterator[tuple[float, bool]]:
+    """When a call is due, at a steady rate, and whether it is begun after `warm` seconds, when it counts.
+
+    Whoever is late has the next ones at once, as long as the time goes.
+    """
     begun = time.perf_counter()
-    at = begun
-    while at - begun < warm + seconds:
-        time.sleep(max(0.0, at - time.perf_counter()))
-        yield at - begun >= warm
-        # What came too late is not made up for in a burst.
-        at = max(at + 1 / rate, time.perf_counter() - 1.0)
+    for number in itertools.count():
+        due = begun + number / rate
+        time.sleep(max(0.0, due - time.perf_counter()))
+        late = time.perf_counter() - begun
+        if max(late, due - begun) >= warm + seconds:
+            return
+        yield due, late >= warm
 
 
-def timings(latencies: list[float], wanted: float) -> dict[str, float]:
-    """Milliseconds by share, and the rate that was reached beside the one that was wanted."""
-    ordered = sorted(latencies)
+@dataclass
+class Took:
+    """Seconds that calls took, from their beginning and from when they were due."""
+
+    call: list[float] = field(default_factory=list)
+    waited: list[float] = field(default_factory=list)
+
+    def note(self, begun: float, due: float, *, counts: bool) -> None:
+        """A call that ended now."""
+        if counts:
+            ended = time.perf_counter()
+            self.call.append(ended - begun)
+            self.waited.append(ended - due)
+
+    def timings(self, wanted: float) -> dict[str, Any]:
+        """Milliseconds by share, `due` from when calls were due; how many, beside the rate that was wanted."""
+        return {**shares(self.call), "due": shares(self.waited), "calls": len(self.call), "wanted_a_second": wanted}
+
+
+def shares(seconds: list[float]) -> dict[str, float]:
+    """Milliseconds by share of the calls, their mean and the longest."""
+    ordered = sorted(seconds)
     at = {f"p{share}": 1000 * ordered[min(len(ordered) - 1, len(ordered) * share // 100)] for share in (50, 95, 99)}
-    return {**at, "mean": 1000 * statistics.fmean(ordered), "calls": len(ordered), "wanted_a_second": wanted}
+    return {**at, "mean": 1000 * statistics.fmean(ordered), "longest": 1000 * ordered[-1]}
 
 
 def resident(process: int) -> float:
@@ -235,10 +261,11 @@ def resident(process: int) -> float:
 
 def show(found: dict[str, Any], options: argparse.Namespace) -> None:
     """A table for people."""
-    rows = [["", "calls", "p50", "p95", "p99", "memory, first tenth", "last tenth", "growth", "a minute", "peak"]]
+    head = ["", "calls", "p50", "p95", "p99", "longest", "p95 since due"]
+    rows = [[*head, "memory, first tenth", "last tenth", "growth", "a minute", "peak"]]
     for name, process in (("write", "writer"), ("search", "searcher")):
         f, m = found[name], found["memory"][process]
-        at = [f"{f[share]:.1f} ms" for share in ("p50", "p95", "p99")]
+        at = [f"{ms:.1f} ms" for ms in (f["p50"], f["p95"], f["p99"], f["longest"], f["due"]["p95"])]
         sizes = [f"{m[when]:.1f} MB" for when in ("first tenth", "last tenth")]
         rest = [f"{m['growth']:+.1%}", f"{m['a minute']:+.1f} MB", f"{m['peak']:.1f} MB"]
         rows.append([name, f"{f['calls']:,}", *at, *sizes, *rest])

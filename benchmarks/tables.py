@@ -186,19 +186,19 @@ def hybrid(result: dict[str, Any]) -> str:
 
 def mixed(result: dict[str, Any]) -> str:
     s = result["settings"]
-    warm = f" after {s['warm']:.0f} s of the same" if "warm" in s else ""
-    rows = [
-        [name, f"{result[key]['calls']:,}", *(f"{result[key][p]:.1f} ms" for p in ("p50", "p95", "p99"))]
-        for name, key in ((f"add {s['batch']} records", "write"), ("search", "search"))
-    ]
+    rows = []
+    for name, key in ((f"add {s['batch']} records", "write"), ("search", "search")):
+        found = result[key]
+        times = [*(found[share] for share in ("p50", "p95", "p99", "longest")), found["due"]["p95"]]
+        rows.append([name, f"{found['calls']:,}", *(f"{time:,.1f} ms" for time in times)])
     what = (
-        f"two processes for {s['seconds']:.0f} s{warm}, "
+        f"two processes for {s['seconds']:.0f} s after {s['warm']:.0f} s of the same, "
         f"{s['upserts']} upserts and {s['searches']} searches a second wanted, "
         f"{result['upserted'] / s['seconds']:.0f} and {result['search']['calls'] / s['seconds']:.0f} reached, "
         f"{s['documents']:,} documents; {result['missed']} of {result['asked for the newest']:,} searches missed what "
         f"had just been acknowledged, {result['stale']} deletions were still seen"
     )
-    head = ["call, embedding included", "calls", "p50", "p95", "p99"]
+    head = ["call, embedding included", "calls", "p50", "p95", "p99", "longest", "p95 from when it was due"]
     precision = s.get("precision", "auto")
     model = "" if precision == "auto" else f" (model in {precision})"
     return (
@@ -209,12 +209,6 @@ def mixed(result: dict[str, Any]) -> str:
 
 def grown(result: dict[str, Any]) -> str:
     """What became of the memory of both processes."""
-    if "memory" not in result:
-        writer, searcher = result["writer megabytes"], result["searcher megabytes"]
-        return (
-            f"the writer's memory went from {writer[0]:.0f} to {writer[-1]:.0f} MB, "
-            f"the searcher's from {searcher[0]:.0f} to {searcher[-1]:.0f}"
-        )
     writer, searcher = (
         f"{m['first tenth']:.1f} to {m['last tenth']:.1f} MB ({m['growth']:+.1%}, at most {m['peak']:.0f})"
         for m in (result["memory"][name] for name in ("writer", "searcher"))

@@ -581,7 +581,8 @@ def _chunk(row: tuple[Any, ...], text: str, place: str) -> StoredChunk:
 
 def _about(key: str, title: str, media_type: str, added: float, metadata: str) -> dict[str, Any]:
     instant = datetime.fromtimestamp(added, UTC).isoformat()
-    return {**json.loads(metadata), "@key": key, "@title": title, "@media_type": media_type, "@added": instant}
+    known = {"@key": key, "@title": title, "@media_type": media_type, "@added": instant}
+    return known if metadata == "{}" else {**json.loads(metadata), **known}
 
 
 @lru_cache(maxsize=64)
