@@ -153,14 +153,17 @@ def drop_space(collection: Collection, name: str) -> int:
     Raises NotFound when there is none of that name, and StoreBusy while others add.
     """
     known = [report.name for report in spaces(collection)]
-    if _checked(name) not in known:
+    dropped = 0
+    with _store_of(collection) as store, alone(store, "drop the space"):
+        if _checked(name) in known:
+            held = collection.further.held(name)
+            with store.transaction() as transaction:
+                dropped = transaction.drop_space(held)
+        # Those too that were dropped before, by a process that was killed then.
+        derived.remove_dropped(store)
+    if name not in known:
         there = f"it has {', '.join(known)}" if known else "it has none beside its own"
         raise NotFound(f"{collection.path} has no space {name!r} to drop; {there}{meant(name, known)}")
-    held = collection.further.held(name)
-    with _store_of(collection) as store, alone(store, "drop the space"):
-        with store.transaction() as transaction:
-            dropped = transaction.drop_space(held)
-        derived.remove_dropped(store)
     return dropped
 
 
