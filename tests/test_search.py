@@ -26,8 +26,10 @@ from sememe.index import exact, faiss
 from sememe.ingest import derived, layers
 from sememe.search import plan as planning
 from sememe.search import run as running
-from sememe.search.query import Route
+from sememe.search.query import OWN, Query, Route
 from sememe.settings import Settings, cores
+from sememe.spaces import add_space
+from sememe.vectors import normalise
 
 COLOURS = ("red", "green", "blue")
 
@@ -138,6 +140,39 @@ def test_matches_that_the_codes_cannot_tell_apart_are_looked_for_among_more(
         monkeypatch.setattr(running, "_fuse", lambda *given: (fused.append(given), fuse(*given)))
         assert "600 candidates" in str(collection.search("n7", mode="hybrid", where={"even": True}).plan)
         assert len(fused) == 1
+
+
+class Near(FakeEmbedder):
+    """A model to which the texts that begin with "near" are nearly the same."""
+
+    def embed(self, texts: Any, *, role: Any = "document", progress: Any = None) -> Any:
+        """Vectors about one point for those."""
+        made = super().embed(texts, role=role)
+        there = [text.startswith("near") for text in texts]
+        made.vectors[there] = normalise(np.eye(1, self.space.dim, dtype=np.float32) + 0.05 * made.vectors[there])
+        return made
+
+
+def test_of_several_spaces_only_the_one_whose_best_were_found_late_is_looked_into_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = {"SUBSET_ROWS": 50, "WANTED_MATCHES": 200, "FAR": 100, "FILTERED_POOL": 40, "ALL_CELLS_POOL": 40}
+    for name, value in {**sizes, "FAR_POOL": 600, "POOL_PER_HIT": 1}.items():
+        monkeypatch.setattr(planning, name, value)
+    monkeypatch.setattr(running, "FAR_POOL", 600)
+    monkeypatch.setattr(faiss, "MIN_ROWS", 100)
+    other = Near(model="other", digest="1" * 64)
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as collection:
+        collection.further.load = lambda name, kind: other
+        texts = [f"near {n}" if n < 40 else f"n{n}" for n in range(800)]
+        collection.add({"id": text, "text": text, "metadata": {"even": n % 2 == 0}} for n, text in enumerate(texts))
+        add_space(collection, "other", other)
+        collection.optimize()
+        for names in ((OWN, "other"), ("other", OWN)):
+            where = parse({"even": True})
+            hits = collection.search(Query("near", k=10, where=where, route=Route(space=names)))
+            looked = {step["space"]: step["candidates"] for step in hits.plan.as_dicts() if "candidates" in step}
+            assert looked == {OWN: 600, "other": 100}
 
 
 def test_fewer_matches_than_were_asked_for_are_said_aloud(opened: sememe.Collection) -> None:
