@@ -202,6 +202,7 @@ def refill(
 
     if recall_of(search, vectors, live, setting, metric=metric) < setting.recall - LOST:
         return None
+    failpoints.reach("neighbours put in former cells")
     new, checksum = _write(folder, index)
     return new, replace(details, rows=len(vectors), checksum=checksum)
 
