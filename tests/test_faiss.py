@@ -358,6 +358,20 @@ def test_rows_that_the_cells_were_not_learnt_for_are_not_put_in_them(tmp_path: P
     assert sorted(tmp_path.iterdir()) == files
 
 
+def test_rows_that_grow_uneven_bit_by_bit_are_measured_against_those_that_were_learnt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faiss, "LOST", 1.0)
+    vectors, others = clustered(2_000), clustered(8_000, seed=5)
+    crowd = np.random.default_rng(6).permutation(others[np.argsort(-(others @ others[0]))[:1_000]])
+    made: Built | None = build(tmp_path, vectors)
+    moved = 0
+    while made is not None and moved < 1_000:
+        moved += 100
+        made = refilled(made, np.concatenate([crowd[:moved], vectors[moved:]]))
+    assert 300 < moved < 1_000
+
+
 # --- files -------------------------------------------------------------------------------------------------
 
 

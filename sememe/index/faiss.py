@@ -67,8 +67,8 @@ DIVIDED = 256_000
 takes 5.9. Fewer are scanned sooner than two threads have met."""
 
 UNEVEN, CHECKED, LOST = 1.5, 0.95, 0.02
-"""Rows that were written anew are put in the old cells while a search costs at most half as much again, and the
-setting for a recall of .95 finds no .02 less than it did: 200 queries tell it to .01."""
+"""Rows that were written anew are put in the old cells while a search costs at most half as much again as when
+they were learnt, and the setting for a recall of .95 finds no .02 less than it did: 200 queries tell it to .01."""
 
 STORED_MISSES = 2 / 3
 """Neighbours that are missed of a stored vector, for one that is missed of a new query."""
@@ -90,7 +90,8 @@ __all__ = [
 class Details:
     """What the truth keeps of an index beside its generation.
 
-    It covers the first `rows` of the slab, in `cells`; `trained` were there when cells and codes were learnt.
+    It covers the first `rows` of the slab, in `cells`; `trained` were there when cells and codes were learnt, and lay
+    so unevenly in them that a search costs `imbalance` times as much as with cells of one size; 0 is not known.
     `checksum` is the CRC-32 of the file; `table` is what the probe measured.
     """
 
@@ -101,6 +102,7 @@ class Details:
     trained: int
     checksum: int
     table: tuple[Setting, ...]
+    imbalance: float = 0.0
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -143,7 +145,7 @@ def build(
         _add(index, vectors, live, start=0, progress=progress)
     details = Details(
         kind=f"IVF{cells},PQ{index.pq.M}x4fs", metric=metric, rows=len(vectors), cells=cells, trained=len(vectors),
-        checksum=0, table=(),
+        checksum=0, table=(), imbalance=index.invlists.imbalance_factor(),
     )  # fmt: skip
     found = NeighbourIndex(index, details, vectors.shape[1])
 
@@ -188,11 +190,10 @@ def refill(
     if not details.trained / 2 < rows < 2 * details.trained:
         return None
     index = _former(folder, generation, details, vectors.shape[1], metric)
-    even = index.invlists.imbalance_factor()
     index.reset()
     with _threads(threads):
         _add(index, vectors, live, start=0, progress=None)
-    if index.invlists.imbalance_factor() > UNEVEN * even:
+    if index.invlists.imbalance_factor() > UNEVEN * details.imbalance:
         return None
     found = NeighbourIndex(index, replace(details, rows=len(vectors)), vectors.shape[1])
     setting = found.setting_for(CHECKED)
