@@ -300,6 +300,13 @@ def test_a_vector_that_is_not_finite_is_refused(opened: sememe.Collection, value
         opened.search(vector)
 
 
+def test_a_vector_that_float32_cannot_hold_is_refused_without_a_warning(opened: sememe.Collection) -> None:
+    with pytest.raises(InputError, match="finite"):
+        opened.search(np.full(DIM, 1e300))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="real numbers"):
+        opened.search(np.full(DIM, 1 + 1j))  # type: ignore[arg-type]
+
+
 SYNTAX = st.text(alphabet='abc"*+-&|!(){}[]^~:\\/ andornot<>=?.,\u00e9\u4e2d\U0001f600', max_size=40)
 
 
