@@ -189,6 +189,22 @@ def test_a_field_that_no_document_has_is_named(opened: sememe.Collection) -> Non
     assert "year" in notes
 
 
+@pytest.mark.parametrize("least", [1, 10**9])
+def test_a_field_with_a_full_stop_in_its_name_is_kept_and_that_it_cannot_be_asked_for_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: int
+) -> None:
+    monkeypatch.setattr(layers, "MIN_COLUMN_ROWS", least)
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as collection:
+        collection.add([{"id": "a", "text": "a", "metadata": {"v1.0": 3, "b": {"c": 4}}}])
+        collection.optimize()
+        assert collection.search("a")[0].metadata["v1.0"] == 3
+        hits = collection.search("a", where={"v1.0": 3})
+        assert not hits
+        assert "'v1.0'" in hits.notes[1]
+        assert "in its own name cannot be asked for" in hits.notes[1]
+        assert len(collection.search("a", where={"b.c": 4})) == 1
+
+
 def test_a_text_is_its_own_best_answer_in_every_mode(opened: sememe.Collection) -> None:
     for mode in ("vector", "lexical", "hybrid"):
         for number in (0, 777, 1650):
