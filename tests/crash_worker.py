@@ -38,6 +38,8 @@ def carry_out(plan: Plan) -> None:
     sync.CATCH_UP_EARLY, sync.CATCH_UP_EVERY, derived.BATCH, derived.TAIL = 1, 16, 24, 1
     # Every index, although there is little to put into it.
     faiss.MIN_ROWS, layers.MIN_COLUMN_ROWS, layers.UNINDEXED_ROWS = 24, 4, 12
+    # The slab is written anew when 63 rows are dead, and its rows are put in the cells of before.
+    derived.DEAD_SHARE, faiss.UNEVEN, faiss.LOST = 0.0625, 9.0, 1.0
     # A new generation of words and of tokens with every change, from several pieces.
     represented.TAIL, represented.TAIL_SHARE, represented.DEAD_SHARE, represented.BATCH = 0, 0.0, 0.0, 2
     failpoints.hook = _hook(plan)

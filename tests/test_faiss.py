@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -287,10 +288,9 @@ def test_rows_that_are_added_are_found_and_the_old_file_stays_as_it_was(tmp_path
     old = build(tmp_path, vectors[:700])
     before = old.path.read_bytes()
     live = np.arange(1_000) != 900
-    generation, details = faiss.extend(
-        tmp_path, old.generation, old.details, vectors=vectors, live=live, metric="cosine", threads=1
-    )
-    new = Built(tmp_path, generation, details, vectors, live)
+    new = extended(old, vectors, live)
+    assert new is not None
+    details = new.details
     assert (details.rows, details.trained, details.cells) == (1_000, 700, old.details.cells)
     assert details.table == old.details.table
     assert old.path.read_bytes() == before
@@ -315,12 +315,41 @@ def test_a_damaged_index_is_not_extended(tmp_path: Path) -> None:
         refilled(built, clustered(290, seed=1))
 
 
-def refilled(old: Built, vectors: Vectors, live: npt.NDArray[np.bool_] | None = None) -> Built | None:
+def refilled(
+    old: Built, vectors: Vectors, live: npt.NDArray[np.bool_] | None = None, *, make: Any = faiss.refill
+) -> Built | None:
     live = all_live(vectors) if live is None else live
-    made = faiss.refill(
+    made = make(
         old.folder, old.generation, old.details, vectors=vectors, live=live, metric=old.details.metric, threads=1
     )
     return None if made is None else Built(old.folder, *made, vectors, live)
+
+
+def extended(old: Built, vectors: Vectors, live: npt.NDArray[np.bool_] | None = None) -> Built | None:
+    return refilled(old, vectors, live, make=faiss.extend)
+
+
+@pytest.mark.parametrize("what", ["as many again", "all in one cell", "of another kind"])
+def test_rows_that_the_cells_were_not_learnt_for_are_not_added_to_them(tmp_path: Path, what: str) -> None:
+    learnt = clustered(2_000)
+    old = build(tmp_path, learnt)
+    files = sorted(tmp_path.iterdir())
+    noise = np.random.default_rng(3).standard_normal((1_500, DIM)).astype(np.float32)
+    rows = {
+        "as many again": clustered(2_000, seed=5), "all in one cell": normalise(learnt[:1] + 0.02 * noise),
+        "of another kind": normalise(noise),
+    }[what]  # fmt: skip
+    assert extended(old, np.concatenate([learnt, rows])) is None
+    assert sorted(tmp_path.iterdir()) == files
+
+
+def test_few_rows_that_come_are_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = clustered(1_300)
+    old = build(tmp_path, vectors[:1_000])
+    monkeypatch.setattr(faiss, "recall_of", lambda *given, **named: 0.0)
+    new = extended(old, vectors[:1_120])
+    assert new is not None
+    assert extended(new, vectors[:1_130]) is None
 
 
 @pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
@@ -356,6 +385,20 @@ def test_rows_that_the_cells_were_not_learnt_for_are_not_put_in_them(tmp_path: P
     }[what]  # fmt: skip
     assert refilled(old, rows) is None
     assert sorted(tmp_path.iterdir()) == files
+
+
+def test_rows_that_grow_uneven_bit_by_bit_are_measured_against_those_that_were_learnt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faiss, "LOST", 1.0)
+    vectors, others = clustered(2_000), clustered(8_000, seed=5)
+    crowd = np.random.default_rng(6).permutation(others[np.argsort(-(others @ others[0]))[:1_000]])
+    made: Built | None = build(tmp_path, vectors)
+    moved = 0
+    while made is not None and moved < 1_000:
+        moved += 100
+        made = refilled(made, np.concatenate([crowd[:moved], vectors[moved:]]))
+    assert 300 < moved < 1_000
 
 
 # --- files -------------------------------------------------------------------------------------------------

@@ -26,8 +26,10 @@ from sememe.index import exact, faiss
 from sememe.ingest import derived, layers
 from sememe.search import plan as planning
 from sememe.search import run as running
-from sememe.search.query import Route
+from sememe.search.query import OWN, Query, Route
 from sememe.settings import Settings, cores
+from sememe.spaces import add_space
+from sememe.vectors import normalise
 
 COLOURS = ("red", "green", "blue")
 
@@ -140,6 +142,39 @@ def test_matches_that_the_codes_cannot_tell_apart_are_looked_for_among_more(
         assert len(fused) == 1
 
 
+class Near(FakeEmbedder):
+    """A model to which the texts that begin with "near" are nearly the same."""
+
+    def embed(self, texts: Any, *, role: Any = "document", progress: Any = None) -> Any:
+        """Vectors about one point for those."""
+        made = super().embed(texts, role=role)
+        there = [text.startswith("near") for text in texts]
+        made.vectors[there] = normalise(np.eye(1, self.space.dim, dtype=np.float32) + 0.05 * made.vectors[there])
+        return made
+
+
+def test_of_several_spaces_only_the_one_whose_best_were_found_late_is_looked_into_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = {"SUBSET_ROWS": 50, "WANTED_MATCHES": 200, "FAR": 100, "FILTERED_POOL": 40, "ALL_CELLS_POOL": 40}
+    for name, value in {**sizes, "FAR_POOL": 600, "POOL_PER_HIT": 1}.items():
+        monkeypatch.setattr(planning, name, value)
+    monkeypatch.setattr(running, "FAR_POOL", 600)
+    monkeypatch.setattr(faiss, "MIN_ROWS", 100)
+    other = Near(model="other", digest="1" * 64)
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as collection:
+        collection.further.load = lambda name, kind: other
+        texts = [f"near {n}" if n < 40 else f"n{n}" for n in range(800)]
+        collection.add({"id": text, "text": text, "metadata": {"even": n % 2 == 0}} for n, text in enumerate(texts))
+        add_space(collection, "other", other)
+        collection.optimize()
+        for names in ((OWN, "other"), ("other", OWN)):
+            where = parse({"even": True})
+            hits = collection.search(Query("near", k=10, where=where, route=Route(space=names)))
+            looked = {step["space"]: step["candidates"] for step in hits.plan.as_dicts() if "candidates" in step}
+            assert looked == {OWN: 600, "other": 100}
+
+
 def test_fewer_matches_than_were_asked_for_are_said_aloud(opened: sememe.Collection) -> None:
     hits = opened.search("a question", k=50, where={"@key": {"$in": ["k1", "k2", "nowhere"]}})
     assert sorted(hit.document for hit in hits) == ["k1", "k2"]
@@ -152,6 +187,22 @@ def test_a_field_that_no_document_has_is_named(opened: sememe.Collection) -> Non
     notes = " ".join(hits.notes)
     assert "yaer" in notes
     assert "year" in notes
+
+
+@pytest.mark.parametrize("least", [1, 10**9])
+def test_a_field_with_a_full_stop_in_its_name_is_kept_and_that_it_cannot_be_asked_for_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: int
+) -> None:
+    monkeypatch.setattr(layers, "MIN_COLUMN_ROWS", least)
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as collection:
+        collection.add([{"id": "a", "text": "a", "metadata": {"v1.0": 3, "b": {"c": 4}}}])
+        collection.optimize()
+        assert collection.search("a")[0].metadata["v1.0"] == 3
+        hits = collection.search("a", where={"v1.0": 3})
+        assert not hits
+        assert "'v1.0'" in hits.notes[1]
+        assert "in its own name cannot be asked for" in hits.notes[1]
+        assert len(collection.search("a", where={"b.c": 4})) == 1
 
 
 def test_a_text_is_its_own_best_answer_in_every_mode(opened: sememe.Collection) -> None:
@@ -263,6 +314,13 @@ def test_a_vector_that_is_not_finite_is_refused(opened: sememe.Collection, value
     vector[3] = value
     with pytest.raises(InputError, match="finite"):
         opened.search(vector)
+
+
+def test_a_vector_that_float32_cannot_hold_is_refused_without_a_warning(opened: sememe.Collection) -> None:
+    with pytest.raises(InputError, match="finite"):
+        opened.search(np.full(DIM, 1e300))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="real numbers"):
+        opened.search(np.full(DIM, 1 + 1j))  # type: ignore[arg-type]
 
 
 SYNTAX = st.text(alphabet='abc"*+-&|!(){}[]^~:\\/ andornot<>=?.,\u00e9\u4e2d\U0001f600', max_size=40)

@@ -557,12 +557,14 @@ def _note(leaf: Leaf, facts: Facts) -> str:
 
 def _unknown(path: str, facts: Facts) -> str:
     names = sorted(name for name in facts.fields if not name.startswith("@"))
+    leads = "." in path and path.partition(".")[0] not in facts.fields
+    dotted = "; a full stop leads into a field: one with it in its own name cannot be asked for" if leads else ""
     if not names:
-        return f"no document has a field {path!r}, or any other"
+        return f"no document has a field {path!r}, or any other{dotted}"
     near = difflib.get_close_matches(path, names, n=SHOWN_FIELDS)
     shown = [*near, *(name for name in names if name not in near)][:SHOWN_FIELDS]
     more = f" and {len(names) - len(shown):,} more" if len(names) > len(shown) else ""
-    return f"no document has a field {path!r}; there are: {', '.join(shown)}{more}"
+    return f"no document has a field {path!r}; there are: {', '.join(shown)}{more}{dotted}"
 
 
 # --- files -------------------------------------------------------------------------------------------------

@@ -66,8 +66,8 @@ DIVIDED = 256_000
 """Rows in the cells that are scanned, from which on a second thread takes half of them: of 600,000, in 4.2 ms where one
 takes 5.9. Fewer are scanned sooner than two threads have met."""
 
-UNEVEN, CHECKED, LOST = 1.5, 0.95, 0.02
-"""Rows that were written anew are put in the old cells while a search costs at most half as much again, and the
+UNEVEN, CHECKED, LOST, LOOKS = 1.5, 0.95, 0.02, 8
+"""Other rows are put in cells while a search costs at most half as much again as when these were learnt, and the
 setting for a recall of .95 finds no .02 less than it did: 200 queries tell it to .01."""
 
 STORED_MISSES = 2 / 3
@@ -90,7 +90,8 @@ __all__ = [
 class Details:
     """What the truth keeps of an index beside its generation.
 
-    It covers the first `rows` of the slab, in `cells`; `trained` were there when cells and codes were learnt.
+    It covers the first `rows` of the slab, in `cells`; `trained` were there when cells and codes were learnt, and lay
+    so unevenly in them that a search costs `imbalance` times as much as with cells of one size; 0 is not known.
     `checksum` is the CRC-32 of the file; `table` is what the probe measured.
     """
 
@@ -101,6 +102,7 @@ class Details:
     trained: int
     checksum: int
     table: tuple[Setting, ...]
+    imbalance: float = 0.0
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -143,36 +145,36 @@ def build(
         _add(index, vectors, live, start=0, progress=progress)
     details = Details(
         kind=f"IVF{cells},PQ{index.pq.M}x4fs", metric=metric, rows=len(vectors), cells=cells, trained=len(vectors),
-        checksum=0, table=(),
+        checksum=0, table=(), imbalance=index.invlists.imbalance_factor(),
     )  # fmt: skip
     found = NeighbourIndex(index, details, vectors.shape[1])
-
-    def search(query: Vectors, setting: Setting, count: int) -> Ids:
-        return found.candidates(query, setting=setting, count=count)
 
     def gaps(query: Vectors) -> Scores:
         nearness = found.cells_near(query, EVERY_CELL).nearness
         return np.asarray(nearness[0] - nearness)
 
-    table = measure(search, vectors, live, gaps=gaps, metric=metric, cells=cells)
-    generation, checksum = _write(folder, index)
-    return generation, replace(details, checksum=checksum, table=table)
+    table = measure(found.candidates, vectors, live, gaps=gaps, metric=metric, cells=cells)
+    return _write(folder, index, replace(details, table=table))
 
 
 def extend(
     folder: Path, generation: str, details: Details, *, vectors: Vectors, live: Mask, metric: Metric, threads: int
-) -> tuple[str, Details]:
+) -> tuple[str, Details] | None:
     """Add the live rows from `details.rows` on to a copy of an index; returns the new generation and details.
 
-    Cells, codes and the table stay: a share of the cells finds the same share of neighbours while what comes is like
-    what was there. Build anew when `len(vectors)` is twice `details.trained`. Raises StoreDamaged when the file is not
-    what was written, OSError when the new one cannot be.
+    Cells, codes and the table stay. None, and no file, when there are twice the rows that they were learnt of, or when
+    they no longer serve, as `refill` has it, which is looked at whenever an eighth of those rows has come. Raises
+    StoreDamaged when the file is not what was written, OSError when the new one cannot be.
     """
+    if len(vectors) >= 2 * details.trained:
+        return None
     index = _former(folder, generation, details, vectors.shape[1], metric)
     with _threads(threads):
         _add(index, vectors, live, start=details.rows, progress=None)
-    new, checksum = _write(folder, index)
-    return new, replace(details, rows=len(vectors), checksum=checksum)
+    before, now = (LOOKS * rows // details.trained for rows in (details.rows, len(vectors)))
+    if before != now and not _serves(index, details, vectors, live):
+        return None
+    return _write(folder, index, replace(details, rows=len(vectors)))
 
 
 def refill(
@@ -184,26 +186,26 @@ def refill(
     lie less evenly in the cells, or the share of neighbours that is found is not what the table says. Raises as
     `extend`.
     """
-    rows = int(np.count_nonzero(live))
-    if not details.trained / 2 < rows < 2 * details.trained:
+    if not details.trained / 2 < int(np.count_nonzero(live)) < 2 * details.trained:
         return None
     index = _former(folder, generation, details, vectors.shape[1], metric)
-    even = index.invlists.imbalance_factor()
     index.reset()
     with _threads(threads):
         _add(index, vectors, live, start=0, progress=None)
-    if index.invlists.imbalance_factor() > UNEVEN * even:
+    if not _serves(index, details, vectors, live):
         return None
+    failpoints.reach("neighbours put in former cells")
+    return _write(folder, index, replace(details, rows=len(vectors)))
+
+
+def _serves(index: Any, details: Details, vectors: Vectors, live: Mask) -> bool:
+    """Whether cells and codes do for the rows that are in them now what they did for those that they were learnt of."""
+    if index.invlists.imbalance_factor() > UNEVEN * details.imbalance:
+        return False
     found = NeighbourIndex(index, replace(details, rows=len(vectors)), vectors.shape[1])
     setting = found.setting_for(CHECKED)
-
-    def search(query: Vectors, setting: Setting, count: int) -> Ids:
-        return found.candidates(query, setting=setting, count=count)
-
-    if recall_of(search, vectors, live, setting=setting, metric=metric) < setting.recall - LOST:
-        return None
-    new, checksum = _write(folder, index)
-    return new, replace(details, rows=len(vectors), checksum=checksum)
+    recall = recall_of(found.candidates, vectors, live, setting=setting, metric=details.metric)
+    return recall >= setting.recall - LOST
 
 
 def _former(folder: Path, generation: str, details: Details, dim: int, metric: Metric) -> Any:
@@ -533,8 +535,8 @@ def _file(folder: Path, generation: str) -> Path:
     return folder / f"{NAME}-{generation}{SUFFIX}"
 
 
-def _write(folder: Path, index: Any) -> tuple[str, int]:
-    """Write an index under a new generation and sync it; returns the generation and the checksum of the file."""
+def _write(folder: Path, index: Any, details: Details) -> tuple[str, Details]:
+    """Write an index under a new generation and sync it; returns the generation, and the details with the checksum."""
     generation = os.urandom(8).hex()
     path = _file(folder, generation)
     content = _faiss().serialize_index(index)
@@ -551,7 +553,7 @@ def _write(folder: Path, index: Any) -> tuple[str, int]:
         with contextlib.suppress(OSError):
             path.unlink()
         raise
-    return generation, zlib.crc32(content.data)
+    return generation, replace(details, checksum=zlib.crc32(content.data))
 
 
 def _read(folder: Path, generation: str, details: Details, dim: int) -> Any | None:

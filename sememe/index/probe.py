@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -51,8 +52,10 @@ class Setting:
     spread: float | None = None
 
 
-Search = Callable[[Vectors, Setting, int], Ids]
-"""Query (dim,), how to search, rows wanted: row numbers, the most promising first."""
+class Search(Protocol):
+    """Query (dim,), how to search, rows wanted: row numbers, the most promising first."""
+
+    def __call__(self, query: Vectors, *, setting: Setting, count: int) -> Ids: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +165,7 @@ def _at(
     hits = np.zeros(len(pools))
     for row, last in zip(truth.rows, truth.last, strict=True):
         query = vectors[row]
-        found = search(query, how, max(pools) + 1)
+        found = search(query, setting=how, count=max(pools) + 1)
         found = found[found != row]
         part = vectors[found]
         scores = part @ query
@@ -184,7 +187,7 @@ def _timed(
         query = np.array(vectors[row])
         for setting, taken in zip(settings, times, strict=True):
             start = time.perf_counter()
-            found = search(query, setting, setting.candidates)
+            found = search(query, setting=setting, count=setting.candidates)
             scores_of(query[None], vectors[found], metric=metric)
             taken.append(time.perf_counter() - start)
     return [

@@ -141,11 +141,10 @@ def _written(
     vectors, alive, threads = over.rows.scanned(), ~over.base.dead, cores(work.threads)
     metric, made = over.held.space.metric, None
     if record is not None and former is not None:
-        same_rows = record.base == over.base.generation
-        if not same_rows or over.base.rows < 2 * former.trained:
-            made = (faiss.extend if same_rows else faiss.refill)(
-                over.folder, record.generation, former, vectors=vectors, live=alive, metric=metric, threads=threads
-            )
+        again = faiss.extend if record.base == over.base.generation else faiss.refill
+        made = again(
+            over.folder, record.generation, former, vectors=vectors, live=alive, metric=metric, threads=threads
+        )
     return made or faiss.build(
         over.folder, vectors, alive, metric=metric, threads=threads, progress=work.told("neighbours")
     )

@@ -302,10 +302,10 @@ def part_of(step: Nearest, moment: Moment) -> str:
 
 def plan(
     query: Query, moment: Moment, *, allowed: Allowed | None, terms: tuple[str, ...], arranger: Arranger | None = None,
-    wide: bool = False,
+    wide: frozenset[str] = frozenset(),
 ) -> Plan:  # fmt: skip
     """How the query will be answered: `allowed` is what its filter lets through, and `arranger` makes of the best what
-    was asked for. `wide` takes what a filter lets through for far from the query."""
+    was asked for. In the spaces that are `wide` what a filter lets through is taken for far from the query."""
     route, nears = query.route, moment.nears
     # Too few chunks have no tail to judge by, a space of words or of tokens has no sample of vectors, and how surprised
     # two models are by one text is no evidence of two.
@@ -325,7 +325,7 @@ def plan(
     if allowed is not None and query.where is not None:
         steps.append(Filter(describe(query.where), allowed.count, len(moment.exact)))
     for near in nears:
-        steps += _nearest(query, near, near.allowed(moment, allowed), depth, wide)
+        steps += _nearest(query, near, near.allowed(moment, allowed), depth, near.name in wide)
     if query.mode != "vector":
         steps.append(Words(terms, depth, whole=depth if query.is_fused or arranger is not None else k))
     if query.is_fused:

@@ -237,9 +237,13 @@ def _refuse_outside(name: str, value: float | None, meaning: str) -> None:
 def checked_vector(given: Vectors, dim: int) -> Vectors:
     """A vector to look for as float32 (dim,). Raises InputError for one that cannot be looked for."""
     try:
-        vector = np.asarray(given, dtype=np.float32)
+        if np.iscomplexobj(given):
+            raise TypeError
+        # What float32 cannot hold becomes infinite, and is refused below.
+        with np.errstate(over="ignore"):
+            vector = np.asarray(given, dtype=np.float32)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"the query is a {type(given).__name__}; give a string or a vector") from error
+        raise InputError(f"the query is a {type(given).__name__}; give a string or a vector of real numbers") from error
     if vector.shape != (dim,):
         raise InputError(
             f"the query vector has shape {vector.shape}, the collection has ({dim},); give one of {dim} "

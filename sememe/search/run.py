@@ -95,7 +95,7 @@ class Found:
     and the best in it.
 
     `shares` says by id how many of all random chunks would score as high, where that is known. Of a filter the best
-    may have been found so `late` that wider cells and more candidates hold better ones.
+    may have been found so `late` in a space of this name that wider cells and more candidates hold better ones.
     """
 
     rankings: dict[str, Ranking] = field(default_factory=dict)
@@ -104,7 +104,7 @@ class Found:
     fused: list[tuple[int, float]] = field(default_factory=list)
     shares: dict[int, float] = field(default_factory=dict)
     ordered: list[tuple[int, float]] = field(default_factory=list)
-    late: bool = False
+    late: str | None = None
 
     def choose(self) -> None:
         """Where nothing was fused, the order is that of the one ranking."""
@@ -259,15 +259,15 @@ def searched(query: Query, *, snapshot: Snapshot, view: View, moment: Moment, re
 
         arranger = Arranger.of(query, query.shape, snapshot=snapshot, view=view)
         allowed = arranger.begin(moment, allowed)
-    wide = False
+    wide: frozenset[str] = frozenset()
     while True:
         plan = planning.plan(query, moment, allowed=allowed, terms=terms, arranger=arranger, wide=wide)
         found = run(
             plan, query, allowed=allowed, moment=moment, view=view, snapshot=snapshot, reranker=reranker,
             arranger=arranger,
         )  # fmt: skip
-        if found.late:
-            wide = True
+        if found.late is not None:
+            wide |= {found.late}
         elif arranger is None or not arranger.widened():
             return Searched(plan, found, moment, allowed, arranger)
 
@@ -285,7 +285,7 @@ def run(
             found.rankings[part_of(step, moment)] = ranking
             if late:
                 # They are looked for again, so nothing is made of these: a hosted model would bill it.
-                found.late = True
+                found.late = step.space
                 return found
         elif isinstance(step, Words) and query.text is not None:
             ids = None if allowed is None else row_ids(moment, allowed)
