@@ -204,6 +204,15 @@ def test_a_dropped_space_leaves_nothing_and_its_name_is_free(opened: sememe.Coll
     assert found(opened, TEXTS[1]) == ("d1", 1.0)
 
 
+def test_a_drop_that_was_killed_is_ended_by_asking_again(opened: sememe.Collection, tmp_path: Path) -> None:
+    left = tmp_path / "c" / "space-0123456789abcdef"
+    left.mkdir()
+    (left / "vectors-0.slab").write_bytes(b"left by a process that was killed")
+    with pytest.raises(NotFound, match="no space 'fine' to drop"):
+        drop_space(opened, "fine")
+    assert not left.exists()
+
+
 def test_a_model_that_is_another_now_is_refused(opened: sememe.Collection) -> None:
     add_space(opened, "fine", second())
     with pytest.raises(SpaceMismatch, match="no longer makes the vectors that space 'fine'"):
