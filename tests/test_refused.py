@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,6 +75,55 @@ def check_refused(done: Result, *parts: str) -> None:
 )  # fmt: skip
 def test_an_option_that_cannot_act_is_refused(say: Say, said: str, parts: list[str]) -> None:
     check_refused(say(*said.split()), *parts)
+
+
+def test_a_doctor_that_is_asked_for_a_collection_which_is_not_there_ends_with_trouble(say: Say, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for place in ("empty", "nowhere"):
+        done = say("doctor", "-c", tmp_path / place)
+        assert (done.exit_code, f"! collection       there is no collection at {tmp_path / place}" in done.stdout) == (
+            1,
+            True,
+        )
+    assert say("doctor").exit_code == 0
+
+
+def test_without_a_collection_that_is_named_or_there_the_doctor_looks_at_the_installation(
+    say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = say("doctor")
+    assert (done.exit_code, "only the installation" in done.stderr) == (0, True)
+    monkeypatch.setenv("SEMEME_COLLECTION", "nowhere")
+    assert say("doctor").exit_code == 1
+
+
+def test_a_database_that_is_gone_from_beside_its_indexes_is_told_with_what_to_do(
+    say: Say, folder: Path, tmp_path: Path
+) -> None:
+    assert say("backup", tmp_path / "backup").exit_code == 0
+    shutil.copytree(folder / ".sememe", tmp_path / "c")
+    for file in (tmp_path / "c").glob("truth.db*"):
+        file.unlink()
+    check_refused(
+        say("search", "shoe", "-c", tmp_path / "c"), "truth.db is missing", "vectors-", "sememe restore BACKUP"
+    )
+    assert "truth.db is missing" in say("doctor", "-c", tmp_path / "c").stdout
+    assert say("restore", tmp_path / "backup", "-c", tmp_path / "again").exit_code == 0
+    assert say("search", "shoe", "-c", tmp_path / "again").exit_code == 0
+
+
+@pytest.mark.parametrize("damage", ["[]", "3", '["meta.json"]', None])
+def test_the_doctor_tells_of_a_list_of_files_that_does_not_name_them_and_makes_it_anew(
+    say: Say, folder: Path, tmp_path: Path, damage: str | None
+) -> None:
+    shutil.copytree(folder / ".sememe", tmp_path / "c")
+    assert say("doctor", "-c", tmp_path / "c").exit_code == 0
+    (listed,) = (tmp_path / "c").glob("lexical-*/.managed.json")
+    listed.unlink() if damage is None else listed.write_text(damage)
+    done = say("doctor", "-c", tmp_path / "c")
+    assert (done.exit_code, "! words" in done.stdout) == (1, True)
+    assert say("doctor", "--rebuild", "-c", tmp_path / "c").exit_code == 0
 
 
 @pytest.mark.parametrize("said", [["add", ""], ["sync", " "], ["search", "shoe", "-c", ""], ["report", "-c", " "]])
