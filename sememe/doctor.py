@@ -144,8 +144,8 @@ def _derived(snapshot: Inventory, folder: Path) -> Iterator[Finding]:
         yield _judged(words is not None, "words", at, there=_there(folder, record))
         if words is not None and (left := unmanaged(words.path)):
             yield Finding(
-                "trouble", "words", f"{words.path / MANAGED} does not name {len(left):,} files of the index, which would "
-                f"stay for ever; make it anew with: sememe doctor --rebuild",
+                "trouble", "words", f"{words.path / MANAGED} does not name {len(left):,} files of the index, which "
+                f"would stay for ever; make it anew with: sememe doctor --rebuild",
             )  # fmt: skip
 
 

@@ -92,8 +92,8 @@ class SQLiteStore:
         """There is no collection here, or none any more."""
         if left := self._derived():
             return NotFound(
-                f"{self.path} is missing, but {left[0]} beside it shows that a collection was here; restore a backup to "
-                f"another folder (sememe restore BACKUP -c FOLDER), or make the collection anew with: sememe add PATH"
+                f"{self.path} is missing, but {left[0]} beside it shows that a collection was here; restore a backup "
+                f"to another folder (sememe restore BACKUP -c FOLDER), or start anew with: sememe add PATH"
             )
         return NotFound(f"there is no collection at {self.folder}; make one with: sememe add PATH")
 
