@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 import warnings
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import typer
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from sememe.ingest.pipeline import IngestProgress
 
 SECONDS_BETWEEN_LINES = 10.0
+INTERRUPTED = 130
 T = TypeVar("T")
 
 
@@ -150,6 +153,35 @@ def progress_shown() -> Iterator[Shown]:
         yield shown
     finally:
         shown.stop()
+
+
+@contextmanager
+def stop_told(shown: Shown) -> Iterator[None]:
+    """Of Ctrl-C say at once that what is under way comes to its end first; a second one does not wait for it."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:  # it is ignored, as in a job of the background
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, _end)
+        shown.stop()
+        os.write(
+            2, b"sememe: stopping; what is being embedded is stored first, and Ctrl-C again does not wait for it\n"
+        )
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    """As a kill would; the next run clears what this one leaves."""
+    os.write(2, b"sememe: interrupted at once; what was stored stays: run the same command again to go on\n")
+    os._exit(INTERRUPTED)
 
 
 @contextmanager
