@@ -38,7 +38,7 @@ from sememe.cli.options import (
     WholeOption,
     folder_of,
 )
-from sememe.cli.session import Shown, opened_at, progress_shown, stop_told
+from sememe.cli.session import Shown, no_twice, opened_at, progress_shown, stop_told
 from sememe.cli.show import (
     counted,
     end_strictly,
@@ -318,7 +318,7 @@ def meta_of(pairs: list[str] | None) -> dict[str, Any]:
 
 def _value_of(text: str, pair: str) -> object:
     try:
-        return json.loads(text, parse_constant=_refused)
+        return json.loads(text, parse_constant=_refused, object_pairs_hook=no_twice)
     except (ValueError, RecursionError) as error:
         if text[:1] in ("{", "[", '"') or text in ("NaN", "Infinity", "-Infinity"):
             raise InputError(f"--meta {pair!r} is not JSON ({error}); write a string without signs, or JSON") from error

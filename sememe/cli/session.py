@@ -39,7 +39,7 @@ def where_of(text: str | None) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        found: dict[str, Any] = json.loads(text)
+        found: dict[str, Any] = json.loads(text, object_pairs_hook=no_twice)
     except RecursionError as error:
         raise InputError("--where is nested too deeply; write it with fewer levels") from error
     except json.JSONDecodeError as error:
@@ -54,10 +54,22 @@ def where_of(text: str | None) -> dict[str, Any] | None:
     return found
 
 
+def no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Raises InputError for a name that is in it twice, of which only the last would count."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{twice!r} stands twice in one object of JSON, and only the last would count; say it once")
+    return found
+
+
 def refuse_targets(*targets: Path | None, overwrite: bool) -> None:
     """Before the work that is to be kept in these files: raise InputError for what is there, unless to `overwrite` it,
-    for a file that is named twice, and for a place that cannot be written."""
+    for a file that is named twice, for a place that cannot be written, and where there is nothing to overwrite."""
     named = [target.expanduser() for target in targets if target is not None]
+    if overwrite and not named:
+        raise InputError("--overwrite is said, but no file to write is named; name one, or leave it out")
     for path in named:
         if named.count(path) > 1:
             raise InputError(f"{printable(str(path))} is named for two outputs; name a file for each")
