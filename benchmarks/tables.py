@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Callable
+from math import exp
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -20,10 +22,10 @@ MARKS = re.compile(r"(<!-- tables: begin[^\n]*-->\n).*?(<!-- tables: end -->)", 
 
 def main() -> int:
     stale = []
-    for page, write in PAGES.items():
+    for page, writers in PAGES.items():
         text = page.read_text(encoding="utf-8")
-        marks = MARKS.search(text)
-        fresh = f"{text[: marks.end(1)]}{write()}{text[marks.start(2) :]}" if marks else text
+        left = iter(writers)
+        fresh = MARKS.sub(lambda marks, left=left: f"{marks[1]}{next(left)()}{marks[2]}", text)
         if fresh != text:
             stale.append(page)
             if "--check" not in sys.argv[1:]:
@@ -386,6 +388,60 @@ def beside(result: dict[str, Any]) -> str:
     return f"{text}\n{markdown([what, 'build', 'bytes a token', 'recall@10', 'p50', 'p95'], cells)}"
 
 
+CORPORA = {"wordnet": "WordNet", "debian": "Debian", "functions": "functions"}
+ASKED = {
+    "meaning": "meaning", "static": "meaning, static model", "words": "words", "evidence": "both, by evidence",
+}  # fmt: skip
+
+
+def calibration() -> str:
+    """Observed for one that is stated, with intervals where they are wide, and the answers that a threshold keeps."""
+    result = load("calibration")
+    stated = result["stated"]
+    head = ["expected", *(short(number) for number in stated)]
+    head += ["answers at .3", "at 1", "at 10"]
+    rows = []
+    for name, corpus in CORPORA.items():
+        for key, how in ASKED.items():
+            found = result["corpora"][name][key]
+            ratios = []
+            for i, number in enumerate(stated):
+                mean, low, high = (f"{found[which][i] / number:.2f}" for which in ("observed", "low", "high"))
+                ratios.append(short(mean) if number >= WIDE else f"{short(mean)} ({short(low)}–{short(high)})")
+            kept = [f"{found['kept'][stated.index(number)]:.0%}" for number in (0.3, 1, 10)]
+            rows.append([f"{corpus}, {how}", *ratios, *kept])
+    return markdown(head, rows)
+
+
+WIDE = 100
+"""From which number on the intervals are within two hundredths."""
+
+
+def deletion() -> str:
+    """What becomes of an answer when the words that were marked are cut out, or random ones."""
+    rows = []
+    for name, corpus in CORPORA.items():
+        found = load("calibration")["corpora"][name]["deletion"]
+        cells = []
+        for what, show in DELETED.items():
+            cells += [show(found[what][which]) for which in ("marked", "random")]
+        rows.append([corpus, *cells])
+    head = ["", "rank falls, marked", "random", "times deeper, marked", "random", "cosine falls by, marked", "random"]
+    return markdown(head, rows)
+
+
+DELETED: dict[str, Callable[[float], str]] = {
+    "rank falls": lambda share: f"{share:.0%}",
+    "log of times": lambda log: f"{exp(log):.1f}",
+    "cosine falls by": lambda fall: short(f"{fall:.3f}"),
+}
+
+
+def short(number: float | str) -> str:
+    """Without the nought before the point."""
+    return f"{number:g}".removeprefix("0") if isinstance(number, float) else number.removeprefix("0")
+
+
 SETTINGS = {"sememe index": "texts compared", "fast-plaid": "centroids a token"}
 """What `representation_peers` varies of each index."""
 
@@ -395,15 +451,16 @@ TABLES = {
 }  # fmt: skip
 
 PAGES = {
-    README: tables,
-    ROOT / "docs" / "documents.md": documents,
-    ROOT / "docs" / "hosted.md": lambda: hosted(load("hosted")),
-    ROOT / "docs" / "models.md": lambda: precision(load("precision")),
-    ROOT / "docs" / "searching.md": fusion,
-    ROOT / "docs" / "long.md": lambda: long(load("long")),
-    ROOT / "docs" / "representations.md": representations,
-    ROOT / "docs" / "chunks.md": lambda: chunks(load("chunks")),
+    README: [tables],
+    ROOT / "docs" / "documents.md": [documents],
+    ROOT / "docs" / "hosted.md": [lambda: hosted(load("hosted"))],
+    ROOT / "docs" / "models.md": [lambda: precision(load("precision"))],
+    ROOT / "docs" / "searching.md": [fusion, calibration, deletion],
+    ROOT / "docs" / "long.md": [lambda: long(load("long"))],
+    ROOT / "docs" / "representations.md": [representations],
+    ROOT / "docs" / "chunks.md": [lambda: chunks(load("chunks"))],
 }
+"""What writes the tables of each page, in their order there."""
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -106,3 +107,20 @@ def test_what_was_freed_below_what_stays_is_given_back() -> None:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to give memory back")
 def test_making_the_indexes_of_a_collection_leaves_nothing_to_give_back(tmp_path: Path) -> None:
     assert given_back(ADDED_TO_A_COLLECTION, str(Path(__file__).parent), str(tmp_path / "collection")) < 5
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is asked what it holds")
+def test_a_process_that_holds_its_memory_gives_new_threads_no_arena_of_their_own() -> None:
+    count = """
+import ctypes, threading
+from sememe.memory import hold_memory
+hold_memory()
+gate = threading.Barrier(9)
+for _ in range(8):
+    threading.Thread(target=lambda: (gate.wait(), [bytearray(9_999) for _ in range(99)], gate.wait())).start()
+gate.wait()
+ctypes.CDLL(None).malloc_stats()
+gate.wait()
+"""
+    done = subprocess.run([sys.executable, "-c", count], capture_output=True, text=True, check=True)
+    assert 0 < len(re.findall(r"^Arena \d+:", done.stderr, re.M)) <= 2

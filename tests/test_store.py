@@ -946,6 +946,29 @@ def test_processes_that_make_one_store_at_the_same_time_all_succeed(tmp_path: Pa
     store.close()
 
 
+@pytest.mark.parametrize("moment", range(3))
+def test_a_schema_that_another_process_makes_meanwhile_is_not_that_of_another_program(
+    tmp_path: Path, moment: int
+) -> None:
+    path = tmp_path / "truth.db"
+    looking = apsw.Connection(str(path))
+    looked: list[str] = []
+
+    def another(_cursor: apsw.Cursor, statement: str, _bindings: object) -> bool:
+        if len(looked) == moment:
+            other = connection.connect(path, writable=True)
+            connection.migrate(other, path)
+            other.close()
+        looked.append(statement)
+        return True
+
+    looking.exec_trace = another
+    assert connection.check_version(looking, path) in (0, VERSION)
+    looking.exec_trace = None
+    assert connection.check_version(looking, path) == (VERSION if len(looked) > moment else 0)
+    looking.close()
+
+
 @pytest.mark.parametrize(
     ("statement", "read"),
     [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -184,20 +183,3 @@ def test_an_error_of_a_later_pass_is_said_and_of_the_first_raised(tmp_path: Path
     outcomes[:] = [sememe.SememeError("refused")]
     with pytest.raises(sememe.SememeError, match="refused"):
         next(watching.watch(Watched(tmp_path, tmp_path / "none"), sync, say=said.append, using="polling"))
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks glibc what it holds")
-def test_a_process_that_holds_its_memory_gives_new_threads_no_arena_of_their_own() -> None:
-    count = """
-import ctypes, threading
-from sememe.memory import hold_memory
-hold_memory()
-gate = threading.Barrier(9)
-for _ in range(8):
-    threading.Thread(target=lambda: (gate.wait(), [bytearray(9_999) for _ in range(99)], gate.wait())).start()
-gate.wait()
-ctypes.CDLL(None).malloc_stats()
-gate.wait()
-"""
-    done = subprocess.run([sys.executable, "-c", count], capture_output=True, text=True, check=True)
-    assert 0 < len(re.findall(r"^Arena \d+:", done.stderr, re.M)) <= 2

@@ -200,7 +200,7 @@ def refill(
     def search(query: Vectors, setting: Setting, count: int) -> Ids:
         return found.candidates(query, setting=setting, count=count)
 
-    if recall_of(search, vectors, live, setting, metric=metric) < setting.recall - LOST:
+    if recall_of(search, vectors, live, setting=setting, metric=metric) < setting.recall - LOST:
         return None
     new, checksum = _write(folder, index)
     return new, replace(details, rows=len(vectors), checksum=checksum)

@@ -85,7 +85,7 @@ def measure(
 
 
 def recall_of(
-    search: Search, vectors: Vectors, live: npt.NDArray[np.bool_], setting: Setting, *, metric: Metric
+    search: Search, vectors: Vectors, live: npt.NDArray[np.bool_], *, setting: Setting, metric: Metric
 ) -> float:
     """The mean share of the true 10 neighbours that one setting finds of live rows, as in a table."""
     rows = np.flatnonzero(live).astype(np.int64)

@@ -9,8 +9,9 @@ old state or the new one. This file keeps the slab, which every other index but 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -30,9 +31,10 @@ from sememe.index.slab import (
     remove_others,
     row_sums,
 )
-from sememe.ingest import layers, represented
+from sememe.ingest import behind, layers, represented
 from sememe.ingest.runs import take_lock
 from sememe.memory import give_back
+from sememe.settings import cores
 from sememe.space import SPACE_FOLDER, Held
 from sememe.store import SQLiteStore
 from sememe.store.reading import Snapshot
@@ -41,6 +43,9 @@ from sememe.types import Changes, Ids, IndexRecord, Progress, Vectors
 BATCH = 2048
 DEAD_SHARE = 0.25
 """A slab with more dead rows than this is written anew."""
+
+BEHIND_ROWS = 16_384
+"""Rows of which large files are written anew in a thread: of 26,000, for .9 s, beside a busy searcher for 1.6."""
 
 READ_THROUGH = 65_536
 """Rows that the first catch-up of a process compares with their checksums, 40 ms. Searches and `doctor` compare all."""
@@ -53,13 +58,14 @@ TAIL = 256
 class Effort:
     """How much is done: `rebuild` starts every file anew, `full` makes all indexes and not only the slab.
 
-    `wait` for another process that is at it; `threads` 0 means every core. `progress` is called with the name of
-    what is being made.
+    `wait` for another process that is at it; what takes long is done `behind`, in a thread of its own; `threads` 0
+    means every core. `progress` is called with the name of what is being made.
     """
 
     rebuild: bool = False
     full: bool = True
     wait: bool = False
+    behind: bool = False
     threads: int = 0
     progress: Callable[[str], Progress | None] | None = None
 
@@ -100,12 +106,28 @@ def _catch_up(store: SQLiteStore, effort: Effort) -> bool:
         represented.keep(store, held, rebuild=effort.rebuild)
     if waiting < TAIL and not effort.rebuild and None not in sound:
         return False
+    if effort.behind and None not in sound and _takes_long(store, zip(spaces, sound, strict=True)):
+        # Half of the cores are left to what goes on meanwhile.
+        rest = replace(effort, behind=False, wait=True, threads=max(1, cores(effort.threads) // 2))
+        if behind.started(store, partial(catch_up, store, rest)):
+            return False
     for held in spaces:
         _slab(store, held, rebuild=effort.rebuild)
     if effort.full:
         layers.make(store, spaces, layers.Work(effort.rebuild, effort.threads, effort.progress))
     give_back()
     return True
+
+
+def _takes_long(store: SQLiteStore, spaces: Iterable[tuple[Held, IndexRecord | None]]) -> bool:
+    """Whether large files are to be written anew, while those there are serve."""
+    found = [(held, record) for held, record in spaces if record is not None and record.rows >= BEHIND_ROWS]
+    return any(_is_sparse(record) or layers.lag(store, held, record) for held, record in found)
+
+
+def _is_sparse(record: IndexRecord) -> bool:
+    """Whether so many rows are dead that the slab is to be written anew."""
+    return int(np.count_nonzero(record.dead)) > DEAD_SHARE * max(record.rows, 1000)
 
 
 def remove_dropped(store: SQLiteStore) -> None:
@@ -121,7 +143,7 @@ def _slab(store: SQLiteStore, held: Held, *, rebuild: bool) -> None:
     folder = held.folder(store.folder)
     with store.snapshot() as snapshot:
         record = None if rebuild else usable_record(snapshot, store.folder, held, known=_known(store, held))
-        if record is not None and np.count_nonzero(record.dead) > DEAD_SHARE * max(record.rows, 1000):
+        if record is not None and _is_sparse(record):
             record = None
         if record is not None and record.seq == snapshot.seq():
             remove_others(folder, record.generation)

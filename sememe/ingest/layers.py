@@ -60,6 +60,22 @@ def make(store: SQLiteStore, spaces: Sequence[Held], work: Work) -> None:
     _words(store, work)
 
 
+def lag(store: SQLiteStore, held: Held, base: IndexRecord) -> bool:
+    """Whether an index over the slab is to be made again, while the one there is serves. What waits counts as rows."""
+    with store.snapshot() as snapshot:
+        records = [snapshot.index_record(held.index(name)) for name in (faiss.NAME, columns.NAME)]
+        rows = base.rows + snapshot.seq() - base.seq
+    return any(
+        record is not None and record.base == base.generation and rows - record.rows > _allowed(record.rows)
+        for record in records
+    )
+
+
+def _allowed(seen: int) -> int:
+    """Rows by which an index of so many may lag."""
+    return max(UNINDEXED_ROWS, int(seen * UNINDEXED_SHARE))
+
+
 @dataclass(frozen=True, slots=True)
 class _Over:
     """The rows of one space that indexes are made over."""
@@ -82,8 +98,7 @@ class _Over:
     def lags(self, record: IndexRecord | None, least: int) -> bool:
         """Whether so many rows are not in an index that it should be made again."""
         seen = record.rows if record is not None and record.base == self.base.generation else 0
-        allowed = max(UNINDEXED_ROWS, int(seen * UNINDEXED_SHARE)) if seen else least - 1
-        return self.base.rows - seen > allowed
+        return self.base.rows - seen > (_allowed(seen) if seen else least - 1)
 
     def switch(self, name: str, generation: str, checksum: int, details: str) -> None:
         """Let the truth know of new files."""

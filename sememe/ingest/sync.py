@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sememe.errors import InputError, NotFound, StoreFull
-from sememe.ingest import containers, derived
+from sememe.ingest import behind, containers, derived
 from sememe.ingest.about import NOTHING_GIVEN, SIDECAR_SUFFIX, Given, sidecars_of
 from sememe.ingest.computed import Target
 from sememe.ingest.cutting import Container, CutOptions, Window, Windows, refusal
@@ -205,7 +205,7 @@ def delete(store: SQLiteStore, keys: list[str]) -> int:
         containers.remove(store, key)
     with contextlib.suppress(StoreFull):
         # They are gone all the same: searches leave out what the vector files still hold of them.
-        derived.catch_up(store)
+        derived.catch_up(store, derived.Effort(behind=behind.called_before(store)))
     return len(keys)
 
 
@@ -332,7 +332,7 @@ def _finished(store: SQLiteStore, run: Run, pipeline: Pipeline, threads: int) ->
     summary = pipeline.summary
     summary.mistyped = pipeline.fields.settle(store)
     finish(store, run, summary.as_dict())
-    _catch_up(store, summary, derived.Effort(threads=threads))
+    _catch_up(store, summary, derived.Effort(threads=threads, behind=behind.called_before(store)))
     return summary
 
 

@@ -168,11 +168,11 @@ def migrate(connection: apsw.Connection, path: Path) -> None:
 def check_version(connection: apsw.Connection, path: Path) -> int:
     """The schema version of the file, 0 when it is empty. Raises SchemaError or StoreDamaged."""
     with translated(path):
+        # In this order: another process may make the schema, in one transaction, between two of the reads.
+        if connection.execute("SELECT count(*) FROM sqlite_schema").get == 0:
+            return 0
         application = connection.pragma("application_id")
         version = connection.pragma("user_version")
-        tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
-    if tables == 0:
-        return 0
     if application != APPLICATION_ID:
         raise StoreDamaged(
             f"{path} is a database of another program (application id {application}); name another folder"

@@ -46,6 +46,7 @@ class SQLiteStore:
         self._idle: list[apsw.Connection] = []
         self._local = threading.local()
         self._closed = False
+        self._awaited: list[threading.Thread] = []
         self._process = os.getpid()
         self._writer: apsw.Connection | None = None
         self._refusal: StoreError = ReadOnly(f"{self.path} cannot be written; check the permissions of its folder")
@@ -257,14 +258,20 @@ class SQLiteStore:
         for connection in idle:
             connection.close()
 
+    def awaits(self, thread: threading.Thread) -> None:
+        """Let closing wait for a thread that works with this store."""
+        self._awaited = [other for other in self._awaited if other.is_alive()] + [thread]
+
     def close(self) -> None:
         """Close every connection; the last one of a collection folds the log back into the file.
 
-        A transaction of another thread is waited for, and its open snapshots go on to their end. In a fork nothing
-        happens: the files belong to the parent.
+        A transaction of another thread is waited for, and its open snapshots go on to their end; so is every thread
+        that is awaited. In a fork nothing happens: the files belong to the parent.
         """
         if os.getpid() != self._process:
             return
+        for thread in self._awaited:
+            thread.join()
         with self._writing:
             with self._pool:
                 self._closed = True
