@@ -21,6 +21,7 @@ import numpy as np
 from sememe.errors import SememeError
 from sememe.index import columns, faiss, lexical
 from sememe.index.represented import NAMES, TokenRows, open_rows
+from sememe.index.segments import MANAGED, unmanaged
 from sememe.index.slab import NAME as VECTORS
 from sememe.index.slab import Slab
 from sememe.index.tokens import from_bytes
@@ -141,6 +142,11 @@ def _derived(snapshot: Inventory, folder: Path) -> Iterator[Finding]:
         words = lexical.LexicalIndex.open(folder, record.generation)
         at = f"as of change {record.seq:,} of {snapshot.seq():,}"
         yield _judged(words is not None, "words", at, there=_there(folder, record))
+        if words is not None and (left := unmanaged(words.path)):
+            yield Finding(
+                "trouble", "words", f"{words.path / MANAGED} does not name {len(left):,} files of the index, which "
+                f"would stay for ever; make it anew with: sememe doctor --rebuild",
+            )  # fmt: skip
 
 
 def _represented(snapshot: Inventory, held: Held, collection: Path) -> Iterator[Finding]:

@@ -578,10 +578,8 @@ def describe(condition: Condition) -> str:
     if isinstance(condition, And | Or):
         if not condition.parts:
             return "everything" if isinstance(condition, And) else "nothing"
-        word = " and " if isinstance(condition, And) else " or "
-        return word.join(
-            f"({describe(part)})" if isinstance(part, And | Or) else describe(part) for part in condition.parts
-        )
+        parts = (f"({describe(part)})" if isinstance(part, And | Or) else describe(part) for part in condition.parts)
+        return (" and " if isinstance(condition, And) else " or ").join(parts)
     if isinstance(condition, Not):
         return f"not ({describe(condition.part)})"
     if isinstance(condition, Exists):
@@ -597,4 +595,6 @@ def describe(condition: Condition) -> str:
 
 def _worded(operand: Operand) -> str:
     text = iso(operand.value) if operand.kind == "date" else operand.text
+    if "\\u" in text and (plain := json.dumps(json.loads(text), ensure_ascii=False)).isprintable():
+        text = plain
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -145,7 +145,7 @@ def test_explain_takes_a_vector(say: Say, tmp_path: Path) -> None:
         (["x", "--vector", "none.npy"], "cannot be read"),
         (["x", "--vector", "-"], "holds no vector"),
         (["x", "--after", "nonsense"], "no cursor"),
-        (["x", "--page", "-1"], "the number of pages is -1"),
+        (["x", "--page", "-1"], "the page is -1"),
         (["x", "--context", "wide"], "the context is 'wide'"),
         (["x", "--facet", "size"], "no document has a field 'size'"),
         (["x", "--mode", "lexical", "--like", "k1"], "use 'hybrid'"),

@@ -242,6 +242,68 @@ def test_what_an_interruption_leaves_is_no_obstacle(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "c"]
 
 
+@pytest.mark.parametrize("place", ["backup set aside", "backup in place"])
+def test_an_interruption_while_a_backup_is_replaced_loses_neither_the_old_nor_the_new_one(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(name: str) -> None:
+        if name == place:
+            raise KeyboardInterrupt
+
+    with filled(tmp_path / "c") as collection:
+        backups.backup(collection, tmp_path / "b")
+        collection.add([{"id": "more", "text": "more text"}])
+        monkeypatch.setattr(failpoints, "hook", stop)
+        with pytest.raises(KeyboardInterrupt):
+            backups.backup(collection, tmp_path / "b", overwrite=True)
+        monkeypatch.undo()
+        there = backups.restore(tmp_path / "b", tmp_path / "new")[0].documents
+        assert there == (5 if place == "backup set aside" else 6)
+        assert backups.backup(collection, tmp_path / "b", overwrite=True).documents == 6
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "c", "new"]
+
+
+def test_a_backup_that_cannot_be_put_in_place_leaves_the_one_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(name: str) -> None:
+        if name == "backup set aside":
+            raise OSError(5, "Input/output error")
+
+    with filled(tmp_path / "c") as collection:
+        made = backups.backup(collection, tmp_path / "b")
+        monkeypatch.setattr(failpoints, "hook", stop)
+        with pytest.raises(StoreError, match="cannot be written"):
+            backups.backup(collection, tmp_path / "b", overwrite=True)
+        monkeypatch.undo()
+        assert [row.digest for row in backups.backups(collection)] == [made.digest]
+    assert backups.restore(tmp_path / "b", tmp_path / "new")[0] == made
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "c", "new"]
+
+
+def test_what_is_forgotten_is_taken_out_of_a_backup_that_was_being_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(name: str) -> None:
+        if name == "backup set aside":
+            raise KeyboardInterrupt
+
+    with filled(tmp_path / "c") as collection:
+        collection.add([{"id": "secret", "text": "the combination is opossum twelve"}])
+        backups.backup(collection, tmp_path / "b")
+        monkeypatch.setattr(failpoints, "hook", stop)
+        with pytest.raises(KeyboardInterrupt):
+            backups.backup(collection, tmp_path / "b", overwrite=True)
+        monkeypatch.undo()
+        shutil.rmtree(tmp_path / "b.partial")
+        with pytest.raises(InputError, match="replaced is there"):
+            backups.drop(collection, tmp_path / "b")
+        (receipt,) = forgetting.forget(collection, ["secret"])
+    assert [state["state"] for state in receipt["backups"]] == ["rewritten"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "c"]
+    assert b"opossum" not in b"".join(file.read_bytes() for file in (tmp_path / "b").rglob("*") if file.is_file())
+
+
 def test_a_forget_and_a_backup_never_overlap(tmp_path: Path) -> None:
     from sememe.ingest.runs import take_lock
 

@@ -900,6 +900,9 @@ def wait_for_documents(project: Path, count: int, process: subprocess.Popen[str]
     raise AssertionError(f"ended or too slow: {process.poll()}")
 
 
+STOPPING = "sememe: stopping; what is being embedded is stored first, and Ctrl-C again does not wait for it\n"
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_add_ends_with_one_sentence_keeps_what_it_has_and_goes_on(
     project: Path, more: dict[str, str], number: signal.Signals, status: int
@@ -909,7 +912,9 @@ def test_a_stopped_add_ends_with_one_sentence_keeps_what_it_has_and_goes_on(
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=30)
     assert (process.returncode, stdout) == (status, "")
-    check_sentence(stderr, "what was stored stays", "again to go on")
+    told, last = [STOPPING, ""][number == signal.SIGTERM], stderr.removeprefix(STOPPING)
+    assert stderr == told + last
+    check_sentence(last, "what was stored stays", "again to go on")
     with raw(project / ".sememe") as connection:
         assert connection.execute("SELECT count(*) FROM documents WHERE live = 0").get == 0
         stored = {key for (key,) in connection.execute("SELECT key FROM documents WHERE key LIKE 'more/%'")}
@@ -920,6 +925,47 @@ def test_a_stopped_add_ends_with_one_sentence_keeps_what_it_has_and_goes_on(
     check_kept(project, **more)
     with raw(project / ".sememe") as connection:
         assert connection.execute("SELECT count(*) FROM vectors").get == inputs + summary["embedded"]
+
+
+def test_ctrl_c_is_answered_at_once_and_what_was_being_embedded_is_not_embedded_again(
+    project: Path, more: dict[str, str]
+) -> None:
+    process = start("add", "more", cwd=project, RUN_DELAY="0.002", RUN_WINDOW="1000000")
+    interrupt_while_embedding(project, process)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    check_sentence(stderr, "what was stored stays")
+    with raw(project / ".sememe") as connection:
+        inputs = connection.execute("SELECT count(*) FROM vectors").get
+    assert inputs > 100
+    assert json.loads(done("add", "more", "--json", cwd=project))["embedded"] == 0
+    check_kept(project, **more)
+
+
+def test_a_second_ctrl_c_does_not_wait_and_the_next_run_goes_on(project: Path, more: dict[str, str]) -> None:
+    process = start("add", "more", cwd=project, RUN_DELAY="0.5", RUN_WINDOW="1000000")
+    interrupt_while_embedding(project, process)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stdout) == (130, "")
+    check_sentence(stderr, "at once", "what was stored stays")
+    check_kept(project)
+    done("add", "more", cwd=project)
+    check_kept(project, **more)
+
+
+def interrupt_while_embedding(project: Path, process: subprocess.Popen[str]) -> None:
+    """Once its run has begun; until it has said that it stops."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with raw(project / ".sememe") as connection:
+            if connection.execute("SELECT count(*) FROM runs WHERE finished IS NULL").get:
+                break
+        time.sleep(0.005)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    assert process.stderr.readline() == STOPPING
 
 
 SLOW_LIBRARY = """

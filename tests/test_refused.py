@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,10 +71,144 @@ def check_refused(done: Result, *parts: str) -> None:
         ("eval gate hand --min 0.1 --tolerance 0.1", ["--tolerance 0.1", "--against"]),
         ("add note.txt --delay 3", ["--delay", "note.txt is a path"]),
         ("add https://example.org --checksum", ["--checksum", "https://example.org is an address"]),
+        ("search shoe --mode lexical --space @own", ["looks in no space", "'@own'", "leave it out"]),
+        ("search shoe --boost year:0", ["boost year weighs 0"]),
+        ("search shoe --recency 30d:0", ["recency @added weighs 0"]),
+        ("explain shoe k1 --overwrite", ["--overwrite", "no file to write is named"]),
+        ("eval run hand --overwrite", ["--overwrite", "no file to write is named"]),
+        ("eval compare mode=vector mode=hybrid --set hand --overwrite", ["--overwrite", "no file to write is named"]),
+        ("model embed shoe --overwrite", ["--overwrite", "no file to write is named"]),
+        ("backup --overwrite", ["--overwrite", "no folder for a backup is named"]),
+        ("backup --indexes", ["--indexes", "no folder for a backup is named"]),
+        ("eval compare funnel= mode=hybrid --set hand", ["funnel is empty", "leave it out"]),
     ],
 )  # fmt: skip
 def test_an_option_that_cannot_act_is_refused(say: Say, said: str, parts: list[str]) -> None:
     check_refused(say(*said.split()), *parts)
+
+
+def test_a_part_or_a_funnel_that_is_nothing_is_refused_and_a_number_is_a_text(say: Say) -> None:
+    check_refused(say("search", "shoe", "--also", "0 boot"), "--also '0 boot' weighs 0")
+    for said in (["search", "shoe"], ["explain", "shoe", "k1"]):
+        check_refused(say(*said, "--funnel", ""), "funnel is empty", "leave it out")
+    assert "+ 1 x '5'" in say("search", "shoe", "--also", "5", "--plan").stdout
+
+
+@pytest.mark.parametrize(
+    ("said", "parts"),
+    [
+        ("search shoe --context 99999999999", ["context is 99,999,999,999 chunks", "at most 999,999,999"]),
+        ("search shoe --page -1", ["the page is -1", "from 1 on"]),
+        ("analogy shoe + boot --words nope", ["nope cannot be read (No such file or directory); give"]),
+        ("analogy shoe + boot --words latin", ["latin is not UTF-8 (byte 2); give"]),
+        ("rerank shoe nope --model x", ["nope cannot be read (No such file or directory); give"]),
+        ("add nope/x.jsonl", ["no file or folder nope/x.jsonl", "spelling"]),
+        ("export nope/x.jsonl", ["there is no folder", "make it first"]),
+    ],
+)  # fmt: skip
+def test_what_is_told_of_a_number_or_a_path_is_plain(say: Say, folder: Path, said: str, parts: list[str]) -> None:
+    (folder / "latin").write_bytes(b"sh\xf6n\n")
+    check_refused(say(*said.split()), *parts)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder in which nothing can be made")
+def test_an_export_where_nothing_can_be_made_does_not_ask_for_a_folder_that_is_there(say: Say) -> None:
+    check_refused(say("export", "/proc/x.jsonl"), "/proc/x.jsonl cannot be written", "name another place")
+
+
+def test_a_plan_shows_the_signs_of_a_filter_and_keeps_those_escaped_that_no_line_can_show(say: Say) -> None:
+    where = '{"colour": {"$in": ["rosé", "a\\u202eb", {"ë": "ß"}]}}'
+    (told,) = (line for line in say("search", "shoe", "--plan", "--where", where).stdout.splitlines() if "$" not in line
+               and line.startswith("filter"))  # fmt: skip
+    assert all(part in told for part in ('"rosé"', '"a\\u202eb"', '{"ë": "ß"}')), told
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ["search", "shoe", "--where", '{"a": 1, "a": 2}'], ["search", "shoe", "--where", '{"b": {"a": 1, "a": 1}}'],
+        ["eval", "run", "hand", "--setting", 'where={"a": 1, "a": 2}'],
+        ["add", "note.txt", "--meta", 'b={"a": 1, "a": 2}'],
+    ],
+)  # fmt: skip
+def test_a_name_that_stands_twice_in_an_object_is_refused(say: Say, said: list[str]) -> None:
+    check_refused(say(*said), "'a' stands twice", "say it once")
+
+
+def test_a_finish_with_nothing_to_finish_is_told(say: Say) -> None:
+    done = say("forget", "--finish")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "No forget was left to finish.\n")
+
+
+@pytest.mark.parametrize("model", ["all-MiniLM-L6-v2", "openai:text-embedding-3-small", "bge-small-en-v1.5"])
+def test_a_model_that_is_known_to_be_dense_makes_no_sparse_space(say: Say, model: str) -> None:
+    check_refused(say("space", "add", "x", "--kind", "sparse", "--model", model), model, "one dense vector a text",
+                  "--kind dense")  # fmt: skip
+
+
+def test_a_model_that_others_run_gives_no_states_of_tokens(say: Say) -> None:
+    done = say("space", "add", "x", "--kind", "late", "--model", "openai:text-embedding-3-small")
+    check_refused(done, "one dense vector a text", "--kind dense")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "add note.txt --max-pages 0", "add note.txt --delay -1", "eval compare a b --shown -1",
+        "eval gate hand --min 0.1 --tolerance -1", "eval golden import-clicks note.txt --set x --least 0",
+    ],
+)  # fmt: skip
+def test_a_number_that_cannot_be_used_is_refused_and_is_no_wrong_usage(say: Say, said: str) -> None:
+    check_refused(say(*said.split()), said.split()[-2], "give at least")
+
+
+def test_a_doctor_that_is_asked_for_a_collection_which_is_not_there_ends_with_trouble(say: Say, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for place in ("empty", "nowhere"):
+        done = say("doctor", "-c", tmp_path / place)
+        assert (done.exit_code, f"! collection       there is no collection at {tmp_path / place}" in done.stdout) == (
+            1,
+            True,
+        )
+    assert say("doctor").exit_code == 0
+
+
+def test_without_a_collection_that_is_named_or_there_the_doctor_looks_at_the_installation(
+    say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = say("doctor")
+    assert (done.exit_code, "only the installation" in done.stderr) == (0, True)
+    monkeypatch.setenv("SEMEME_COLLECTION", "nowhere")
+    assert say("doctor").exit_code == 1
+
+
+def test_a_database_that_is_gone_from_beside_its_indexes_is_told_with_what_to_do(
+    say: Say, folder: Path, tmp_path: Path
+) -> None:
+    assert say("backup", tmp_path / "backup").exit_code == 0
+    shutil.copytree(folder / ".sememe", tmp_path / "c")
+    for file in (tmp_path / "c").glob("truth.db*"):
+        file.unlink()
+    check_refused(
+        say("search", "shoe", "-c", tmp_path / "c"), "truth.db is missing", "vectors-", "sememe restore BACKUP"
+    )
+    assert "truth.db is missing" in say("doctor", "-c", tmp_path / "c").stdout
+    assert say("restore", tmp_path / "backup", "-c", tmp_path / "again").exit_code == 0
+    assert say("search", "shoe", "-c", tmp_path / "again").exit_code == 0
+
+
+@pytest.mark.parametrize("damage", ["[]", "3", '["meta.json"]', None])
+def test_the_doctor_tells_of_a_list_of_files_that_does_not_name_them_and_makes_it_anew(
+    say: Say, folder: Path, tmp_path: Path, damage: str | None
+) -> None:
+    shutil.copytree(folder / ".sememe", tmp_path / "c")
+    assert say("doctor", "-c", tmp_path / "c").exit_code == 0
+    (listed,) = (tmp_path / "c").glob("lexical-*/.managed.json")
+    listed.unlink() if damage is None else listed.write_text(damage)
+    done = say("doctor", "-c", tmp_path / "c")
+    assert (done.exit_code, "! words" in done.stdout) == (1, True)
+    assert say("doctor", "--rebuild", "-c", tmp_path / "c").exit_code == 0
 
 
 @pytest.mark.parametrize("said", [["add", ""], ["sync", " "], ["search", "shoe", "-c", ""], ["report", "-c", " "]])

@@ -397,7 +397,7 @@ def test_context_is_a_slice_of_the_text_without_overlap(tmp_path: Path) -> None:
     [
         ({"mmr": 2}, "mmr is 2"), ({"mmr": float("nan")}, "mmr is nan"), ({"per_group": 0}, "hits of a group is 0"),
         ({"context": -1}, "the context is -1"), ({"context": "page"}, "the context is 'page'"),
-        ({"threshold": float("nan")}, "the threshold is nan"), ({"page": 0}, "the number of pages is 0"),
+        ({"threshold": float("nan")}, "the threshold is nan"), ({"page": 0}, "the page is 0"),
         ({"page": 2, "after": "x"}, "leave one of them out"),
         ({"boosts": (Boost("stars", float("nan")),)}, "the weight of 'stars' is nan"),
         ({"boosts": (Boost("colour", 1.0),)}, "needs a field of numbers, but 'colour' is a string"),

@@ -41,7 +41,7 @@ from sememe.cli.options import (
     VectorOption,
     WhereOption,
 )
-from sememe.cli.parts import boosts_of, parts_of, shape_of
+from sememe.cli.parts import boosts_of, funnel_of, parts_of, shape_of
 from sememe.cli.session import opened_at, progress_shown, where_of
 from sememe.cli.show import print_hits, print_inputs, print_json
 from sememe.collection import Collection
@@ -68,7 +68,7 @@ def search(
     ] = None,
     recall: RecallOption = None,
     space: SpaceOption = None,
-    funnel: FunnelOption = "",
+    funnel: FunnelOption = None,
     rerank: RerankOption = None,
     rerank_depth: RerankDepthOption = None,
     instruction: InstructionOption = None,
@@ -111,8 +111,9 @@ def search(
             page=(page, after), context=context, facets=facet,
         ),
         route=Route(
-            space=tuple(space or ()), funnel=funnel, rerank=rerank, depth=rerank_depth, instruction=instruction,
-            fusion=cast("Fusion | None", fusion), calibrated=calibrated, expected=threshold_expected,
+            space=tuple(space or ()), funnel=funnel_of(funnel), rerank=rerank, depth=rerank_depth,
+            instruction=instruction, fusion=cast("Fusion | None", fusion), calibrated=calibrated,
+            expected=threshold_expected,
         ),
     )  # fmt: skip
     with progress_shown() as shown, opened_at(collection, model, create=False, progress=shown) as opened:

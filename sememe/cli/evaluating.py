@@ -17,6 +17,7 @@ from sememe.cli.options import (
     OverwriteOption,
     RecallOption,
     WhereOption,
+    at_least,
 )
 from sememe.cli.parts import setting_of
 from sememe.cli.session import (
@@ -130,7 +131,9 @@ def compare_runs(
     queries: QueriesOption = None,
     metric: MetricOption = "ndcg@10",
     k: DepthOption = 10,
-    shown_pairs: Annotated[int, typer.Option("--shown", min=0, help="How many wins and losses are printed.")] = SHOWN,
+    shown_pairs: Annotated[
+        int, typer.Option("--shown", callback=at_least(0), help="How many wins and losses are printed.")
+    ] = SHOWN,
     report: ReportOption = None,
     overwrite: OverwriteOption = False,
     collection: CollectionOption = DEFAULT,
@@ -169,7 +172,7 @@ def gate(
     metric: MetricOption = "ndcg@10",
     least: Annotated[float | None, typer.Option("--min", help="The least mean that passes.")] = None,
     against: Annotated[Path | None, typer.Option("--against", help="A saved run not to fall below.")] = None,
-    tolerance: Annotated[float, typer.Option("--tolerance", min=0.0, help="By more than so much.")] = 0.0,
+    tolerance: Annotated[float, typer.Option("--tolerance", callback=at_least(0), help="By more than so much.")] = 0.0,
     mode: ModeOption = "vector",
     alpha: AlphaOption = None,
     recall: RecallOption = None,
@@ -365,7 +368,9 @@ def list_sets(
 def import_clicks(
     path: Annotated[Path, typer.Argument(help='Lines of {"query": "…", "id": "…"}: what was clicked.')],
     name: NameOption = "clicks",
-    least: Annotated[int, typer.Option("--least", min=1, help="Clicks from which a document answers a query.")] = 1,
+    least: Annotated[
+        int, typer.Option("--least", callback=at_least(1), help="Clicks from which a document answers a query.")
+    ] = 1,
     collection: CollectionOption = DEFAULT,
     as_json: JsonOption = False,
 ) -> None:

@@ -35,7 +35,7 @@ from sememe.cli.options import (
     VectorOption,
     WhereOption,
 )
-from sememe.cli.parts import boosts_of, parts_of, shape_of
+from sememe.cli.parts import boosts_of, funnel_of, parts_of, shape_of
 from sememe.cli.session import opened_at, progress_shown, refuse_targets, where_of, written
 from sememe.cli.show import print_json, printable
 from sememe.explain import HOTTEST, as_dict, greatest, marked, page, standing_text, sum_text, token_text, verdict
@@ -56,7 +56,7 @@ def explain(
     alpha: Annotated[float | None, typer.Option("--alpha", help="With hybrid: weigh scores as search does.")] = None,
     recall: RecallOption = None,
     space: SpaceOption = None,
-    funnel: FunnelOption = "",
+    funnel: FunnelOption = None,
     rerank: RerankOption = None,
     rerank_depth: RerankDepthOption = None,
     instruction: InstructionOption = None,
@@ -92,8 +92,8 @@ def explain(
         text=None if parts and not query else query, k=k, where=condition, mode=cast("Mode", mode),
         alpha=alpha, recall=recall, parts=parts,
         route=Route(
-            space=tuple(space or ()), funnel=funnel, rerank=rerank, depth=rerank_depth, instruction=instruction,
-            fusion=cast("Fusion | None", fusion),
+            space=tuple(space or ()), funnel=funnel_of(funnel), rerank=rerank, depth=rerank_depth,
+            instruction=instruction, fusion=cast("Fusion | None", fusion),
         ),
         shape=shape_of(
             boosts=boosts_of(boost, recency), threshold=threshold, dedupe=dedupe, group=(group_by, per_group), mmr=mmr

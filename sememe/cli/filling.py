@@ -38,7 +38,7 @@ from sememe.cli.options import (
     WholeOption,
     folder_of,
 )
-from sememe.cli.session import Shown, opened_at, progress_shown
+from sememe.cli.session import Shown, no_twice, opened_at, progress_shown, stop_told
 from sememe.cli.show import (
     counted,
     end_strictly,
@@ -108,6 +108,7 @@ def add(
     with (
         progress_shown() as shown,
         opened_at(collection, model, create=True, progress=shown, metric=metric, max_cost=max_cost) as opened,
+        stop_told(shown),
     ):
         if isinstance(wanted, Pages):
             summary = collections.add_pages(
@@ -171,7 +172,8 @@ def sync(
         if watched:
             watch_folder(Watched(folder.expanduser().absolute(), opened.path, hidden), run, shown, collection, as_json)
             return
-        summary = run()
+        with stop_told(shown):
+            summary = run()
         shown.stop()
         print_summary(summary, collection, as_json)
     end_strictly(summary, strict)
@@ -189,7 +191,8 @@ def watch_folder(watched: Watched, run: Callable[[], Summary], shown: Shown, col
     def once() -> Summary:
         shown.begin()
         try:
-            return run()
+            with stop_told(shown):
+                return run()
         finally:
             shown.stop()
 
@@ -315,7 +318,7 @@ def meta_of(pairs: list[str] | None) -> dict[str, Any]:
 
 def _value_of(text: str, pair: str) -> object:
     try:
-        return json.loads(text, parse_constant=_refused)
+        return json.loads(text, parse_constant=_refused, object_pairs_hook=no_twice)
     except (ValueError, RecursionError) as error:
         if text[:1] in ("{", "[", '"') or text in ("NaN", "Infinity", "-Infinity"):
             raise InputError(f"--meta {pair!r} is not JSON ({error}); write a string without signs, or JSON") from error

@@ -111,6 +111,9 @@ def backup(
 
     if drop and (target is None or indexes or overwrite):
         raise InputError("--drop goes with the folder of a backup, and nothing else is done then; name it alone")
+    if target is None and (indexes or overwrite):
+        flag = "--overwrite" if overwrite else "--indexes"
+        raise InputError(f"{flag} is said, but no folder for a backup is named; name one, or leave it out")
     with progress_shown() as shown, opened_at(collection, None, create=False) as opened:
         if target is None:
             for row in backups.backups(opened):
@@ -181,6 +184,8 @@ def forget(
             found = forgetting.forget(
                 opened, names or (), where=where_of(where), keep_key=keep_key, progress=shown.named
             )  # fmt: skip
+    if finish and not found:
+        typer.echo("No forget was left to finish.", err=True)
     for receipt in found:
         print_json(receipt) if as_json else print_pairs(_receipt_pairs(receipt))
 

@@ -210,8 +210,10 @@ def _pairs(path: Path) -> tuple[list[str], list[str], list[int]]:
 def _lines_of(path: Path) -> list[str]:
     try:
         return [line for line in path.expanduser().read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); give a text file in UTF-8") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); give a text file in UTF-8") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 (byte {error.start:,}); give a text file in UTF-8") from error
 
 
 @model.command()
@@ -293,9 +295,9 @@ def analogy(
     if k < 1:
         raise InputError(f"--k is {k}; ask for at least one answer")
     signed = _terms(terms)
+    given = _lines_of(words) if words else None
     with _loaded(model or DEFAULT_MODEL) as loaded:
-        choice = _lines_of(words) if words else _vocabulary(loaded)
-        found = solve(loaded, signed, choice, k=k)
+        found = solve(loaded, signed, _vocabulary(loaded) if given is None else given, k=k)
     for word, score in found:
         if as_json:
             print_json({"word": word, "score": score})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,6 +17,17 @@ def folder_of(text: str) -> Path:
     if not str(text).strip():
         raise InputError("the path of a folder is empty; name one, . for the one you stand in")
     return Path(text)
+
+
+def at_least(least: int) -> Callable[[typer.CallbackParam, Any], Any]:
+    """A check of a number: a value that cannot be used is refused as any other is, and is no wrong usage."""
+
+    def check(param: typer.CallbackParam, value: Any) -> Any:
+        if value < least:
+            raise InputError(f"{param.opts[0]} is {value}; give at least {least}")
+        return value
+
+    return check
 
 
 CollectionOption = Annotated[
@@ -68,8 +80,12 @@ ShowInputOption = Annotated[
     bool, typer.Option("--show-input", help="Print the exact strings that are embedded; with add, needs --dry-run.")
 ]
 SitemapOption = Annotated[bool, typer.Option("--sitemap", help="The addresses are sitemaps: add the pages they list.")]
-MaxPagesOption = Annotated[int, typer.Option("--max-pages", min=1, help="How many pages are fetched at most.")]
-DelayOption = Annotated[float, typer.Option("--delay", min=0.0, help="Seconds between two pages of one host.")]
+MaxPagesOption = Annotated[
+    int, typer.Option("--max-pages", callback=at_least(1), help="How many pages are fetched at most.")
+]
+DelayOption = Annotated[
+    float, typer.Option("--delay", callback=at_least(0), help="Seconds between two pages of one host.")
+]
 AllowPrivateOption = Annotated[
     bool, typer.Option("--allow-private", help="Fetch from this machine and private networks too.")
 ]
@@ -92,7 +108,7 @@ SpaceOption = Annotated[
     ),
 ]  # fmt: skip
 FunnelOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--funnel", metavar="STAGES", help="Compare by something short first: auto, bits:500,full or 64:1000,full."
     ),

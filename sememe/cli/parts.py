@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sememe.cli.session import no_twice
 from sememe.errors import InputError, meant
 from sememe.types import Vectors
 
@@ -44,8 +45,11 @@ def parts_of(
         return ()
     from sememe.search.parts import Part, Stored, feedback
 
+    texts = [Part.parse(text) for text in also or ()]
+    for text, part in zip(also or (), texts, strict=True):
+        _refuse_nothing(f"--also {text!r}", part.weight)
     return (
-        *map(Part.parse, also or ()),
+        *texts,
         *feedback(like=like or (), unlike=unlike or ()),
         *(Part(Stored.parse(name)) for name in near or ()),
         *([Part(_vector_in(vector))] if vector else []),
@@ -73,15 +77,24 @@ def shape_of(
         return None
     from sememe.search.shape import Context, Shape
 
-    around: Context = int(context) if re.fullmatch(r"[0-9]{1,9}", context) else context  # type: ignore[assignment]
+    around: Context = int(context) if re.fullmatch(r"[0-9]{1,4300}", context) else context  # type: ignore[assignment]
     return Shape(
         boosts=boosts, threshold=threshold, dedupe=dedupe, group_by=by or "", per_group=1 if most is None else most,
         mmr=mmr, page=page[0] or 1, after=page[1] or "", context=around, facets=tuple(facets or ()),
     )  # fmt: skip
 
 
-def boosts_of(boost: Sequence[str] | None, recency: Sequence[str] | None) -> tuple[Boost | Recency, ...]:
-    """The terms that are added to scores."""
+def funnel_of(text: str | None) -> str:
+    """The stages of a funnel, "" for none."""
+    if text == "":
+        raise InputError("the funnel is empty; write it like bits:500,full, say auto, or leave it out")
+    return text or ""
+
+
+def boosts_of(
+    boost: Sequence[str] | None, recency: Sequence[str] | None, *, idle: bool = False
+) -> tuple[Boost | Recency, ...]:
+    """The terms that are added to scores. Raises InputError for one of weight 0, unless it may be `idle`."""
     if not (boost or recency):
         return ()
     from sememe.search.shape import Boost
@@ -93,7 +106,15 @@ def boosts_of(boost: Sequence[str] | None, recency: Sequence[str] | None) -> tup
         if not field or number is None:
             raise InputError(f"--boost {text!r} is no field with a weight; write it like stars:0.02")
         found.append(Boost(field, number))
-    return (*found, *map(_recency, recency or ()))
+    found += map(_recency, recency or ())
+    for term in found:
+        _refuse_nothing(term.name, term.weight, idle=idle)
+    return tuple(found)
+
+
+def _refuse_nothing(name: str, weight: float | None, *, idle: bool = False) -> None:
+    if weight == 0 and not idle:
+        raise InputError(f"{name} weighs 0 and changes nothing; give it another weight, or leave it out")
 
 
 def _recency(text: str) -> Recency:
@@ -126,7 +147,7 @@ def setting_of(text: str) -> Setting:
         alpha=_amount(single, "alpha"), recall=_amount(single, "recall"),
         where=_condition(conditions[0]) if conditions else None, route=_route(single, said.get("space", [])),
         shape=shape_of(
-            boosts=boosts_of(said.get("boost"), said.get("recency")), threshold=_amount(single, "threshold"),
+            boosts=boosts_of(said.get("boost"), said.get("recency"), idle=True), threshold=_amount(single, "threshold"),
             dedupe=_is_yes("dedupe", single.get("dedupe", "no")),
             group=(single.get("group-by"), _count("per-group", single["per-group"]) if "per-group" in single else None),
             mmr=_amount(single, "mmr"),
@@ -143,7 +164,7 @@ def _route(said: Mapping[str, str], spaces: Sequence[str]) -> Route:
     if "rerank" in said and found is None:
         raise InputError("rerank is empty; name a model, and how many of the best it reads: rerank=FOLDER:30")
     return Route(
-        space=tuple(spaces) if len(spaces) > 1 else "".join(spaces), funnel=said.get("funnel", ""),
+        space=tuple(spaces) if len(spaces) > 1 else "".join(spaces), funnel=funnel_of(said.get("funnel")),
         rerank=found and found["model"],
         depth=int(found["depth"]) if found and found["depth"] else None, instruction=said.get("instruction"),
         fusion=said.get("fusion"),  # type: ignore[arg-type]
@@ -174,7 +195,7 @@ def _is_yes(name: str, text: str) -> bool:
 
 def _condition(text: str) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(text)
+        found: dict[str, Any] = json.loads(text, object_pairs_hook=no_twice)
     except (ValueError, RecursionError) as error:
         raise InputError(f"where={text} is not JSON ({error}); write a filter, and nothing behind it") from error
     if found is None:

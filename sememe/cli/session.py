@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 import warnings
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import typer
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from sememe.ingest.pipeline import IngestProgress
 
 SECONDS_BETWEEN_LINES = 10.0
+INTERRUPTED = 130
 T = TypeVar("T")
 
 
@@ -36,7 +39,7 @@ def where_of(text: str | None) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        found: dict[str, Any] = json.loads(text)
+        found: dict[str, Any] = json.loads(text, object_pairs_hook=no_twice)
     except RecursionError as error:
         raise InputError("--where is nested too deeply; write it with fewer levels") from error
     except json.JSONDecodeError as error:
@@ -51,10 +54,22 @@ def where_of(text: str | None) -> dict[str, Any] | None:
     return found
 
 
+def no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Raises InputError for a name that is in it twice, of which only the last would count."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{twice!r} stands twice in one object of JSON, and only the last would count; say it once")
+    return found
+
+
 def refuse_targets(*targets: Path | None, overwrite: bool) -> None:
     """Before the work that is to be kept in these files: raise InputError for what is there, unless to `overwrite` it,
-    for a file that is named twice, and for a place that cannot be written."""
+    for a file that is named twice, for a place that cannot be written, and where there is nothing to overwrite."""
     named = [target.expanduser() for target in targets if target is not None]
+    if overwrite and not named:
+        raise InputError("--overwrite is said, but no file to write is named; name one, or leave it out")
     for path in named:
         if named.count(path) > 1:
             raise InputError(f"{printable(str(path))} is named for two outputs; name a file for each")
@@ -150,6 +165,35 @@ def progress_shown() -> Iterator[Shown]:
         yield shown
     finally:
         shown.stop()
+
+
+@contextmanager
+def stop_told(shown: Shown) -> Iterator[None]:
+    """Of Ctrl-C say at once that what is under way comes to its end first; a second one does not wait for it."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:  # it is ignored, as in a job of the background
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, _end)
+        shown.stop()
+        os.write(
+            2, b"sememe: stopping; what is being embedded is stored first, and Ctrl-C again does not wait for it\n"
+        )
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    """As a kill would; the next run clears what this one leaves."""
+    os.write(2, b"sememe: interrupted at once; what was stored stays: run the same command again to go on\n")
+    os._exit(INTERRUPTED)
 
 
 @contextmanager

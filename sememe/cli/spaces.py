@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sememe.cli.options import DEFAULT, CollectionOption, DryRunOption, JsonOption, MaxCostOption, ModelOption
-from sememe.cli.session import opened_at, progress_shown
+from sememe.cli.session import opened_at, progress_shown, stop_told
 from sememe.cli.show import print_json, print_pairs
 from sememe.errors import InputError, SememeError
 
@@ -81,7 +81,8 @@ def add(
             done = preview_space(opened, name, model, kind=checked_kind(kind)).as_dict()
         else:
             progress = shown.named(f"space {name}")
-            done = add_space(opened, name, model, kind=checked_kind(kind), progress=progress).as_dict()
+            with stop_told(shown):
+                done = add_space(opened, name, model, kind=checked_kind(kind), progress=progress).as_dict()
         shown.stop()
     if as_json:
         print_json(done)

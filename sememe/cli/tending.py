@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -84,19 +85,24 @@ def optimize(
 
 
 def doctor(
+    context: typer.Context,
     collection: CollectionOption = DEFAULT,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Write every derived file anew from the truth.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what this installation is, and check a collection from end to end. Ends with status 1 if it is not sound."""
-    from sememe import doctor as doctors
-    from sememe.store.sqlite import is_there
+    """Say what this installation is, and check a collection from end to end.
 
-    there = is_there(collection.expanduser().absolute())
+    Ends with status 0 if no trouble was found, with 1 if there is some, or no collection in a folder that was named.
+    """
+    from sememe import doctor as doctors
+
+    source = context.get_parameter_source("collection")
+    named = source is not None and source.name != "DEFAULT"
+    wanted = named or os.path.lexists(collection)
     if rebuild:
         with progress_shown() as shown, opened_at(collection, None, create=False) as opened:
             opened.optimize(progress=shown.named)
-    findings = doctors.examine(collection if there else None)
+    findings = doctors.examine(collection if wanted else None)
     if as_json:
         for finding in findings:
             print_json(asdict(finding))
@@ -104,7 +110,7 @@ def doctor(
         for finding in findings:
             mark = {"fact": " ", "sound": "+", "trouble": "!"}[finding.kind]
             typer.echo(f"{mark} {finding.name:<16} {finding.text}")
-    if not there:
+    if not wanted:
         typer.echo(f"There is no collection {collection}; only the installation was looked at.", err=True)
     if any(finding.kind == "trouble" for finding in findings):
         raise typer.Exit(1)

@@ -13,6 +13,7 @@ BLOCK_BYTES = 1 << 22
 VERIFIED_FILES = 10_000
 FOOTER_MARK = 1337
 SUFFIXES = frozenset({".term", ".idx", ".pos", ".fast", ".fieldnorm", ".store"})
+MANAGED = ".managed.json"
 
 _VERIFIED: dict[tuple[str, int, int], int] = {}
 """Files of segments with their sizes and times that had the right checksum, which are never rewritten; and how many
@@ -32,6 +33,17 @@ def verify(path: Path) -> None:
             # Files of a former commit go as soon as there is another: then that is the one to look at.
             if (path / "meta.json").read_text(encoding="utf-8") == meta:
                 raise
+
+
+def unmanaged(path: Path) -> list[str]:
+    """Files of segments that tantivy will never delete, because its own list of files does not name them."""
+    there = [file for file in sorted(path.iterdir()) if file.suffix in SUFFIXES]
+    try:
+        named = set(json.loads((path / MANAGED).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        named = set()
+    # A file is named before it is made; one that has gone meanwhile is named no more.
+    return [file.name for file in there if file.name not in named and file.exists()]
 
 
 def _verify_segments(path: Path, meta: str) -> None:

@@ -174,11 +174,11 @@ class Pipeline:
             raise
 
     def _rescue(self, *embeddings: _Embedding | None) -> None:
-        """Stop embedders that cost money, and store what they have made: the next run need not pay for it again."""
-        costly = [t.embedder for t in (self.own, *self.further) if isinstance(t.embedder, Interruptible)]
-        for embedder in costly:
-            embedder.interrupt()
-        for embedding in embeddings if costly else ():
+        """Stop embedders that can be stopped, and store what was made: the next run need not make it again."""
+        for target in (self.own, *self.further):
+            if isinstance(target.embedder, Interruptible):
+                target.embedder.interrupt()
+        for embedding in embeddings:
             if embedding is not None and not embedding.done.cancel():
                 with contextlib.suppress(SememeError):
                     embedding.done.result()

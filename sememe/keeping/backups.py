@@ -24,10 +24,12 @@ from sememe.ingest.runs import alone, take_lock
 from sememe.keeping.manifest import (
     MANIFEST,
     Backup,
+    aside_of,
     backing_up,
     described,
     name_in,
     partial_of,
+    put_back,
     read,
     remove,
     write_manifest,
@@ -80,10 +82,11 @@ def restore(
     another process is adding to it.
     """
     source, folder = Path(source).expanduser().absolute(), Path(folder).expanduser().absolute()
+    with contextlib.suppress(OSError):
+        put_back(source)
     found = read(source)
-    replaced = folder.with_name(f"{folder.name}.replaced")
-    if replaced.exists() and not folder.exists():
-        replaced.rename(folder)
+    replaced = aside_of(folder)
+    put_back(folder)
     there = is_there(folder)
     if there and not overwrite:
         raise InputError(f"{folder} holds a collection; restore to another folder, or say to overwrite (--overwrite)")
@@ -128,7 +131,7 @@ def drop(collection: Collection, target: str | Path) -> None:
     try:
         if _named(store, path) is None:
             raise NotFound(f"{collection.path} knows of no backup at {path}; see those it knows with: sememe backup")
-        if left := next(filter(Path.exists, (path, partial_of(path))), None):
+        if left := next(filter(Path.exists, (path, partial_of(path), aside_of(path))), None):
             raise InputError(f"{left} is there, and what is forgotten is taken out of it; remove the folder first")
         with store.transaction() as transaction:
             transaction.drop_backup(str(path))
@@ -175,6 +178,7 @@ def _cleared(store: SQLiteStore, path: Path, known: BackupRow | None) -> Iterato
     except (OSError, StoreError):
         with contextlib.suppress(OSError, StoreError):
             remove(partial_of(path))
+            put_back(path)
             with store.transaction() as transaction:
                 transaction.drop_backup(str(path))
                 if known is not None:
@@ -185,6 +189,7 @@ def _cleared(store: SQLiteStore, path: Path, known: BackupRow | None) -> Iterato
 def _refuse_target(path: Path, collection: Path, overwrite: bool) -> None:
     if path == collection or collection in path.parents:
         raise InputError(f"{path} lies in the collection that is to be backed up; name a folder outside of it")
+    put_back(path)
     if not path.exists():
         return
     if not (path / MANIFEST).exists():
@@ -216,10 +221,15 @@ def _written(store: SQLiteStore, path: Path, *, indexes: bool, progress: Progres
             lock.release()
     made = described(partial, None, time.time())
     write_manifest(partial, made)
-    remove(path)
+    replaced = aside_of(path)
+    if path.exists():
+        remove(replaced)
+        path.rename(replaced)
+        failpoints.reach("backup set aside")
     partial.rename(path)
     sync_folder(path.parent)
     failpoints.reach("backup in place")
+    remove(replaced)
     return made
 
 

@@ -80,7 +80,9 @@ def without(store: SQLiteStore, row: BackupRow, edit: Callable[[SQLiteStore], No
     What a killed backup left is removed. One that is not at hand still holds what it held, and that is said.
     """
     path = Path(row.path)
+    put_back(path)
     remove(partial_of(path))
+    remove(aside_of(path))
     if not (path / MANIFEST).exists():
         return {
             "path": row.path,
@@ -164,6 +166,17 @@ def name_in(store: SQLiteStore, row: BackupRow) -> None:
 def partial_of(path: Path) -> Path:
     """Where a backup is written before it is whole."""
     return path.with_name(f"{path.name}.partial")
+
+
+def aside_of(path: Path) -> Path:
+    """Where a folder waits until that which replaces it is in its place."""
+    return path.with_name(f"{path.name}.replaced")
+
+
+def put_back(path: Path) -> None:
+    """Put a folder back in its place that a kill left set aside, before anything else was there."""
+    if aside_of(path).exists() and not path.exists():
+        aside_of(path).rename(path)
 
 
 def remove(path: Path) -> None:

@@ -102,9 +102,9 @@ def export(
         _remove(path)
         partial.rename(path)
         sync_folder(path.parent)
-    except FileNotFoundError as error:
-        raise InputError(f"{path} cannot be written: there is no folder {path.parent}; make it first") from error
     except OSError as error:
+        if not path.parent.exists():
+            raise InputError(f"{path} cannot be written: there is no folder {path.parent}; make it first") from error
         raise StoreFull(f"{path} cannot be written ({error.strerror}); make room, or name another place") from error
     finally:
         _remove(partial)

@@ -93,6 +93,11 @@ def load_sparse(
     from sememe.models.sparse import open_sparse
 
     settings = settings or from_environment()
+    if _makes_one(name):
+        raise ModelError(
+            f"{name} makes one dense vector a text, and no weights of words; give the folder of a sparse encoder "
+            f"(SPLADE), or make a space of this model's kind (--kind dense)"
+        )
     folder, named, commit = _folder_of(name, settings=settings, progress=progress)
     return open_sparse(folder, name=named, revision=commit, settings=settings)
 
@@ -115,6 +120,11 @@ def _late(name: str | Path, *, settings: Settings, progress: FetchProgress | Non
     from sememe.models.fetch import fetch
     from sememe.models.late import STATES, LocalLateEncoder, is_late, open_late, untrained
 
+    if _is_served(name):
+        raise ModelError(
+            f"{name} gives one dense vector a text, and no states of its tokens; give a model whose files are here, or "
+            f"make a space of this model's kind (--kind dense)"
+        )
     if not (isinstance(name, str) and _has_card(name)):
         folder, named, commit = _folder_of(name, settings=settings, progress=progress)
         if is_late(folder):
@@ -175,6 +185,18 @@ def _embeds(name: str) -> bool:
     from sememe.models.catalogue import profile_of
 
     return not Path(name).expanduser().is_dir() and (_has_card(name) or profile_of(name) is not None)
+
+
+def _is_served(name: str | Path) -> bool:
+    """Whether a name is that of a model which somebody else runs."""
+    from sememe.models.providers.names import is_hosted
+
+    return isinstance(name, str) and is_hosted(name)
+
+
+def _makes_one(name: str | Path) -> bool:
+    """Whether a name, which no folder here has, is known to stand for a model that makes one vector a text."""
+    return _is_served(name) or (isinstance(name, str) and _embeds(name))
 
 
 def _refuse_nameless(name: str | Path) -> None:

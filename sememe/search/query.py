@@ -187,8 +187,9 @@ def _refuse_idle(query: Query) -> None:
         raise InputError(f"alpha is {query.alpha!r} and the fusion {route.fusion!r}; scores are joined by one of them")
     if route.fusion == "evidence" and len(route.spaces) > 1:
         raise InputError("the fusion is 'evidence', but several spaces are fused by ranks; use 'rrf' or one space")
-    if lexical and any(route.spaces):
-        raise InputError(f"the mode is 'lexical' and looks in no space, but {route.spaces[0]!r} is named; leave it out")
+    if lexical and route.space:
+        named = route.spaces[0] or OWN
+        raise InputError(f"the mode is 'lexical' and looks in no space, but {named!r} is named; leave it out")
     if lexical and query.recall is not None:
         raise InputError(f"recall is {query.recall!r}, but the mode is 'lexical' and misses nothing; leave it out")
     if query.recall is not None and route.funnel not in ("", "auto"):

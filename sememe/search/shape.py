@@ -70,6 +70,9 @@ class Shape:
     facets: tuple[str, ...] = ()
 
 
+MOST_CONTEXT = 999_999_999
+"""Chunks on a side of a hit: more than any document has."""
+
 MOST_WEIGHT = 1e6
 """Of a boost: more would leave nothing of the scores."""
 
@@ -80,13 +83,15 @@ def refuse_shape(shape: Shape) -> None:
         raise InputError(f"mmr is {shape.mmr!r}; give a number from 0 to 1 (1 is by score alone)")
     if shape.threshold is not None and not _is_number(shape.threshold):
         raise InputError(f"the threshold is {shape.threshold!r}; give a number")
-    for name, count in (("hits of a group", shape.per_group), ("pages", shape.page)):
+    for name, count in (("number of hits of a group", shape.per_group), ("page", shape.page)):
         if not _is_count(count) or count < 1:
-            raise InputError(f"the number of {name} is {count!r}; give a whole number from 1 on")
+            raise InputError(f"the {name} is {count!r}; give a whole number from 1 on")
     if shape.page > 1 and shape.after:
         raise InputError(f"page {shape.page} was asked for, and the page after a cursor; leave one of them out")
     if shape.context != "section" and (not _is_count(shape.context) or shape.context < 0):
         raise InputError(f"the context is {shape.context!r}; give a number of chunks, or 'section'")
+    if shape.context != "section" and shape.context > MOST_CONTEXT:
+        raise InputError(f"the context is {shape.context:,} chunks; give at most {MOST_CONTEXT:,}, or 'section'")
     for boost in shape.boosts:
         _refuse_boost(boost)
 

@@ -80,7 +80,7 @@ class SQLiteStore:
             if self.folder.exists() and not self.folder.is_dir():
                 raise InputError(f"{self.folder} is a file, and a collection is a folder; name another one")
             if not create:
-                raise NotFound(f"there is no collection at {self.folder}; make one with: sememe add PATH")
+                raise self._nothing()
             self.folder.mkdir(parents=True, exist_ok=True)
             failpoints.reach("folder made")
         except OSError as error:
@@ -89,6 +89,20 @@ class SQLiteStore:
                 f"{self.folder} cannot be {what} ({error.strerror}); check its permissions or name another folder"
             ) from error
 
+    def _nothing(self) -> NotFound:
+        """There is no collection here, or none any more."""
+        if left := self._derived():
+            return NotFound(
+                f"{self.path} is missing, but {left[0]} beside it shows that a collection was here; restore a backup "
+                f"to another folder (sememe restore BACKUP -c FOLDER), or start anew with: sememe add PATH"
+            )
+        return NotFound(f"there is no collection at {self.folder}; make one with: sememe add PATH")
+
+    def _derived(self) -> list[str]:
+        """The files that are made only beside a database that is not empty."""
+        there = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
+        return [path.name for path in there if path.suffix in (".slab", ".ids")]
+
     def _refuse_emptied(self) -> None:
         """Raise StoreDamaged for a file without a byte beside others that say it had some.
 
@@ -96,7 +110,7 @@ class SQLiteStore:
         """
         if not self.path.exists() or self.path.stat().st_size:
             return
-        left = [path.name for path in sorted(self.folder.iterdir()) if path.suffix in (".slab", ".ids")]
+        left = self._derived()
         log = self.path.with_name(f"{FILE_NAME}-wal")
         if log.exists() and log.stat().st_size:
             left.append(log.name)
