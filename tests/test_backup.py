@@ -295,7 +295,7 @@ def test_what_is_forgotten_is_taken_out_of_a_backup_that_was_being_replaced(
         with pytest.raises(KeyboardInterrupt):
             backups.backup(collection, tmp_path / "b", overwrite=True)
         monkeypatch.undo()
-        shutil.rmtree(tmp_path / "b.partial")
+        shutil.rmtree(tmp_path / "b.sememe-partial")
         with pytest.raises(InputError, match="replaced is there"):
             backups.drop(collection, tmp_path / "b")
         (receipt,) = forgetting.forget(collection, ["secret"])

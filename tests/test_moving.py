@@ -436,7 +436,7 @@ def test_an_export_replaces_nothing_unless_it_is_told_to(filled: Path, tmp_path:
             moving.export(collection, tmp_path / "e")
         collection.delete("long")
         assert moving.export(collection, tmp_path / "e", overwrite=True)["documents"] == 6
-    assert not list(tmp_path.glob("*.partial"))
+    assert not list(tmp_path.glob("*.sememe-partial"))
 
 
 # --- from others -----------------------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ def restore(
         raise InputError(f"{folder} holds a collection; restore to another folder, or say to overwrite (--overwrite)")
     if not there and folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty and holds no collection; name another folder")
-    partial = folder.with_name(f"{folder.name}.partial")
+    partial = partial_of(folder)
     try:
         remove(partial)
         _copied(source, partial, found, progress)

@@ -164,13 +164,13 @@ def name_in(store: SQLiteStore, row: BackupRow) -> None:
 
 
 def partial_of(path: Path) -> Path:
-    """Where a backup is written before it is whole."""
-    return path.with_name(f"{path.name}.partial")
+    """Where a folder or file is written before it is whole: a name that nobody gives to what is his own."""
+    return path.with_name(f"{path.name}.sememe-partial")
 
 
 def aside_of(path: Path) -> Path:
     """Where a folder waits until that which replaces it is in its place."""
-    return path.with_name(f"{path.name}.replaced")
+    return path.with_name(f"{path.name}.sememe-replaced")
 
 
 def put_back(path: Path) -> None:

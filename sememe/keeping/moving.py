@@ -40,6 +40,7 @@ from sememe.keeping.entries import (
     space_of,
     whole,
 )
+from sememe.keeping.manifest import partial_of
 from sememe.space import CANARY_COSINE, Held, Space, differences
 from sememe.store import SQLiteStore
 from sememe.store.records import NewChunk, NewDocument, SourceStamp, StoredContainer
@@ -87,7 +88,7 @@ def export(
         "file": lines.write_file, "folder": lines.write_folder, "parquet": parquet.write
     }  # fmt: skip
     _refuse_target(path, collection.path, overwrite)
-    partial = path.with_name(f"{path.name}.partial")
+    partial = partial_of(path)
     counts = dict.fromkeys(("document", "chunk", "input"), 0)
     store = SQLiteStore(collection.path)
     try:
