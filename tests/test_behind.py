@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ import sememe
 from sememe import doctor
 from sememe.index import faiss
 from sememe.ingest import derived, layers
+from sememe.store import SQLiteStore
 
 BUSY = 60
 """Seconds until which whatever waits gives up."""
@@ -104,3 +107,29 @@ def test_a_process_that_writes_once_writes_its_files_before_it_goes_on(
     with sememe.open(path, model=FakeEmbedder()) as again:
         replaced(again, "second", range(10))
         assert writers == [threading.main_thread().name]
+
+
+NEVER_CLOSED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import sememe
+from fakes import FakeEmbedder
+from sememe.ingest import derived
+derived.TAIL, derived.BEHIND_ROWS = 1, 100
+collection = sememe.open(sys.argv[2], model=FakeEmbedder())
+for new, end in (("text", 1200), ("first", 700), ("second", 10)):
+    collection.add({"id": f"k{i}", "text": f"{new} {i}"} for i in range(end))
+"""
+
+
+def test_the_end_of_a_process_waits_for_files_that_are_written_anew(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", NEVER_CLOSED, str(Path(__file__).parent), str(tmp_path / "c")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=BUSY)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not [finding for finding in doctor.examine(tmp_path / "c") if finding.kind == "trouble"]
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as opened:
+        assert opened.search("second 7", k=1, recall=1)[0].document == "k7"
+    with SQLiteStore(tmp_path / "c").snapshot() as snapshot:
+        record = snapshot.index_record("vectors")
+    assert record is not None
+    assert record.rows < 1300

@@ -38,7 +38,8 @@ def started(store: SQLiteStore, work: Callable[[], object]) -> bool:
     if store in _FAILED:
         _FAILED.discard(store)
         return False
-    thread = _WORKING[store] = threading.Thread(target=_done, args=(store, work), name="sememe-behind", daemon=True)
+    # Not a daemon: the end of a process waits for it too, as its libraries would not outlive the interpreter.
+    thread = _WORKING[store] = threading.Thread(target=_done, args=(store, work), name="sememe-behind")
     store.awaits(thread)
     thread.start()
     return True
