@@ -27,6 +27,7 @@ from sememe.ingest import derived, layers
 from sememe.search import plan as planning
 from sememe.search import run as running
 from sememe.search.query import OWN, Query, Route
+from sememe.search.shape import Shape
 from sememe.settings import Settings, cores
 from sememe.spaces import add_space
 from sememe.vectors import normalise
@@ -157,7 +158,7 @@ def test_of_several_spaces_only_the_one_whose_best_were_found_late_is_looked_int
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = {"SUBSET_ROWS": 50, "WANTED_MATCHES": 200, "FAR": 100, "FILTERED_POOL": 40, "ALL_CELLS_POOL": 40}
-    for name, value in {**sizes, "FAR_POOL": 600, "POOL_PER_HIT": 1}.items():
+    for name, value in {**sizes, "FAR_POOL": 600, "POOL_PER_HIT": 1, "HELD_PER_HIT": 1}.items():
         monkeypatch.setattr(planning, name, value)
     monkeypatch.setattr(running, "FAR_POOL", 600)
     monkeypatch.setattr(faiss, "MIN_ROWS", 100)
@@ -469,6 +470,23 @@ def test_what_replaces_a_quarter_of_the_documents_is_put_in_the_cells_that_were_
         assert len(built) == 1
         opened.optimize()
         assert len(built) == 2
+
+
+@pytest.mark.parametrize("k", [40, 90, 300, 1_500, 10**9])
+def test_as_many_hits_come_as_are_asked_for_and_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, k: int) -> None:
+    monkeypatch.setattr(faiss, "MIN_ROWS", 100)
+    monkeypatch.setattr(planning, "SUBSET_ROWS", 0)
+    with sememe.open(tmp_path / "c", model=FakeEmbedder()) as opened:
+        opened.add(map(record, range(1_500)))
+        matches = sum(record(number)["metadata"].get("draft", False) for number in range(1_500))
+        hits = opened.search("text n1", k=k)
+        assert len(hits) == len({hit.document for hit in hits}) == min(k, 1_500)
+        assert len(opened.search("text n1", k=k, where={"draft": True})) == min(k, matches)
+        assert len(opened.similar(hits[0].id, k=k)) == min(k, 1_499)
+        exact = {hit.document for hit in opened.search("text n1", k=k, recall=1)}
+        assert len(exact & {hit.document for hit in hits}) >= 0.9 * len(exact)
+        page = opened.search(Query("text n1", k=300, shape=Shape(page=4)))
+        assert len(page) == 300
 
 
 def test_the_dimension_of_a_query_is_that_of_the_collection(opened: sememe.Collection) -> None:

@@ -23,6 +23,7 @@ from sememe.explain import explain
 from sememe.filters import parse
 from sememe.index import faiss
 from sememe.search import diversify
+from sememe.search import plan as planning
 from sememe.search.parts import Part, Stored
 from sememe.search.query import Mode, Query, Route
 from sememe.search.run import Hits
@@ -309,6 +310,7 @@ def test_whatever_is_deleted_between_pages_all_that_is_left_comes_once(mode: Mod
 def test_pages_over_a_quantised_index_leave_out_what_came_later(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch, sememe.open(tmp_path / "c", model=FakeEmbedder()) as opened:
         patch.setattr(faiss, "MIN_ROWS", 200)
+        patch.setattr(planning, "HELD_PER_HIT", 1)
         opened.add([{"id": f"k{i}", "text": f"text {i}"} for i in range(240)])
         opened.optimize()
         pages = [asked(opened, k=20)]

@@ -44,6 +44,10 @@ POOL = 128
 POOL_PER_HIT = 4
 """Rows that are rescored exactly, at least: the same for up to 32 hits, so that more hits extend fewer."""
 
+HELD_PER_HIT = 8
+"""Rows that have to lie in the scanned cells, at least: the table was measured for 10 hits. Where half of all must be,
+all are compared."""
+
 SUBSET_ROWS = 16_384
 """So few rows are compared one by one whatever the index: it takes about 4 ms, and misses nothing."""
 
@@ -382,12 +386,16 @@ def _dense(
     moment = near.moment
     exact, known = moment.exact, moment.files.neighbours
     rows = len(exact) if allowed is None else allowed.count
-    if known is None or query.recall == 1 or (allowed is not None and rows <= SUBSET_ROWS):
+    few = wide if allowed is None else rows <= SUBSET_ROWS
+    if known is None or query.recall == 1 or few or 2 * HELD_PER_HIT * depth > rows:
         return Scan(rows, depth, exact.metric, near.name)
     setting = known.index.setting_for(DEFAULT_RECALL if query.recall is None else query.recall)
-    pool = max(setting.candidates, POOL)
+    probes, pool = setting.probes, max(setting.candidates, POOL)
     if allowed is not None:
-        probes, pool = _filtered(known, vector, allowed.slab[: known.details.rows], setting.probes, wide)
+        probes, pool = _filtered(known, vector, allowed.slab[: known.details.rows], depth, probes, wide)
+    else:
+        probes = max(probes, -(-known.details.cells * HELD_PER_HIT * depth // rows))
+    if allowed is not None or probes > setting.probes:
         setting = faiss.Setting(probes, pool, recall=0.0, milliseconds=0.0)
     scanned = known.index.cells_near(vector, setting)
     return Neighbours(
@@ -432,11 +440,14 @@ def _within(space: str) -> str:
     return f" of space {space!r}" if space else ""
 
 
-def _filtered(known: Known, vector: Vectors, matching: Mask, probes: int, wide: bool) -> tuple[int, int]:
+def _filtered(
+    known: Known, vector: Vectors, matching: Mask, depth: int, probes: int, wide: bool
+) -> tuple[int, int]:  # fmt: skip
     """Cells to scan and rows to rescore so that a filter costs no results, wherever its matches lie."""
     cells, matches = known.details.cells, int(np.count_nonzero(matching))
-    needed = known.index.probes_for(vector, matching, WANTED_MATCHES)
-    evenly = cells * WANTED_MATCHES / max(matches, 1)
+    wanted = max(WANTED_MATCHES, HELD_PER_HIT * depth)
+    needed = known.index.probes_for(vector, matching, wanted)
+    evenly = cells * wanted / max(matches, 1)
     if wide or needed > min(FAR * evenly, max(NEARLY_ALL * cells, evenly)):
         most = max(min(FAR_CELLS * needed, int(FAR_SHARE * cells)), needed, 2 * probes)
         return min(most, cells), FAR_POOL

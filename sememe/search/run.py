@@ -358,8 +358,10 @@ def _nearest(step: Nearest, near: Near, allowed: Allowed | None) -> tuple[Rankin
 
 def _late(step: Neighbours, candidates: Ids, best: Ids, moment: Moment) -> bool:
     """Whether, under a filter, one of the best stands far behind among the candidates (m,), which are nearest first,
-    and there may be more of them."""
-    if not step.filtered or step.candidates >= FAR_POOL or len(candidates) < step.candidates:
+    and there may be more of them; without one, whether the cells held too few."""
+    if not step.filtered:
+        return len(best) < min(step.depth, len(moment.exact))
+    if step.candidates >= FAR_POOL or len(candidates) < step.candidates:
         return False
     behind = candidates[int(len(candidates) * LATE) :]
     return bool(np.isin(best[:LOOKED_AT], moment.exact.rows.ids[behind]).any())
