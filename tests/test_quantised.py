@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 import sememe
 from sememe.errors import InputError, ModelError
-from sememe.models import quantised
+from sememe.models import load_late, quantised
 from sememe.models.encoder import TextEncoder
 from sememe.settings import Settings, from_environment
 from sememe.space import CANARY_COSINE, CANARY_TEXTS, check
@@ -35,6 +36,17 @@ def test_known_texts_are_near_enough_to_share_a_space(model: TextEncoder, whole:
     canaries = model.encode(list(CANARY_TEXTS))
     assert (whole.encode(list(CANARY_TEXTS)) * canaries).sum(1).min() >= CANARY_COSINE
     check(model.space, canaries, whole, where="here")
+
+
+def test_the_tokens_of_a_text_come_out_of_whole_numbers_too() -> None:
+    there = from_environment()
+    with pytest.warns(UserWarning, match="not trained for late interaction"):
+        ours, floats = (
+            load_late(settings=replace(there, precision=precision)).encode_tokens(["a dripping tap"])[0]
+            for precision in ("int8", "f32")
+        )
+    assert ours.shape == floats.shape
+    assert (ours * floats).sum(1).mean() >= 0.98
 
 
 def test_the_same_model_comes_out_of_the_cache(whole: TextEncoder) -> None:

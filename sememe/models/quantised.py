@@ -155,10 +155,11 @@ def _outputs(compiled: Any, inputs: Sequence[list[int]]) -> Iterator[list[Vector
 
 
 def _check(card: Card, floats: list[Vectors], made: list[Vectors]) -> None:
-    a, b = np.concatenate(floats), np.concatenate(made)
-    cosines = np.einsum("nd,nd->n", a, b) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
-    if not cosines.min() >= CANARY_COSINE:
+    # Of one vector a text, or of all of its tokens.
+    pairs = [(a.ravel(), b.ravel()) for a, b in zip(floats, made, strict=True)]
+    least = min(float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b))) for a, b in pairs)
+    if not least >= CANARY_COSINE:
         raise ModelError(
             f"{card.name} in int8 makes other vectors than in floats: the cosine of a known text is "
-            f"{cosines.min():.4f}, and {CANARY_COSINE} is asked for; use precision f32 or auto"
+            f"{least:.4f}, and {CANARY_COSINE} is asked for; use precision f32 or auto"
         )
