@@ -216,18 +216,24 @@ def test_a_backup_is_put_where_nothing_is_lost_by_it(tmp_path: Path) -> None:
         backups.restore(tmp_path / "full", tmp_path / "new")
 
 
+def stop_at(monkeypatch: pytest.MonkeyPatch, place: str, error: type[BaseException] | BaseException) -> None:
+    """Let whatever reaches a failpoint end there with an error."""
+
+    def stop(name: str) -> None:
+        if name == place:
+            raise error
+
+    monkeypatch.setattr(failpoints, "hook", stop)
+
+
 @pytest.mark.parametrize("place", ["database copied", "collection set aside"])
 def test_what_an_interruption_leaves_is_no_obstacle(
     tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(name: str) -> None:
-        if name == place:
-            raise KeyboardInterrupt
-
     with filled(tmp_path / "c") as collection:
         if place == "collection set aside":
             backups.backup(collection, tmp_path / "b")
-        monkeypatch.setattr(failpoints, "hook", stop)
+        stop_at(monkeypatch, place, KeyboardInterrupt)
         if place == "database copied":
             with pytest.raises(KeyboardInterrupt):
                 backups.backup(collection, tmp_path / "b")
@@ -246,14 +252,10 @@ def test_what_an_interruption_leaves_is_no_obstacle(
 def test_an_interruption_while_a_backup_is_replaced_loses_neither_the_old_nor_the_new_one(
     tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(name: str) -> None:
-        if name == place:
-            raise KeyboardInterrupt
-
     with filled(tmp_path / "c") as collection:
         backups.backup(collection, tmp_path / "b")
         collection.add([{"id": "more", "text": "more text"}])
-        monkeypatch.setattr(failpoints, "hook", stop)
+        stop_at(monkeypatch, place, KeyboardInterrupt)
         with pytest.raises(KeyboardInterrupt):
             backups.backup(collection, tmp_path / "b", overwrite=True)
         monkeypatch.undo()
@@ -266,13 +268,9 @@ def test_an_interruption_while_a_backup_is_replaced_loses_neither_the_old_nor_th
 def test_a_backup_that_cannot_be_put_in_place_leaves_the_one_that_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(name: str) -> None:
-        if name == "backup set aside":
-            raise OSError(5, "Input/output error")
-
     with filled(tmp_path / "c") as collection:
         made = backups.backup(collection, tmp_path / "b")
-        monkeypatch.setattr(failpoints, "hook", stop)
+        stop_at(monkeypatch, "backup set aside", OSError(5, "Input/output error"))
         with pytest.raises(StoreError, match="cannot be written"):
             backups.backup(collection, tmp_path / "b", overwrite=True)
         monkeypatch.undo()
@@ -284,14 +282,10 @@ def test_a_backup_that_cannot_be_put_in_place_leaves_the_one_that_was_there(
 def test_what_is_forgotten_is_taken_out_of_a_backup_that_was_being_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(name: str) -> None:
-        if name == "backup set aside":
-            raise KeyboardInterrupt
-
     with filled(tmp_path / "c") as collection:
         collection.add([{"id": "secret", "text": "the combination is opossum twelve"}])
         backups.backup(collection, tmp_path / "b")
-        monkeypatch.setattr(failpoints, "hook", stop)
+        stop_at(monkeypatch, "backup set aside", KeyboardInterrupt)
         with pytest.raises(KeyboardInterrupt):
             backups.backup(collection, tmp_path / "b", overwrite=True)
         monkeypatch.undo()
