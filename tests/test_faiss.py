@@ -329,16 +329,18 @@ def extended(old: Built, vectors: Vectors, live: npt.NDArray[np.bool_] | None = 
     return refilled(old, vectors, live, make=faiss.extend)
 
 
+def unlike(learnt: Vectors, number: int) -> dict[str, Vectors]:
+    """Rows that are not spread as those that cells were learnt of."""
+    noise = np.random.default_rng(3).standard_normal((number, DIM)).astype(np.float32)
+    return {"all in one cell": normalise(learnt[:1] + 0.02 * noise), "of another kind": normalise(noise)}
+
+
 @pytest.mark.parametrize("what", ["as many again", "all in one cell", "of another kind"])
 def test_rows_that_the_cells_were_not_learnt_for_are_not_added_to_them(tmp_path: Path, what: str) -> None:
     learnt = clustered(2_000)
     old = build(tmp_path, learnt)
     files = sorted(tmp_path.iterdir())
-    noise = np.random.default_rng(3).standard_normal((1_500, DIM)).astype(np.float32)
-    rows = {
-        "as many again": clustered(2_000, seed=5), "all in one cell": normalise(learnt[:1] + 0.02 * noise),
-        "of another kind": normalise(noise),
-    }[what]  # fmt: skip
+    rows = {"as many again": clustered(2_000, seed=5), **unlike(learnt, 1_500)}[what]
     assert extended(old, np.concatenate([learnt, rows])) is None
     assert sorted(tmp_path.iterdir()) == files
 
@@ -378,11 +380,8 @@ def test_rows_that_the_cells_were_not_learnt_for_are_not_put_in_them(tmp_path: P
     learnt = clustered(2_000)
     old = build(tmp_path, learnt)
     files = sorted(tmp_path.iterdir())
-    noise = np.random.default_rng(3).standard_normal((2_000, DIM)).astype(np.float32)
-    rows = {
-        "twice as many": clustered(4_000, seed=5), "half as many": clustered(1_000, seed=5),
-        "all in one cell": normalise(learnt[:1] + 0.02 * noise), "of another kind": normalise(noise),
-    }[what]  # fmt: skip
+    as_before = {"twice as many": clustered(4_000, seed=5), "half as many": clustered(1_000, seed=5)}
+    rows = {**as_before, **unlike(learnt, 2_000)}[what]
     assert refilled(old, rows) is None
     assert sorted(tmp_path.iterdir()) == files
 
